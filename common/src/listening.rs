@@ -1,0 +1,129 @@
+//! The listening socket: the article's `socket`, `setsockopt`, `bind` and `listen`.
+
+use std::io::{self, IsTerminal};
+use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::os::fd::AsRawFd;
+use std::process;
+
+use nix::sys::socket::{
+    self, AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, setsockopt, socket, sockopt,
+};
+
+use crate::command_line::Arguments;
+use crate::{Error, narrate, narration, report};
+
+/// The longest queue of connections that nobody has accepted yet. Linux and FreeBSD take -1 for
+/// "as long as the system allows"; elsewhere `SOMAXCONN` is (128 on macOS), see listen(2).
+#[cfg(any(target_os = "linux", target_os = "freebsd"))]
+const LONGEST_BACKLOG: Backlog = Backlog::MAXALLOWABLE;
+#[cfg(not(any(target_os = "linux", target_os = "freebsd")))]
+const LONGEST_BACKLOG: Backlog = Backlog::MAXCONN;
+
+/// A server that starts another program does not hand its sockets on, see socket(2).
+#[cfg(not(target_vendor = "apple"))]
+const CLOSE_ON_EXEC: SockFlag = SockFlag::SOCK_CLOEXEC;
+#[cfg(target_vendor = "apple")]
+const CLOSE_ON_EXEC: SockFlag = SockFlag::empty();
+
+/// Makes the listening socket that the command line asks for, and says `Listening on` with its real
+/// address: from then on clients can connect.
+///
+/// Where that cannot work it ends the process, as clap does after a wrong flag: with exit code 1
+/// and one line on standard error that names the address, the reason and what to do next.
+#[must_use]
+pub fn listen() -> TcpListener {
+    let arguments = Arguments::from_command_line();
+    match try_listen(&arguments) {
+        Ok(server_socket) => server_socket,
+        Err(error) => {
+            report!("{error}");
+            process::exit(1)
+        }
+    }
+}
+
+/// [`listen`], with what went wrong as a value: the host is unknown, the port is taken or forbidden,
+/// the address is another machine's, or no descriptor is left for even one client.
+fn try_listen(arguments: &Arguments) -> Result<TcpListener, Error> {
+    let addr = resolve(&arguments.host, arguments.port)?;
+    let server_socket =
+        listening_socket(addr).map_err(|(call, reason)| Error::new(addr, call, reason))?;
+    let addr =
+        server_socket.local_addr().map_err(|reason| Error::new(addr, "getsockname", reason))?;
+    // The copy takes the descriptor that the first client would get, and gives it back at once.
+    // Asked here because accept on macOS drops a client for whom it finds none.
+    server_socket.try_clone().map_err(|reason| Error::new(addr, "accept", reason))?;
+
+    narrate!("Listening on {addr}");
+    give_hints(addr);
+    if arguments.quiet {
+        narration::be_quiet();
+    }
+    Ok(server_socket)
+}
+
+/// The address to listen on. A name may have several: an IPv4 one is preferred, as in the article.
+fn resolve(host: &str, port: u16) -> Result<SocketAddr, Error> {
+    let unknown = |reason| Error::new(format_args!("{host}:{port}"), "getaddrinfo", reason);
+    let addresses: Vec<SocketAddr> = (host, port).to_socket_addrs().map_err(unknown)?.collect();
+    let ipv4 = addresses.iter().find(|address| address.is_ipv4());
+    ipv4.or(addresses.first())
+        .copied()
+        .ok_or_else(|| unknown(io::Error::new(io::ErrorKind::NotFound, "it has no address")))
+}
+
+/// The four calls of the article, with the name of the one that failed.
+fn listening_socket(addr: SocketAddr) -> Result<TcpListener, (&'static str, io::Error)> {
+    let failed = |call| move |reason: nix::Error| (call, io::Error::from(reason));
+
+    let family = if addr.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+    let server_socket =
+        socket(family, SockType::Stream, CLOSE_ON_EXEC, None).map_err(failed("socket"))?;
+    // macOS knows no SOCK_CLOEXEC; the standard library's copies are close-on-exec everywhere.
+    #[cfg(target_vendor = "apple")]
+    let server_socket = server_socket.try_clone().map_err(|reason| ("fcntl", reason))?;
+    // Without it a restart finds the port taken while old connections are in TIME_WAIT (UNP 7.5).
+    setsockopt(&server_socket, sockopt::ReuseAddr, &true).map_err(failed("setsockopt"))?;
+    socket::bind(server_socket.as_raw_fd(), &SockaddrStorage::from(addr))
+        .map_err(failed("bind"))?;
+    socket::listen(&server_socket, LONGEST_BACKLOG).map_err(failed("listen"))?;
+    Ok(TcpListener::from(server_socket))
+}
+
+/// Says who can reach the server beyond this machine and, to a person at a terminal, how to.
+fn give_hints(addr: SocketAddr) {
+    let ip = addr.ip().to_canonical();
+    if !ip.is_loopback() {
+        report!("{addr} is not loopback: everyone on your network can connect");
+    }
+    if !io::stderr().is_terminal() {
+        return;
+    }
+    let port = addr.port();
+    let keys = "(Ctrl-C leaves; Ctrl-C here stops the server)";
+    if ip.is_unspecified() {
+        report!(
+            "From another terminal: nc ADDRESS {port} {keys}; `ip -brief address` shows this \
+             machine's addresses (macOS: `ipconfig getifaddr en0`)"
+        );
+    } else {
+        report!("From another terminal: nc {ip} {port} {keys}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_with_an_ipv4_address_gets_that_one() {
+        let found = resolve("localhost", 5000).map(|addr| addr.to_string());
+        assert_eq!(found.ok().as_deref(), Some("127.0.0.1:5000"));
+    }
+
+    #[test]
+    fn an_ipv6_address_is_taken_as_it_is() {
+        let found = resolve("::1", 5000).map(|addr| addr.to_string());
+        assert_eq!(found.ok().as_deref(), Some("[::1]:5000"));
+    }
+}
