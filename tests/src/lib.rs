@@ -1,1 +1,27 @@
+//! Starts a step's own binary and speaks to it over a real socket, as a student would.
+//!
+//! [`Server`] is a running step with what it says; [`Client`] is a polite client, and
+//! [`StalledReader`] one that never reads. The tests, the programs `client` and `compare`, and the
+//! benchmarks are made of these.
+//!
+//! What a test waits for is an event, a line or bytes, and [`DEADLINE`] is when it gives up.
 
+#![forbid(unsafe_code)]
+
+mod client;
+mod log;
+mod process;
+mod server;
+mod step;
+
+use std::time::Duration;
+
+pub use client::{ANSWER, Client, StalledReader};
+pub use log::{Line, Log};
+pub use process::{Process, raise_descriptor_limit};
+pub use server::{Server, Start};
+pub use step::Step;
+
+/// How long to wait for something that should happen at once, on a machine that is busy with
+/// something else.
+pub const DEADLINE: Duration = Duration::from_secs(30);

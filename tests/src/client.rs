@@ -1,0 +1,220 @@
+//! The clients: a polite one, and one that never reads.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+
+use crate::DEADLINE;
+
+/// What every step answers to whatever one `recv` brings.
+pub const ANSWER: &[u8] = b"Hello World\n";
+
+/// A client that is connected.
+#[derive(Debug)]
+pub struct Client {
+    stream: TcpStream,
+    addr: SocketAddr,
+}
+
+impl Client {
+    /// Connects, or waits in the server's backlog: a client cannot tell.
+    ///
+    /// # Panics
+    /// When there is no connection, as every other function here when what it names cannot be
+    /// done: with what the client saw and what was expected.
+    #[must_use]
+    pub fn connect(server: SocketAddr) -> Self {
+        Self::try_connect(server)
+            .unwrap_or_else(|error| panic!("expected a connection to {server}, but got: {error}"))
+    }
+
+    /// [`Client::connect`], with what went wrong as a value.
+    ///
+    /// # Errors
+    /// What connect(2) says.
+    pub fn try_connect(server: SocketAddr) -> io::Result<Self> {
+        let stream = TcpStream::connect_timeout(&server, DEADLINE)?;
+        stream.set_read_timeout(Some(DEADLINE))?;
+        stream.set_write_timeout(Some(DEADLINE))?;
+        let addr = stream.local_addr()?;
+        Ok(Self { stream, addr })
+    }
+
+    /// Its own address: the server narrates it.
+    #[must_use]
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// The socket, for what only one test needs.
+    #[must_use]
+    pub fn stream(&self) -> &TcpStream {
+        &self.stream
+    }
+
+    /// Sends one message.
+    pub fn send(&mut self, message: &[u8]) {
+        let sent = self.stream.write_all(message);
+        sent.unwrap_or_else(|error| panic!("{} could not send: {error}", self.addr));
+    }
+
+    /// Waits for one answer.
+    pub fn receive_answer(&mut self) {
+        self.receive_answers(1);
+    }
+
+    /// Waits for that many answers, and compares every byte.
+    pub fn receive_answers(&mut self, answers: usize) {
+        let expected = ANSWER.repeat(answers);
+        let mut received = vec![0; expected.len()];
+        let read = self.stream.read_exact(&mut received);
+        read.unwrap_or_else(|error| {
+            panic!("{} expected {answers} more answers, but got: {error}", self.addr)
+        });
+        assert!(
+            received == expected,
+            "{} expected {answers} answers, byte for byte, but got {:?}",
+            self.addr,
+            String::from_utf8_lossy(&received)
+        );
+    }
+
+    /// Sends a message and waits for its answer.
+    pub fn ask(&mut self) {
+        self.send(b"hello\n");
+        self.receive_answer();
+    }
+
+    /// Expects that nothing has come yet that was not received.
+    pub fn expect_no_answer_yet(&self) {
+        let nonblocking = |on| {
+            let set = self.stream.set_nonblocking(on);
+            set.unwrap_or_else(|error| panic!("{}: {error}", self.addr));
+        };
+        nonblocking(true);
+        let seen = self.stream.peek(&mut [0; 64]);
+        nonblocking(false);
+        assert!(
+            matches!(&seen, Err(error) if error.kind() == ErrorKind::WouldBlock),
+            "{} expected no answer yet, but saw {seen:?} (bytes; 0 is the end of the stream)",
+            self.addr
+        );
+    }
+
+    /// Receives until the end of the stream, and returns what came.
+    #[must_use]
+    pub fn receive_to_the_end(&mut self) -> Vec<u8> {
+        let mut received = Vec::new();
+        let read = self.stream.read_to_end(&mut received);
+        read.unwrap_or_else(|error| {
+            panic!("{} expected the end of the stream, but got: {error}", self.addr)
+        });
+        received
+    }
+
+    /// Says that it sends no more (`shutdown`); it can still receive.
+    pub fn half_close(&self) {
+        let closed = self.stream.shutdown(Shutdown::Write);
+        closed.unwrap_or_else(|error| panic!("{} could not half-close: {error}", self.addr));
+    }
+
+    /// Leaves as a program that ends does. With answers unread the system makes a reset of it
+    /// (RFC 2525, 2.17).
+    pub fn close(self) {}
+
+    /// Leaves with a reset: what a crash of the whole machine, or an impatient program, looks like.
+    pub fn reset(self) {
+        reset(&self.stream)
+            .unwrap_or_else(|error| panic!("{} could not reset: {error}", self.addr));
+    }
+}
+
+/// Makes closing `stream` a reset (socket(7), `SO_LINGER` with 0 seconds).
+pub(crate) fn reset(stream: &TcpStream) -> io::Result<()> {
+    SockRef::from(stream).set_linger(Some(Duration::ZERO))
+}
+
+/// A client that asks and never reads, until it is told to: with the smallest receive buffer and
+/// the smallest segments, so that its silence reaches the server's `send()` soon. (With small
+/// messages TCP would stop the client before the server.)
+#[derive(Debug)]
+pub struct StalledReader {
+    stream: TcpStream,
+    addr: SocketAddr,
+    sent: u64,
+}
+
+impl StalledReader {
+    /// How long its own `send()` must not have gone through before it says that it is stuck.
+    pub const PATIENCE: Duration = Duration::from_millis(100);
+
+    /// Connects.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn connect(server: SocketAddr) -> io::Result<Self> {
+        let socket = Socket::new(Domain::for_address(server), Type::STREAM, Some(Protocol::TCP))?;
+        // Before connecting: afterwards the window has been offered.
+        socket.set_recv_buffer_size(1)?;
+        // macOS has no smallest segment to set; its small buffer alone does there.
+        let _ = socket.set_tcp_mss(88);
+        socket.connect_timeout(&server.into(), DEADLINE)?;
+        let stream = TcpStream::from(socket);
+        stream.set_write_timeout(Some(Self::PATIENCE))?;
+        stream.set_read_timeout(Some(DEADLINE))?;
+        let addr = stream.local_addr()?;
+        Ok(Self { stream, addr, sent: 0 })
+    }
+
+    /// Its own address: the server narrates it.
+    #[must_use]
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// How many bytes it has sent.
+    #[must_use]
+    pub fn sent(&self) -> u64 {
+        self.sent
+    }
+
+    /// The socket, for what only one test needs.
+    #[must_use]
+    pub fn stream(&self) -> &TcpStream {
+        &self.stream
+    }
+
+    /// Sends 64 KiB at a time until nothing has gone through for [`Self::PATIENCE`]: then neither
+    /// end reads.
+    ///
+    /// # Errors
+    /// What send(2) says, a connection that the server closed for one.
+    pub fn send_until_stuck(&mut self) -> io::Result<()> {
+        let message = [b'x'; 64 * 1024];
+        loop {
+            match self.stream.write(&message) {
+                Ok(sent) => self.sent += sent as u64,
+                Err(error)
+                    if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) =>
+                {
+                    return Ok(());
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Reads again, half-closes so that the server sees the end, and returns all that comes.
+    ///
+    /// # Errors
+    /// What recv(2) says.
+    pub fn read_again(mut self) -> io::Result<Vec<u8>> {
+        self.stream.shutdown(Shutdown::Write)?;
+        let mut received = Vec::new();
+        self.stream.read_to_end(&mut received)?;
+        Ok(received)
+    }
+}

@@ -1,0 +1,214 @@
+//! A running server.
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::{Client, DEADLINE, Log, Process, Step};
+
+/// How to start a server: what a student types before and after its name.
+#[derive(Debug, Clone)]
+pub struct Start {
+    step: Step,
+    host: String,
+    port: u16,
+    quiet: bool,
+    before: Vec<String>,
+}
+
+impl Start {
+    /// On a port that the system chooses, with narration.
+    #[must_use]
+    pub fn of(step: Step) -> Self {
+        Self { step, host: "127.0.0.1".to_owned(), port: 0, quiet: false, before: Vec::new() }
+    }
+
+    /// With `--host HOST`.
+    #[must_use]
+    pub fn host(mut self, host: &str) -> Self {
+        host.clone_into(&mut self.host);
+        self
+    }
+
+    /// With `--port PORT`.
+    #[must_use]
+    pub fn port(mut self, port: u16) -> Self {
+        self.port = port;
+        self
+    }
+
+    /// With `--quiet`.
+    #[must_use]
+    pub fn quiet(mut self) -> Self {
+        self.quiet = true;
+        self
+    }
+
+    /// With room for `limit` descriptors (`ulimit -n`), standard input, output and error among
+    /// them.
+    #[must_use]
+    pub fn descriptor_limit(self, limit: u64) -> Self {
+        self.shell(&format!("ulimit -n {limit}"))
+    }
+
+    /// With every descriptor below `first_free` taken.
+    #[must_use]
+    pub fn descriptors_taken_below(self, first_free: u32) -> Self {
+        let take =
+            format!("for ((d = 3; d < {first_free}; d++)); do eval \"exec $d< /dev/null\"; done");
+        self.shell(&take)
+    }
+
+    /// In a shell that ran `line` before: bash, for descriptors of two digits. The shell becomes
+    /// the server, so the process stays the same, and no other server inherits what it did.
+    #[must_use]
+    pub fn shell(mut self, line: &str) -> Self {
+        self.before.push(line.to_owned());
+        self
+    }
+
+    /// The command as [`std::process`] takes it.
+    #[must_use]
+    pub fn command(&self) -> Command {
+        let mut words: Vec<OsString> = Vec::new();
+        if !self.before.is_empty() {
+            let script = format!("{} && exec \"$0\" \"$@\"", self.before.join(" && "));
+            words.extend(["bash".into(), "-c".into(), script.into()]);
+        }
+        words.push(self.step.binary().into());
+        words.extend(["--host".into(), (&self.host).into()]);
+        words.extend(["--port".into(), self.port.to_string().into()]);
+        if self.quiet {
+            words.push("--quiet".into());
+        }
+        let mut command = Command::new(&words[0]);
+        command.args(&words[1..]).stdin(Stdio::null());
+        command
+    }
+
+    fn spawn(&self) -> Server {
+        let child = self.command().stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+        let mut child =
+            child.unwrap_or_else(|error| panic!("{} does not start: {error}", self.step));
+        let narration = child.stdout.take().map_or_else(Log::empty, Log::of);
+        let errors = child.stderr.take().map_or_else(Log::empty, Log::of);
+        let addr = SocketAddr::from(([0; 4], 0));
+        Server { step: self.step, child, narration, errors, addr }
+    }
+
+    /// Starts it, and waits until it listens.
+    ///
+    /// # Panics
+    /// When it does not come to listen.
+    #[must_use]
+    pub fn start(&self) -> Server {
+        let mut server = self.spawn();
+        server.addr = server.narration.wait_for("`Listening on` and an address", |lines| {
+            lines.iter().find_map(|line| line.text.strip_prefix("Listening on ")?.parse().ok())
+        });
+        server
+    }
+
+    /// Runs it to its end, which must come soon, and returns what it said.
+    ///
+    /// # Panics
+    /// When it is still running at [`DEADLINE`].
+    #[must_use]
+    pub fn run(&self) -> Output {
+        let mut server = self.spawn();
+        let status = server.wait();
+        let bytes = |log: &Log| {
+            log.to_the_end().iter().flat_map(|line| format!("{line}\n").into_bytes()).collect()
+        };
+        Output { status, stdout: bytes(&server.narration), stderr: bytes(&server.errors) }
+    }
+}
+
+/// Waits for the end of a process until [`DEADLINE`].
+fn wait(child: &mut Child) -> Option<ExitStatus> {
+    let give_up = Instant::now() + DEADLINE;
+    while Instant::now() < give_up {
+        // The standard library has no wait with a deadline, and no event to wait for instead.
+        if let Ok(Some(status)) = child.try_wait() {
+            return Some(status);
+        }
+        thread::sleep(Duration::from_millis(2));
+    }
+    None
+}
+
+/// A server that listens. It is killed when this is dropped; a test that fails shows what it said.
+#[derive(Debug)]
+pub struct Server {
+    /// Which one it is.
+    pub step: Step,
+    /// The address on which it listens.
+    pub addr: SocketAddr,
+    /// What it says on standard output.
+    pub narration: Log,
+    /// What it says on standard error.
+    pub errors: Log,
+    child: Child,
+}
+
+impl Server {
+    /// Starts `step` on a port that the system chooses, and waits until it listens.
+    #[must_use]
+    pub fn start(step: Step) -> Self {
+        Start::of(step).start()
+    }
+
+    /// Connects a client.
+    #[must_use]
+    pub fn connect(&self) -> Client {
+        Client::connect(self.addr)
+    }
+
+    /// The process, to look at or to send signals to.
+    #[must_use]
+    pub fn process(&self) -> Process {
+        Process(self.child.id())
+    }
+
+    /// Whether it is still running.
+    pub fn is_running(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// Waits until it has ended.
+    ///
+    /// # Panics
+    /// When it is still running at [`DEADLINE`].
+    pub fn wait(&mut self) -> ExitStatus {
+        wait(&mut self.child).unwrap_or_else(|| panic!("{} was expected to end", self.step))
+    }
+
+    /// Ends it, and returns what it narrated.
+    #[must_use]
+    pub fn stop(mut self) -> Vec<String> {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        self.narration.to_the_end()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let ended_before = self.child.try_wait().ok().flatten();
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if thread::panicking() {
+            let end =
+                ended_before.map_or_else(String::new, |status| format!(", ended with {status}"));
+            eprintln!(
+                "{} on {}{end}. Standard output:\n{}Standard error:\n{}",
+                self.step,
+                self.addr,
+                self.narration.text(),
+                self.errors.text()
+            );
+        }
+    }
+}
