@@ -8,6 +8,11 @@ use std::time::{Duration, Instant};
 
 use crate::{Client, DEADLINE, Log, Process, Step};
 
+/// A limit on descriptors is exact only where none but 0, 1 and 2 is open, and whatever started the
+/// tests may have left some.
+const CLOSE_INHERITED: &str =
+    "for d in /dev/fd/*; do d=${d##*/}; ((d > 2)) && eval \"exec $d>&-\"; done";
+
 /// How to start a server: what a student types before and after its name.
 #[derive(Debug, Clone)]
 pub struct Start {
@@ -74,7 +79,8 @@ impl Start {
     pub fn command(&self) -> Command {
         let mut words: Vec<OsString> = Vec::new();
         if !self.before.is_empty() {
-            let script = format!("{} && exec \"$0\" \"$@\"", self.before.join(" && "));
+            let script =
+                format!("{CLOSE_INHERITED}; {} && exec \"$0\" \"$@\"", self.before.join(" && "));
             words.extend(["bash".into(), "-c".into(), script.into()]);
         }
         words.push(self.step.binary().into());

@@ -1,13 +1,158 @@
-//! What compares the steps.
+//! What compares the steps: what is the same at each, and what must be.
 
-use tests::{Server, Step};
+#![forbid(unsafe_code)]
+
+use std::collections::BTreeSet;
+use std::process::Command;
+
+use tests::{ANSWER, Client, Server, Step};
+
+/// A conversation, and all that the client received in it.
+fn conversation(server: &Server) -> Vec<u8> {
+    let mut received = Vec::new();
+    let mut client = server.connect();
+    for message in [&b"hello\n"[..], b"x", &[0, 255, b'\r', b'\n'], &[b'y'; 4096]] {
+        client.send(message);
+        client.receive_answer();
+        received.extend(ANSWER);
+    }
+    client.send(b"goodbye");
+    client.half_close();
+    received.extend(client.receive_to_the_end());
+    received
+}
 
 #[test]
-fn smoke() {
+fn one_conversation_is_the_same_byte_for_byte_at_every_step() {
     for step in Step::ALL {
         let server = Server::start(step);
-        let mut client = server.connect();
+        assert_eq!(
+            String::from_utf8_lossy(&conversation(&server)),
+            "Hello World\n".repeat(5),
+            "five messages to {step}, the last one with a half-close: five answers were expected"
+        );
+    }
+}
+
+#[test]
+fn steps_1_and_2_narrate_alike_but_for_outside_the_inner_while() {
+    let narrations = [Step::Blocking, Step::Functions].map(|step| {
+        let server = Server::start(step);
+        conversation(&server);
+        conversation(&server);
+        server.narration.wait_for_count("Before accept()", 3);
+        let lines = server.stop();
+        lines
+            .into_iter()
+            .filter(|line| line != "Outside the inner while")
+            .map(|line| match line.split_once("127.0.0.1:") {
+                Some((before, _port)) => before.to_owned(),
+                None => line,
+            })
+            .collect::<Vec<_>>()
+    });
+    assert_eq!(narrations[0], narrations[1]);
+    assert!(narrations[0].len() > 10, "a conversation was expected in {narrations:#?}");
+}
+
+/// Lets one client leave in the way given, and expects that the next one is served.
+fn served_after(leave: impl Fn(Client)) {
+    for step in Step::ALL {
+        let server = Server::start(step);
+        let client = server.connect();
+        leave(client);
+        let mut next = server.connect();
+        next.ask();
+        next.ask();
+    }
+}
+
+#[test]
+fn the_next_client_is_served_after_one_that_closed() {
+    served_after(Client::close);
+    served_after(|mut client| {
         client.ask();
         client.close();
+    });
+}
+
+#[test]
+fn the_next_client_is_served_after_one_that_closed_with_its_answer_unread() {
+    served_after(|mut client| {
+        client.send(b"hello\n");
+        client.close();
+    });
+}
+
+#[test]
+fn the_next_client_is_served_after_one_that_half_closed_and_it_got_its_answer() {
+    served_after(|mut client| {
+        client.send(b"hello\n");
+        client.half_close();
+        assert_eq!(
+            client.receive_to_the_end(),
+            ANSWER,
+            "after a half-close its answer and the end of the stream were expected"
+        );
+    });
+}
+
+#[test]
+fn the_next_client_is_served_after_one_that_reset_without_a_word() {
+    served_after(Client::reset);
+}
+
+#[test]
+fn the_next_client_is_served_after_one_that_reset_between_messages() {
+    served_after(|mut client| {
+        client.ask();
+        client.reset();
+    });
+}
+
+#[test]
+fn the_next_client_is_served_after_one_that_reset_with_its_answer_unread() {
+    served_after(|mut client| {
+        client.send(b"hello\n");
+        client.reset();
+    });
+}
+
+/// What cargo would build for `packages`, along these kinds of dependency: each crate with its
+/// version and its features.
+fn crates(packages: &[&str], edges: &str) -> BTreeSet<String> {
+    let tree = Command::new(env!("CARGO"))
+        .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+        .args(["tree", "--offline", "--locked", "--prefix=none", "--format={p} [{f}]"])
+        .args(["--edges", edges])
+        .args(packages)
+        .output()
+        .expect("cargo tree starts");
+    assert!(tree.status.success(), "cargo tree: {}", String::from_utf8_lossy(&tree.stderr));
+    String::from_utf8_lossy(&tree.stdout)
+        .lines()
+        .map(|line| line.trim_end_matches(" (*)").to_owned())
+        .collect()
+}
+
+#[test]
+fn a_step_is_built_of_the_same_crates_and_features_with_package_and_with_bin() {
+    let together = crates(&["--workspace"], "normal,build,dev");
+    for step in Step::STEPS {
+        let alone = crates(&["--package", step.name()], "normal,build");
+        let differ: Vec<_> = alone.difference(&together).collect();
+        assert!(
+            differ.is_empty(),
+            "`cargo run --bin {step}` would build these with other features, which a member or a \
+             dependency of `tests` adds: {differ:#?}"
+        );
+    }
+}
+
+#[test]
+fn a_step_is_built_of_at_most_twelve_crates() {
+    for step in Step::STEPS {
+        let crates = crates(&["--package", step.name()], "normal");
+        assert!(crates.len() <= 12, "{step} is built of {}: {crates:#?}", crates.len());
     }
 }

@@ -1,0 +1,278 @@
+//! The command line, and what a server says when it cannot start.
+
+#![forbid(unsafe_code)]
+
+use std::io::{BufRead, BufReader};
+use std::net::TcpListener;
+use std::process::{Command, Output, Stdio};
+
+use tests::{Server, Start, Step};
+
+fn run(step: Step, arguments: &[&str]) -> Output {
+    Command::new(step.binary()).args(arguments).output().expect("the server starts")
+}
+
+/// Expects that a server ends with `code`, has said nothing on standard output, and returns what
+/// it said on standard error.
+fn refused(step: Step, output: &Output, code: i32) -> String {
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(code), "exit code of {step}, which said: {errors}");
+    let narration = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(narration, "", "{step} was expected to say nothing on standard output");
+    errors
+}
+
+fn refused_with_one_line(step: Step, start: &Start) -> String {
+    let errors = refused(step, &start.run(), 1);
+    assert_eq!(
+        errors.lines().count(),
+        1,
+        "{step} was expected to say one line, but said: {errors}"
+    );
+    errors.trim_end().to_owned()
+}
+
+#[test]
+fn help_names_every_flag_and_its_default() {
+    for step in Step::ALL {
+        let output = run(step, &["--help"]);
+        assert_eq!(output.status.code(), Some(0), "exit code of {step} --help");
+        let help = String::from_utf8_lossy(&output.stdout);
+        for expected in [
+            &format!("Usage: {step} [OPTIONS]"),
+            "--host <HOST>",
+            "[default: localhost]",
+            "--port <PORT>",
+            "[default: 5000]",
+            "--quiet",
+            "--help",
+            "--version",
+        ] {
+            assert!(help.contains(expected), "{expected:?} was expected in {step} --help: {help}");
+        }
+    }
+}
+
+#[test]
+fn version_names_the_step() {
+    for step in Step::ALL {
+        let output = run(step, &["--version"]);
+        assert_eq!(output.status.code(), Some(0), "exit code of {step} --version");
+        assert_eq!(
+            String::from_utf8_lossy(&output.stdout),
+            format!("{step} {}\n", env!("CARGO_PKG_VERSION"))
+        );
+    }
+}
+
+#[test]
+fn a_wrong_flag_ends_with_exit_code_2_and_names_the_flag() {
+    for step in Step::ALL {
+        for (arguments, named) in [
+            (&["--prot", "5000"][..], "--prot"),
+            (&["--port", "65536"], "65536"),
+            (&["--port", "http"], "http"),
+            (&["--port"], "--port"),
+            (&["5000"], "5000"),
+        ] {
+            let errors = refused(step, &run(step, arguments), 2);
+            assert!(errors.contains(named), "{named:?} was expected in what {step} said: {errors}");
+        }
+    }
+}
+
+#[test]
+fn without_flags_it_listens_on_localhost_port_5000() {
+    for step in Step::ALL {
+        let child =
+            Command::new(step.binary()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+        let mut child = child.expect("the server starts");
+        let mut line = String::new();
+        let narration = child.stdout.take().expect("standard output is a pipe");
+        BufReader::new(narration).read_line(&mut line).expect("standard output can be read");
+        child.kill().expect("the server can be killed");
+        let output = child.wait_with_output().expect("the server has ended");
+        if line.is_empty() {
+            // Somebody else has port 5000, which says as much.
+            let errors = String::from_utf8_lossy(&output.stderr);
+            assert!(errors.starts_with("127.0.0.1:5000 is in use: "), "{step} said: {errors}");
+        } else {
+            assert_eq!(line, "Listening on 127.0.0.1:5000\n", "the first line of {step}");
+        }
+    }
+}
+
+#[test]
+fn a_free_port_is_chosen_for_port_0_and_named() {
+    for step in Step::ALL {
+        let server = Start::of(step).port(0).start();
+        assert_ne!(server.addr.port(), 0, "{step} was expected to name its real port");
+        server.connect().ask();
+    }
+}
+
+#[test]
+fn quiet_says_no_more_than_where_it_listens() {
+    for step in Step::ALL {
+        let server = Start::of(step).quiet().start();
+        let listening = format!("Listening on {}", server.addr);
+        for _ in 0..2 {
+            let mut client = server.connect();
+            client.ask();
+            client.close();
+        }
+        assert_eq!(server.stop(), [listening], "what {step} --quiet said");
+    }
+}
+
+#[test]
+fn quiet_still_reports_a_reset() {
+    for step in Step::STEPS {
+        let server = Start::of(step).quiet().start();
+        let mut client = server.connect();
+        client.ask();
+        let addr = client.addr();
+        client.reset();
+        let line = server.errors.wait_for("a line", |lines| lines.first().cloned());
+        assert!(
+            line.text.starts_with(&format!("{addr}: recv: ")),
+            "address, call and reason were expected from {step}, not {line:?}"
+        );
+    }
+}
+
+#[test]
+fn it_listens_on_the_host_that_was_asked_for() {
+    for step in Step::ALL {
+        for (host, listening) in [("localhost", "127.0.0.1"), ("127.0.0.1", "127.0.0.1")] {
+            let server = Start::of(step).host(host).start();
+            assert_eq!(server.addr.ip().to_string(), listening, "{step} --host {host}");
+            server.connect().ask();
+        }
+    }
+}
+
+#[test]
+fn it_listens_on_an_ipv6_address() {
+    if let Err(error) = TcpListener::bind("[::1]:0") {
+        println!("not tested: this machine has no ::1 ({error})");
+        return;
+    }
+    for step in Step::ALL {
+        let server = Start::of(step).host("::1").start();
+        assert_eq!(server.addr.ip().to_string(), "::1", "{step} --host ::1");
+        server.connect().ask();
+    }
+}
+
+#[test]
+fn listening_beyond_loopback_is_said_in_one_line() {
+    for step in Step::ALL {
+        let server = Start::of(step).host("0.0.0.0").start();
+        let line = server.errors.wait_for("a line", |lines| lines.first().cloned());
+        assert!(
+            line.text.starts_with("0.0.0.0:") && line.text.contains("not loopback"),
+            "a word on who can connect was expected from {step}, not {line:?}"
+        );
+        drop(server);
+
+        let server = Server::start(step);
+        server.connect().ask();
+        assert_eq!(server.errors.text(), "", "{step} on loopback was expected to say nothing");
+    }
+}
+
+#[test]
+fn a_person_at_a_terminal_is_told_how_to_connect() {
+    for (host, expected) in [
+        ("127.0.0.1", "From another terminal: nc 127.0.0.1 PORT (Ctrl-C leaves; Ctrl-C here stops"),
+        ("0.0.0.0", "`ip -brief address` shows"),
+    ] {
+        let server = Step::Blocking.binary().display().to_string();
+        let command = format!("{server} --host {host} --port 0");
+        // script(1) runs a program at a terminal of its own; the two kinds take it differently.
+        let mut script = Command::new("script");
+        if cfg!(target_os = "linux") {
+            script.args(["-q", "-c", &command, "/dev/null"]);
+        } else {
+            script.args(["-q", "/dev/null", "sh", "-c", &command]);
+        }
+        let child = script.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
+        let mut child = child.expect("script(1) starts");
+        let seen = tests::Log::of(child.stdout.take().expect("standard output is a pipe"));
+        let port = seen.wait_for("`Listening on`", |lines| {
+            let line = lines.iter().find(|line| line.text.starts_with("Listening on "))?;
+            line.text.trim_end().rsplit(':').next().map(str::to_owned)
+        });
+        let expected = expected.replace("PORT", &port);
+        seen.wait_for(&format!("{expected:?}"), |lines| {
+            lines.iter().any(|line| line.text.contains(&expected)).then_some(())
+        });
+        // The terminal hangs up on the server.
+        child.kill().expect("script(1) can be killed");
+        child.wait().expect("script(1) has ended");
+    }
+}
+
+#[test]
+fn a_taken_port_names_the_likely_holder_and_another_port() {
+    for step in Step::ALL {
+        let first = Server::start(Step::Blocking);
+        let port = first.addr.port();
+        assert_eq!(
+            refused_with_one_line(step, &Start::of(step).port(port)),
+            format!(
+                "127.0.0.1:{port} is in use: stop the server in the other terminal (Ctrl-C; if it \
+                 was suspended with Ctrl-Z: kill %1), or choose --port {}",
+                if port == u16::MAX { 5001 } else { port + 1 }
+            )
+        );
+    }
+}
+
+#[test]
+fn an_address_of_another_machine_is_refused_by_its_name() {
+    for step in Step::ALL {
+        // TEST-NET-1 is nobody's (RFC 5737).
+        let line = refused_with_one_line(step, &Start::of(step).host("192.0.2.1"));
+        assert!(
+            line.starts_with("192.0.2.1:0 is not an address of this machine: choose --host "),
+            "{step} said: {line}"
+        );
+    }
+}
+
+#[test]
+fn a_host_that_does_not_exist_is_refused_by_its_name() {
+    for step in Step::ALL {
+        // No name ends in .invalid (RFC 2606).
+        let line = refused_with_one_line(step, &Start::of(step).host("nobody.invalid"));
+        assert!(
+            line.starts_with("nobody.invalid:0 cannot be looked up (")
+                && line.ends_with("check the spelling, or choose --host localhost"),
+            "{step} said: {line}"
+        );
+    }
+}
+
+#[test]
+fn without_a_descriptor_for_even_one_client_it_ends() {
+    for step in Step::STEPS {
+        let line = refused_with_one_line(step, &Start::of(step).descriptor_limit(4));
+        assert!(
+            line.starts_with("127.0.0.1:")
+                && line.contains("no descriptor left for even one client"),
+            "{step} said: {line}"
+        );
+    }
+}
+
+#[test]
+fn step3_ends_when_its_listening_socket_does_not_fit_an_fd_set() {
+    let start = Start::of(Step::Select).descriptor_limit(1100).descriptors_taken_below(1030);
+    let output = start.run();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "exit code, with: {errors}");
+    assert_eq!(errors.lines().count(), 1, "one line was expected, not: {errors}");
+    assert!(errors.contains("select takes those below 1024"), "step3-select said: {errors}");
+}

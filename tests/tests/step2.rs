@@ -1,0 +1,65 @@
+//! Step 2 alone: naming the parts has changed nothing that a client sees.
+
+#![forbid(unsafe_code)]
+
+use tests::{Server, Step};
+
+#[test]
+fn a_second_client_still_waits_until_the_first_has_left() {
+    let server = Server::start(Step::Functions);
+    let mut first = server.connect();
+    first.ask();
+
+    let mut second = server.connect();
+    second.send(b"one\n");
+    second.send(b"two\n");
+    second.send(b"three\n");
+    // The server had every occasion: it has answered the first once more since.
+    first.ask();
+    second.expect_no_answer_yet();
+
+    first.close();
+    second.receive_answer();
+    second.half_close();
+    assert_eq!(
+        second.receive_to_the_end(),
+        b"",
+        "the second client's three lines came as one piece: one answer was expected, not more"
+    );
+}
+
+#[test]
+fn the_narration_says_each_call_before_it_is_made() {
+    let server = Server::start(Step::Functions);
+    let listening = format!("Listening on {}", server.addr);
+
+    let mut first = server.connect();
+    let first_connects = format!("Connection from {}", first.addr());
+    first.ask();
+    first.close();
+    server.narration.wait_for_count("Before accept()", 2);
+
+    let mut second = server.connect();
+    let second_connects = format!("Connection from {}", second.addr());
+    second.ask();
+    second.ask();
+    second.close();
+    server.narration.wait_for_count("Before accept()", 3);
+
+    assert_eq!(
+        server.stop(),
+        [
+            &listening,
+            "Before accept()",
+            &first_connects,
+            "Before recv()",
+            "Before recv()",
+            "Before accept()",
+            &second_connects,
+            "Before recv()",
+            "Before recv()",
+            "Before recv()",
+            "Before accept()",
+        ]
+    );
+}

@@ -1,0 +1,132 @@
+//! Step 3 alone, and `bare` where it is meant to do the same: everybody at once, in one thread.
+
+#![forbid(unsafe_code)]
+
+use tests::{Client, Server, Start, Step};
+
+#[test]
+fn a_second_client_is_answered_while_the_first_is_still_there() {
+    for step in [Step::Select, Step::Bare] {
+        let server = Server::start(step);
+        let mut first = server.connect();
+        first.ask();
+        let mut second = server.connect();
+        second.ask();
+        second.ask();
+        first.ask();
+        second.close();
+        first.ask();
+    }
+}
+
+#[test]
+fn the_narration_says_whom_select_found_ready() {
+    for step in [Step::Select, Step::Bare] {
+        let server = Server::start(step);
+        let listening = format!("Listening on {}", server.addr);
+
+        let mut first = server.connect();
+        let first_connects = format!("Connection from {}", first.addr());
+        let first_is_ready = format!("Ready to read: {}", first.addr());
+        first.ask();
+        first.close();
+        server.narration.wait_for_count("Before select()", 4);
+
+        let mut second = server.connect();
+        let second_connects = format!("Connection from {}", second.addr());
+        let second_is_ready = format!("Ready to read: {}", second.addr());
+        second.ask();
+        second.close();
+        server.narration.wait_for_count("Before select()", 7);
+
+        assert_eq!(
+            server.stop(),
+            [
+                &listening,
+                "Before select()",
+                "Ready to read: server_socket",
+                &first_connects,
+                "Before select()",
+                &first_is_ready,
+                "Before select()",
+                &first_is_ready,
+                "Before select()",
+                "Ready to read: server_socket",
+                &second_connects,
+                "Before select()",
+                &second_is_ready,
+                "Before select()",
+                &second_is_ready,
+                "Before select()",
+            ],
+            "the narration of {step}"
+        );
+    }
+}
+
+#[test]
+fn past_ten_ready_sockets_the_narration_counts_the_rest() {
+    let server = Server::start(Step::Select);
+    let mut clients: Vec<Client> = (0..14).map(|_| server.connect()).collect();
+    clients.iter_mut().for_each(Client::ask);
+
+    // Stopped, it cannot serve one before all have written.
+    server.process().signal("STOP");
+    clients.iter_mut().for_each(|client| client.send(b"hello\n"));
+    server.process().signal("CONT");
+    clients.iter_mut().for_each(Client::receive_answer);
+
+    // Which of them the stop came before does not matter: thirteen or fourteen wait together.
+    let ready = server.narration.wait_for("a line that counts the rest", |lines| {
+        lines.iter().find(|line| line.text.contains(" more")).map(|line| line.text.clone())
+    });
+    let names: Vec<&str> = ready.trim_start_matches("Ready to read: ").split(", ").collect();
+    assert_eq!(names.len(), 11, "ten names and a count were expected in {ready:?}");
+    assert!(
+        ["and 3 more", "and 4 more"].contains(&names[10]),
+        "fourteen clients were ready, so `and 4 more` was expected at the end of {ready:?}"
+    );
+}
+
+/// Fills `server` with as many clients as fit, lets one with a low descriptor leave, and expects
+/// that of two that arrive each gets its turn.
+fn fill_up_and_let_two_arrive(server: &mut Server, fit: usize) {
+    let mut clients: Vec<Client> = (0..fit).map(|_| server.connect()).collect();
+    clients.iter_mut().for_each(Client::ask);
+    let full = format!("Full with {fit} clients: new ones wait until one leaves");
+    server.errors.wait_for_line(&full);
+
+    let mut one = server.connect();
+    one.send(b"hello\n");
+    clients[fit - 1].ask();
+    one.expect_no_answer_yet();
+    let mut two = server.connect();
+    two.send(b"hello\n");
+
+    clients.remove(0).close();
+    one.receive_answer();
+    clients[0].ask();
+    two.expect_no_answer_yet();
+
+    clients.remove(0).close();
+    two.receive_answer();
+    clients.iter_mut().for_each(Client::ask);
+    one.ask();
+    two.ask();
+    assert!(server.is_running(), "a full server was expected to go on");
+}
+
+#[test]
+fn a_server_with_no_descriptor_left_takes_the_waiting_ones_as_others_leave() {
+    // Standard input, output and error, the listening socket, and twelve clients.
+    let mut server = Start::of(Step::Select).descriptor_limit(16).start();
+    fill_up_and_let_two_arrive(&mut server, 12);
+}
+
+#[test]
+fn a_server_with_its_fd_set_full_takes_the_waiting_ones_as_others_leave() {
+    // The listening socket gets 1012, and an fd_set ends at 1023: eleven clients.
+    let mut server =
+        Start::of(Step::Select).descriptor_limit(1100).descriptors_taken_below(1012).start();
+    fill_up_and_let_two_arrive(&mut server, 11);
+}
