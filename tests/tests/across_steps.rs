@@ -51,7 +51,10 @@ fn steps_1_and_2_narrate_alike_but_for_outside_the_inner_while() {
             })
             .collect::<Vec<_>>()
     });
-    assert_eq!(narrations[0], narrations[1]);
+    assert_eq!(
+        narrations[0], narrations[1],
+        "the same two conversations were expected to be narrated alike, ports apart"
+    );
     assert!(narrations[0].len() > 10, "a conversation was expected in {narrations:#?}");
 }
 

@@ -60,6 +60,7 @@ fn the_narration_says_each_call_before_it_is_made() {
             "Before recv()",
             "Before recv()",
             "Before accept()",
-        ]
+        ],
+        "the narration of two clients, one after the other, was expected line for line"
     );
 }

@@ -59,7 +59,7 @@ fn the_narration_says_whom_select_found_ready() {
                 &second_is_ready,
                 "Before select()",
             ],
-            "the narration of {step}"
+            "the narration of {step} with two clients, one after the other, was expected line for line"
         );
     }
 }
