@@ -35,7 +35,6 @@ fn send_message(client_socket: &mut TcpStream) -> bool {
 /// Waits for all sockets at once, then calls the function that fits each ready one.
 fn event_loop(server_socket: &TcpListener) -> Error {
     let mut to_monitor: Vec<(TcpStream, SocketAddr)> = Vec::new();
-
     loop {
         let mut ready_to_read = FdSet::new();
         ready_to_read.insert(server_socket.as_fd());
@@ -48,7 +47,8 @@ fn event_loop(server_socket: &TcpListener) -> Error {
         let clients = to_monitor.iter().map(|(sock, addr)| (sock, *addr));
         say_ready("read", &ready_to_read, server_socket, clients);
 
-        // The set borrows its sockets: none can be closed until the set has been read to the end.
+        // The set borrows its sockets: who is ready is noted before any can be closed. Those who
+        // are not ready stay in to_monitor, and of the ready ones those who are still there.
         let is_ready = |(sock, _): &(TcpStream, _)| ready_to_read.contains(sock.as_fd());
         let mut ready = to_monitor.iter().map(is_ready).collect::<Vec<_>>().into_iter();
         if ready_to_read.contains(server_socket.as_fd()) {

@@ -115,7 +115,6 @@ fn lists<'fd>(
 fn event_loop(server_socket: &TcpListener) -> Error {
     let mut to_monitor: Vec<Client> = Vec::new();
     let mut room = has_room(server_socket);
-
     while room || !to_monitor.is_empty() {
         let (mut ready_to_read, mut ready_to_write, nfds) = lists(server_socket, room, &to_monitor);
 
@@ -129,7 +128,8 @@ fn event_loop(server_socket: &TcpListener) -> Error {
         say_ready("read", &ready_to_read, server_socket, clients.clone());
         say_ready("write", &ready_to_write, server_socket, clients.clone());
 
-        // The sets borrow their sockets: none can be closed until they have been read to the end.
+        // The sets borrow their sockets: who is ready is noted before any can be closed. Those who
+        // are not ready stay in to_monitor, and of the ready ones those who are still there.
         let is_ready = |(sock, _): (&TcpStream, _)| {
             ready_to_read.contains(sock.as_fd()) || ready_to_write.contains(sock.as_fd())
         };
