@@ -8,9 +8,11 @@ use tests::{Server, Step};
 fn a_second_client_waits_until_the_first_has_left() {
     let server = Server::start(Step::Blocking);
     let mut first = server.connect();
+    let first_connects = format!("Connection from {}", first.addr());
     first.ask();
 
     let mut second = server.connect();
+    let second_connects = format!("Connection from {}", second.addr());
     second.send(b"one\n");
     second.send(b"two\n");
     second.send(b"three\n");
@@ -25,6 +27,25 @@ fn a_second_client_waits_until_the_first_has_left() {
         second.receive_to_the_end(),
         b"",
         "the second client's three lines came as one piece: one answer was expected, not more"
+    );
+    server.narration.wait_for_count("Before accept()", 3);
+    assert_eq!(
+        server.stop()[1..],
+        [
+            "Before accept()",
+            &first_connects,
+            "Before recv()",
+            "Before recv()",
+            "Before recv()",
+            "Outside the inner while",
+            "Before accept()",
+            &second_connects,
+            "Before recv()",
+            "Before recv()",
+            "Outside the inner while",
+            "Before accept()",
+        ],
+        "the server was expected to accept the second client after the first had left"
     );
 }
 
@@ -64,25 +85,5 @@ fn the_narration_says_each_call_before_it_is_made() {
             "Before accept()",
         ],
         "the narration of two clients, one after the other, was expected line for line"
-    );
-}
-
-#[test]
-fn the_second_client_is_accepted_only_after_the_inner_loop_has_ended() {
-    let server = Server::start(Step::Blocking);
-    let mut first = server.connect();
-    first.ask();
-    let mut second = server.connect();
-    second.send(b"hello\n");
-    first.close();
-    second.receive_answer();
-
-    let second_connects = format!("Connection from {}", second.addr());
-    let narration = server.narration.lines();
-    let at = |line: &str| narration.iter().position(|said| said == line);
-    let left = at("Outside the inner while");
-    assert!(
-        left.is_some() && left < at(&second_connects),
-        "`Outside the inner while` was expected before {second_connects:?} in {narration:#?}"
     );
 }

@@ -8,9 +8,11 @@ use tests::{Server, Step};
 fn a_second_client_still_waits_until_the_first_has_left() {
     let server = Server::start(Step::Functions);
     let mut first = server.connect();
+    let first_connects = format!("Connection from {}", first.addr());
     first.ask();
 
     let mut second = server.connect();
+    let second_connects = format!("Connection from {}", second.addr());
     second.send(b"one\n");
     second.send(b"two\n");
     second.send(b"three\n");
@@ -25,6 +27,23 @@ fn a_second_client_still_waits_until_the_first_has_left() {
         second.receive_to_the_end(),
         b"",
         "the second client's three lines came as one piece: one answer was expected, not more"
+    );
+    server.narration.wait_for_count("Before accept()", 3);
+    assert_eq!(
+        server.stop()[1..],
+        [
+            "Before accept()",
+            &first_connects,
+            "Before recv()",
+            "Before recv()",
+            "Before recv()",
+            "Before accept()",
+            &second_connects,
+            "Before recv()",
+            "Before recv()",
+            "Before accept()",
+        ],
+        "the server was expected to accept the second client after the first had left"
     );
 }
 
