@@ -42,8 +42,8 @@ impl Error {
         }
     }
 
-    /// That not one client can be served: `select` takes no descriptor past `FD_SETSIZE`, and those
-    /// below are taken.
+    /// That not one client can be served: `select` takes no descriptor past `FD_SETSIZE`, and none
+    /// below it is free.
     pub fn no_room(server_socket: &TcpListener) -> Self {
         Self::on(server_socket, "select", io::Error::from(Errno::EMFILE))
     }
@@ -92,7 +92,7 @@ impl Display for Error {
             Some(Errno::EMFILE | Errno::ENFILE) if *call == "select" => write!(
                 line,
                 "{address}: no descriptor left for even one client: select takes those below \
-                 {FD_SETSIZE}, and they are taken: start the server with fewer files open"
+                 {FD_SETSIZE}, and none of them is free: start the server with fewer files open"
             ),
             Some(Errno::EMFILE | Errno::ENFILE) => write!(
                 line,
