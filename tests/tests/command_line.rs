@@ -4,9 +4,9 @@
 
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 
-use tests::{Server, Start, Step};
+use tests::{Log, Server, Start, Step};
 
 fn run(step: Step, arguments: &[&str]) -> Output {
     Command::new(step.binary()).args(arguments).output().expect("the server starts")
@@ -182,6 +182,16 @@ fn listening_beyond_loopback_is_said_in_one_line() {
     }
 }
 
+/// A terminal with a server at it: the server is hung up on when this is dropped.
+struct Terminal(Child);
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 #[test]
 fn a_person_at_a_terminal_is_told_how_to_connect() {
     for (host, expected) in [
@@ -198,8 +208,8 @@ fn a_person_at_a_terminal_is_told_how_to_connect() {
             script.args(["-q", "/dev/null", "sh", "-c", &command]);
         }
         let child = script.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
-        let mut child = child.expect("script(1) starts");
-        let seen = tests::Log::of(child.stdout.take().expect("standard output is a pipe"));
+        let mut terminal = Terminal(child.expect("script(1) starts"));
+        let seen = Log::of(terminal.0.stdout.take().expect("standard output is a pipe"));
         let port = seen.wait_for("`Listening on`", |lines| {
             let line = lines.iter().find(|line| line.text.starts_with("Listening on "))?;
             line.text.trim_end().rsplit(':').next().map(str::to_owned)
@@ -208,9 +218,6 @@ fn a_person_at_a_terminal_is_told_how_to_connect() {
         seen.wait_for(&format!("{expected:?}"), |lines| {
             lines.iter().any(|line| line.text.contains(&expected)).then_some(())
         });
-        // The terminal hangs up on the server.
-        child.kill().expect("script(1) can be killed");
-        child.wait().expect("script(1) has ended");
     }
 }
 
