@@ -1,0 +1,180 @@
+//! What is measured: a server in a process of its own, and the clients that it answers.
+
+mod bare;
+
+use std::env;
+use std::fmt::{self, Display, Formatter};
+use std::fs;
+use std::io::{self, BufRead, BufReader};
+use std::net::SocketAddr;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::OnceLock;
+use std::thread;
+use std::time::Duration;
+
+use tests::{Client, Process, Start, Step, raise_descriptor_limit};
+
+pub use bare::Bare;
+
+/// The clients of the largest scene.
+pub const MOST_CLIENTS: usize = 900;
+
+/// A server to be measured.
+#[derive(Debug, Clone, Copy)]
+pub enum Subject {
+    /// A step with `--quiet`.
+    Quiet(Step),
+    /// A step that narrates, to a reader that throws it away.
+    Narrating(Step),
+    /// The reference.
+    Bare(Bare),
+}
+
+impl Subject {
+    fn command(self) -> Command {
+        match self {
+            Self::Quiet(step) => Start::of(step).quiet().command(),
+            Self::Narrating(step) => Start::of(step).command(),
+            Self::Bare(bare) => {
+                let this = env::current_exe().expect("a benchmark knows its own path");
+                let mut command = Command::new(this);
+                command.arg(bare.argument());
+                command
+            }
+        }
+    }
+}
+
+impl Display for Subject {
+    fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Quiet(step) => formatter.pad(step.name()),
+            Self::Narrating(step) => formatter.pad(&format!("{step}, narrating")),
+            Self::Bare(bare) => formatter.pad(bare.argument()),
+        }
+    }
+}
+
+/// A server, and the clients that are connected to it. The server is killed when this is dropped.
+#[derive(Debug)]
+pub struct Scene {
+    server: Child,
+    addr: SocketAddr,
+    active: Vec<Client>,
+    _idle: Vec<Client>,
+}
+
+impl Scene {
+    /// Starts `subject` on a core of its own where the system allows, and connects `idle` clients,
+    /// then `active` ones. Each has had its first answer.
+    ///
+    /// # Panics
+    /// When the server does not start or a client gets no answer, as every function here.
+    pub fn new(subject: Subject, active: usize, idle: usize) -> Self {
+        match pinned() {
+            Some(core) => Self::under(&["taskset", "-c", core], subject, active, idle),
+            None => Self::started(subject.command(), active, idle),
+        }
+    }
+
+    /// The same under another program, such as `strace`, which starts the server.
+    pub fn under(wrapper: &[&str], subject: Subject, active: usize, idle: usize) -> Self {
+        Self::started(wrapped(wrapper, &subject.command()), active, idle)
+    }
+
+    fn started(mut command: Command, active: usize, idle: usize) -> Self {
+        let server = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn();
+        let mut server = server.unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        let mut narration = BufReader::new(server.stdout.take().expect("it is a pipe"));
+        let mut line = String::new();
+        narration.read_line(&mut line).expect("a server says one line");
+        let addr = line.trim_end().strip_prefix("Listening on ").and_then(|addr| addr.parse().ok());
+        let addr = addr.unwrap_or_else(|| panic!("{command:?} said {line:?}"));
+        thread::spawn(move || io::copy(&mut narration, &mut io::sink()));
+        let connect = |clients| (0..clients).map(|_| arrival(addr)).collect();
+        let (idle, active) = (connect(idle), connect(active));
+        Self { server, addr, active, _idle: idle }
+    }
+
+    /// One message and its answer for every active client: all ask, then all receive.
+    pub fn round(&mut self) {
+        self.active.iter_mut().for_each(|client| client.send(b"hello\n"));
+        self.active.iter_mut().for_each(Client::receive_answer);
+    }
+
+    /// One more client: it connects, asks, receives and leaves.
+    pub fn arrival(&self) {
+        arrival(self.addr).close();
+    }
+
+    /// The server's process.
+    pub fn process(&self) -> Process {
+        Process(self.server.id())
+    }
+
+    /// The processor time that the server has used, from the scheduler, in nanoseconds. (The
+    /// times that times(2) and ps(1) know come in ticks of 10 ms.) None where the system does not
+    /// tell: it is Linux's proc(5), `/proc/PID/schedstat`.
+    pub fn processor_time(&self) -> Option<Duration> {
+        let said = fs::read_to_string(format!("/proc/{}/schedstat", self.server.id())).ok()?;
+        said.split(' ').next()?.parse().ok().map(Duration::from_nanos)
+    }
+
+    /// Ends the server while its clients are connected, and waits for the end.
+    pub fn end(mut self) -> ExitStatus {
+        self.process().signal("TERM");
+        self.server.wait().expect("the server was started here")
+    }
+}
+
+impl Drop for Scene {
+    fn drop(&mut self) {
+        let _ = self.server.kill();
+        let _ = self.server.wait();
+    }
+}
+
+fn arrival(addr: SocketAddr) -> Client {
+    let mut client = Client::connect(addr);
+    client.ask();
+    client
+}
+
+/// `command` as the arguments of `wrapper`.
+pub fn wrapped(wrapper: &[&str], command: &Command) -> Command {
+    let mut wrapped = Command::new(wrapper[0]);
+    wrapped.args(&wrapper[1..]).arg(command.get_program()).args(command.get_args());
+    wrapped
+}
+
+/// The core on which servers run, once this process, which is the load, has been pinned to another.
+/// None where there is no taskset(1) or one core alone.
+pub fn pinned() -> Option<&'static str> {
+    static CORE: OnceLock<Option<String>> = OnceLock::new();
+    let pin = || {
+        let _ = Step::Select.binary(); // cargo may build on every core
+        let status = fs::read_to_string("/proc/self/status").ok()?;
+        let allowed = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:\t"))?;
+        let mut cores = allowed.split([',', '-']);
+        let (load, server) = (cores.next()?, cores.next_back()?);
+        let this = std::process::id().to_string();
+        let taskset = Command::new("taskset").args(["-a", "-c", "-p", load, &this]).output();
+        taskset.ok()?.status.success().then(|| server.to_owned())
+    };
+    CORE.get_or_init(pin).as_deref()
+}
+
+/// Whether a scene may have `clients`. Raises the limit of descriptors for this process and for
+/// the servers, which inherit it; where that does not go, it says so.
+pub fn has_descriptors_for(clients: usize) -> bool {
+    // What is open besides: standard streams, pipes, the listening socket.
+    let wanted = clients as u64 + 100;
+    let limit = raise_descriptor_limit(wanted).unwrap_or(0);
+    if limit < wanted {
+        println!(
+            "left out: {clients} connections need {wanted} descriptors, and the system allows \
+             {limit} (`ulimit -Hn`)"
+        );
+    }
+    limit >= wanted
+}
