@@ -29,7 +29,7 @@ const SELECTING: [Subject; 2] = [Subject::Bare(Bare::Select), Subject::Quiet(Ste
 fn round_trip(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("round_trip");
     for subject in EVERY {
-        let scene = LazyCell::new(|| RefCell::new(Scene::new(subject, 1, 0)));
+        let scene = LazyCell::new(|| RefCell::new(Scene::pinned(&subject.command(), 1, 0)));
         group.bench_function(subject.to_string(), |bencher| {
             bencher.iter(|| scene.borrow_mut().round());
         });
@@ -42,7 +42,8 @@ fn crowd(criterion: &mut Criterion) {
     for clients in [10, 100, 900].into_iter().filter(|clients| has_descriptors_for(*clients)) {
         group.throughput(Throughput::Elements(clients as u64));
         for subject in SELECTING {
-            let scene = LazyCell::new(|| RefCell::new(Scene::new(subject, clients, 0)));
+            let scene =
+                LazyCell::new(|| RefCell::new(Scene::pinned(&subject.command(), clients, 0)));
             group.bench_function(BenchmarkId::new(subject.to_string(), clients), |bencher| {
                 bencher.iter(|| scene.borrow_mut().round());
             });
@@ -55,7 +56,7 @@ fn among_idle(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("among_idle");
     for idle in [0, 100, 300, 900].into_iter().filter(|idle| has_descriptors_for(*idle)) {
         for subject in SELECTING {
-            let scene = LazyCell::new(|| RefCell::new(Scene::new(subject, 1, idle)));
+            let scene = LazyCell::new(|| RefCell::new(Scene::pinned(&subject.command(), 1, idle)));
             group.bench_function(BenchmarkId::new(subject.to_string(), idle), |bencher| {
                 bencher.iter(|| scene.borrow_mut().round());
             });
@@ -69,7 +70,7 @@ fn arrivals(criterion: &mut Criterion) {
     group.sample_size(10);
     group.warm_up_time(Duration::from_millis(100)).measurement_time(Duration::from_millis(500));
     for subject in EVERY {
-        let scene = LazyCell::new(|| Scene::new(subject, 0, 0));
+        let scene = LazyCell::new(|| Scene::pinned(&subject.command(), 0, 0));
         group.bench_function(subject.to_string(), |bencher| bencher.iter(|| scene.arrival()));
     }
 }

@@ -13,11 +13,12 @@ use std::collections::BTreeMap;
 use std::env;
 use std::fs;
 use std::hint::black_box;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
+use std::thread;
 use std::time::{Duration, Instant};
 
-use scene::{Bare, MOST_CLIENTS, Scene, Subject, has_descriptors_for, pinned, wrapped};
-use tests::Step;
+use scene::{Bare, Scene, Subject, has_descriptors_for, pinned, wrapped};
+use tests::{DEADLINE, Process, Start, Step};
 
 /// How often a step and the bare loop take turns. Odd, so that one pair is the median.
 const PAIRS: usize = 21;
@@ -45,9 +46,9 @@ impl Load {
         }
     }
 
-    fn scene(self, subject: Subject) -> Scene {
+    fn scene(self, server: &Command) -> Scene {
         let (active, idle) = self.clients();
-        Scene::new(subject, active, idle)
+        Scene::pinned(server, active, idle)
     }
 
     /// Runs it `times` times. Returns how many answers that were.
@@ -74,11 +75,19 @@ struct Cost {
     elapsed: f64,
 }
 
+/// The processor time that a server has used, from the scheduler, in nanoseconds: Linux's
+/// `/proc/PID/schedstat`. (The times that times(2) and ps(1) know may come in ticks of 10 ms.) None
+/// where the system does not tell.
+fn processor_time(server: &Child) -> Option<Duration> {
+    let said = fs::read_to_string(format!("/proc/{}/schedstat", server.id())).ok()?;
+    said.split(' ').next()?.parse().ok().map(Duration::from_nanos)
+}
+
 fn turn(load: Load, scene: &mut Scene, times: usize) -> Cost {
-    let (before, start) = (scene.processor_time(), Instant::now());
+    let (before, start) = (processor_time(&scene.server), Instant::now());
     let answers = load.run(scene, times) as f64;
     let elapsed = start.elapsed().as_nanos() as f64 / answers;
-    let used = scene.processor_time().zip(before).map(|(after, before)| after - before);
+    let used = processor_time(&scene.server).zip(before).map(|(after, before)| after - before);
     Cost { processor: used.map(|used| used.as_nanos() as f64 / answers), elapsed }
 }
 
@@ -109,7 +118,8 @@ fn ratio(pairs: &[(Cost, Cost)], figure: impl Fn(&Cost) -> Option<f64>) -> Optio
 /// One row of the table: `step` and two bare loops take turns.
 fn row(name: &str, step: Step, load: Load) {
     let reference = Subject::Bare(if step.blocks() { Bare::Blocking } else { Bare::Select });
-    let mut scenes = [Subject::Quiet(step), reference, reference].map(|who| load.scene(who));
+    let mut scenes =
+        [Subject::Quiet(step), reference, reference].map(|who| load.scene(&who.command()));
     let times = calibrate(load, &mut scenes[1]);
     let (mut against_bare, mut noise) = (Vec::new(), Vec::new());
     for pair in 0..PAIRS {
@@ -190,6 +200,12 @@ fn pairs(wanted: impl Fn(&str) -> bool) {
     }
 }
 
+/// Ends the server while its clients are connected: what measured it writes down what it found.
+fn end(mut scene: Scene) {
+    Process(scene.server.id()).signal("TERM");
+    scene.server.wait().expect("it was started here");
+}
+
 /// Runs `command` under valgrind and returns how many instructions it executed in user space.
 fn counted(run: impl FnOnce(&[&str])) -> f64 {
     let log = concat!(env!("CARGO_TARGET_TMPDIR"), "/callgrind.log");
@@ -263,9 +279,9 @@ fn instructions() {
         }
         let run = |rounds| {
             counted(|valgrind| {
-                let mut scene = Scene::under(valgrind, subject, active, idle);
+                let mut scene = Scene::under(valgrind, &subject.command(), active, idle);
                 (0..rounds).for_each(|_| scene.round());
-                scene.end();
+                end(scene);
             })
         };
         let more = run(3 * rounds) - run(rounds);
@@ -279,12 +295,23 @@ fn instructions() {
 /// How often each system call was made, as strace(1) counts it.
 fn calls(subject: Subject, load: Load, times: usize) -> BTreeMap<String, f64> {
     let log = concat!(env!("CARGO_TARGET_TMPDIR"), "/strace.log");
+    let _ = fs::remove_file(log);
     let (active, idle) = load.clients();
-    let mut scene =
-        Scene::under(&["strace", "-f", "-c", "-U", "calls,name", "-o", log], subject, active, idle);
+    // -D: the server stays this process's child, and it is the server that is ended.
+    let strace = ["strace", "-D", "-f", "-c", "-U", "calls,name", "-o", log];
+    let mut scene = Scene::under(&strace, &subject.command(), active, idle);
     load.run(&mut scene, times);
-    scene.end();
-    let said = fs::read_to_string(log).expect("strace writes its table");
+    end(scene);
+    let give_up = Instant::now() + DEADLINE;
+    let said = loop {
+        // strace ends after the server, and is nobody's child to wait for.
+        let said = fs::read_to_string(log).unwrap_or_default();
+        if said.trim_end().ends_with("total") {
+            break said;
+        }
+        assert!(Instant::now() < give_up, "strace writes no table:\n{said}");
+        thread::sleep(Duration::from_millis(2));
+    };
     let table = said.lines().filter_map(|line| {
         let mut words = line.split_whitespace();
         let calls = words.next()?.parse().ok()?;
@@ -329,16 +356,14 @@ fn system_calls() {
 }
 
 fn memory() {
-    println!(
-        "\nMemory with {MOST_CLIENTS} clients that have all asked (ps -o rss=). Bound: 4096 KiB."
-    );
-    if !has_descriptors_for(MOST_CLIENTS) {
+    println!("\nMemory with 900 clients that have all asked (ps -o rss=). Bound: 4096 KiB.");
+    if !has_descriptors_for(900) {
         return;
     }
     for subject in [Subject::Quiet(Step::Select), Subject::Bare(Bare::Select)] {
-        let mut scene = Scene::new(subject, MOST_CLIENTS, 0);
+        let mut scene = Scene::pinned(&subject.command(), 900, 0);
         (0..10).for_each(|_| scene.round());
-        println!("{subject:<22} {:>6} KiB", scene.process().memory());
+        println!("{subject:<22} {:>6} KiB", Process(scene.server.id()).memory());
     }
 }
 
@@ -349,8 +374,8 @@ fn narration() {
     );
     for step in Step::STEPS {
         let load = Load::Rounds { active: 1, idle: 0 };
-        let mut narrating = load.scene(Subject::Narrating(step));
-        let mut quiet = load.scene(Subject::Quiet(step));
+        let mut narrating = load.scene(&Start::of(step).command());
+        let mut quiet = load.scene(&Start::of(step).quiet().command());
         let times = calibrate(load, &mut quiet);
         let pairs: Vec<(Cost, Cost)> = (0..PAIRS)
             .map(|_| (turn(load, &mut narrating, times), turn(load, &mut quiet, times)))

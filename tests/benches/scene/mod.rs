@@ -7,34 +7,28 @@ use std::fmt::{self, Display, Formatter};
 use std::fs;
 use std::io::{self, BufRead, BufReader};
 use std::net::SocketAddr;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::thread;
-use std::time::Duration;
 
-use tests::{Client, Process, Start, Step, raise_descriptor_limit};
+use tests::{Client, Start, Step, raise_descriptor_limit};
 
 pub use bare::Bare;
-
-/// The clients of the largest scene.
-pub const MOST_CLIENTS: usize = 900;
 
 /// A server to be measured.
 #[derive(Debug, Clone, Copy)]
 pub enum Subject {
-    /// A step with `--quiet`.
+    /// A step, with `--quiet`.
     Quiet(Step),
-    /// A step that narrates, to a reader that throws it away.
-    Narrating(Step),
     /// The reference.
     Bare(Bare),
 }
 
 impl Subject {
-    fn command(self) -> Command {
+    /// The command that starts it.
+    pub fn command(self) -> Command {
         match self {
             Self::Quiet(step) => Start::of(step).quiet().command(),
-            Self::Narrating(step) => Start::of(step).command(),
             Self::Bare(bare) => {
                 let this = env::current_exe().expect("a benchmark knows its own path");
                 let mut command = Command::new(this);
@@ -49,7 +43,6 @@ impl Display for Subject {
     fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
         match self {
             Self::Quiet(step) => formatter.pad(step.name()),
-            Self::Narrating(step) => formatter.pad(&format!("{step}, narrating")),
             Self::Bare(bare) => formatter.pad(bare.argument()),
         }
     }
@@ -58,31 +51,29 @@ impl Display for Subject {
 /// A server, and the clients that are connected to it. The server is killed when this is dropped.
 #[derive(Debug)]
 pub struct Scene {
-    server: Child,
+    /// The server.
+    pub server: Child,
     addr: SocketAddr,
     active: Vec<Client>,
     _idle: Vec<Client>,
 }
 
 impl Scene {
-    /// Starts `subject` on a core of its own where the system allows, and connects `idle` clients,
+    /// Starts a server on a core of its own where the system allows, and connects `idle` clients,
     /// then `active` ones. Each has had its first answer.
     ///
     /// # Panics
     /// When the server does not start or a client gets no answer, as every function here.
-    pub fn new(subject: Subject, active: usize, idle: usize) -> Self {
+    pub fn pinned(command: &Command, active: usize, idle: usize) -> Self {
         match pinned() {
-            Some(core) => Self::under(&["taskset", "-c", core], subject, active, idle),
-            None => Self::started(subject.command(), active, idle),
+            Some(core) => Self::under(&["taskset", "-c", core], command, active, idle),
+            None => Self::under(&["env"], command, active, idle),
         }
     }
 
     /// The same under another program, such as `strace`, which starts the server.
-    pub fn under(wrapper: &[&str], subject: Subject, active: usize, idle: usize) -> Self {
-        Self::started(wrapped(wrapper, &subject.command()), active, idle)
-    }
-
-    fn started(mut command: Command, active: usize, idle: usize) -> Self {
+    pub fn under(wrapper: &[&str], command: &Command, active: usize, idle: usize) -> Self {
+        let mut command = wrapped(wrapper, command);
         let server = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn();
         let mut server = server.unwrap_or_else(|error| panic!("{command:?}: {error}"));
         let mut narration = BufReader::new(server.stdout.take().expect("it is a pipe"));
@@ -90,6 +81,7 @@ impl Scene {
         narration.read_line(&mut line).expect("a server says one line");
         let addr = line.trim_end().strip_prefix("Listening on ").and_then(|addr| addr.parse().ok());
         let addr = addr.unwrap_or_else(|| panic!("{command:?} said {line:?}"));
+        // Nobody reads the narration, but a full pipe would stop the server.
         thread::spawn(move || io::copy(&mut narration, &mut io::sink()));
         let connect = |clients| (0..clients).map(|_| arrival(addr)).collect();
         let (idle, active) = (connect(idle), connect(active));
@@ -105,25 +97,6 @@ impl Scene {
     /// One more client: it connects, asks, receives and leaves.
     pub fn arrival(&self) {
         arrival(self.addr).close();
-    }
-
-    /// The server's process.
-    pub fn process(&self) -> Process {
-        Process(self.server.id())
-    }
-
-    /// The processor time that the server has used, from the scheduler, in nanoseconds. (The
-    /// times that times(2) and ps(1) know come in ticks of 10 ms.) None where the system does not
-    /// tell: it is Linux's proc(5), `/proc/PID/schedstat`.
-    pub fn processor_time(&self) -> Option<Duration> {
-        let said = fs::read_to_string(format!("/proc/{}/schedstat", self.server.id())).ok()?;
-        said.split(' ').next()?.parse().ok().map(Duration::from_nanos)
-    }
-
-    /// Ends the server while its clients are connected, and waits for the end.
-    pub fn end(mut self) -> ExitStatus {
-        self.process().signal("TERM");
-        self.server.wait().expect("the server was started here")
     }
 }
 
