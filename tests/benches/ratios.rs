@@ -115,6 +115,10 @@ fn ratio(pairs: &[(Cost, Cost)], figure: impl Fn(&Cost) -> Option<f64>) -> Optio
     ratios.collect::<Option<Vec<f64>>>().map(median)
 }
 
+fn shown(figure: Option<f64>) -> String {
+    figure.map_or("-".to_owned(), |figure| format!("{figure:.2}"))
+}
+
 /// One row of the table: `step` and two bare loops take turns.
 fn row(name: &str, step: Step, load: Load) {
     let reference = Subject::Bare(if step.blocks() { Bare::Blocking } else { Bare::Select });
@@ -132,8 +136,6 @@ fn row(name: &str, step: Step, load: Load) {
         against_bare.push((ours, bare));
         noise.push((again, bare));
     }
-    let shown =
-        |figure: Option<f64>| figure.map_or("-".to_owned(), |figure| format!("{figure:.2}"));
     let processor = ratio(&against_bare, |cost| cost.processor);
     let own = against_bare.iter().map(|(ours, _)| ours.processor).collect::<Option<Vec<f64>>>();
     println!(
@@ -349,7 +351,7 @@ fn system_calls() {
         let answers = (2 * times * active.max(1)) as f64;
         let per_answer = many.iter().filter_map(|(name, many)| {
             let each = (many - few.get(name).unwrap_or(&0.0)) / answers;
-            (each.abs() >= 0.005).then(|| format!("{name} {each:.2}"))
+            (each.abs() >= 0.0005).then(|| format!("{name} {each:.3}"))
         });
         println!("{subject:<22} {who:<17} {}", per_answer.collect::<Vec<_>>().join(", "));
     }
@@ -372,25 +374,23 @@ fn narration() {
         "\nWhat the narration costs: processor time per answer with it, to a pipe that is read, and \
          with\n--quiet. Median of {PAIRS} interleaved pairs."
     );
-    for step in Step::STEPS {
-        let load = Load::Rounds { active: 1, idle: 0 };
+    for (step, active) in
+        [(Step::Blocking, 1), (Step::Functions, 1), (Step::Select, 1), (Step::Select, 100)]
+    {
+        let load = Load::Rounds { active, idle: 0 };
         let mut narrating = load.scene(&Start::of(step).command());
         let mut quiet = load.scene(&Start::of(step).quiet().command());
         let times = calibrate(load, &mut quiet);
         let pairs: Vec<(Cost, Cost)> = (0..PAIRS)
             .map(|_| (turn(load, &mut narrating, times), turn(load, &mut quiet, times)))
             .collect();
-        let of = |of: fn(&(Cost, Cost)) -> Cost| {
-            let figures = pairs.iter().map(|pair| of(pair).processor).collect::<Option<Vec<f64>>>();
-            figures.map_or("-".to_owned(), |figures| format!("{:.1} us", median(figures) / 1000.0))
-        };
-        let ratio = ratio(&pairs, |cost| cost.processor);
+        let microseconds = |figures: Option<Vec<f64>>| shown(figures.map(|us| median(us) / 1000.0));
         println!(
-            "{:<22} {:>8} instead of {:>8}, ratio {}",
+            "{:<22} {active:>3} ask: {:>6} us instead of {:>6} us, ratio {}",
             step.name(),
-            of(|pair| pair.0),
-            of(|pair| pair.1),
-            ratio.map_or("-".to_owned(), |ratio| format!("{ratio:.2}")),
+            microseconds(pairs.iter().map(|(narrating, _)| narrating.processor).collect()),
+            microseconds(pairs.iter().map(|(_, quiet)| quiet.processor).collect()),
+            shown(ratio(&pairs, |cost| cost.processor)),
         );
     }
 }
