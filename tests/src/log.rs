@@ -1,10 +1,11 @@
 //! What a process says, line by line, with the time at which each line was read.
 
+use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Read};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::DEADLINE;
 
@@ -23,7 +24,22 @@ pub struct Line {
 #[derive(Debug, Default)]
 struct Said {
     lines: Vec<Line>,
+    /// How often each line has been said: looked up far more often than there are lines.
+    counts: HashMap<String, usize>,
     ended: bool,
+}
+
+impl Said {
+    fn count(&self, text: &str) -> usize {
+        self.counts.get(text).copied().unwrap_or(0)
+    }
+}
+
+/// How many lines a reader takes before it leaves, and how many of them it keeps.
+#[derive(Debug, Clone, Copy)]
+struct Reader {
+    takes: usize,
+    keeps: usize,
 }
 
 /// What a process has said on one stream so far. A clone is the same log.
@@ -33,9 +49,29 @@ pub struct Log(Arc<(Mutex<Said>, Condvar)>);
 impl Log {
     /// Reads `stream` to its end, on a thread of its own.
     pub fn of(stream: impl Read + Send + 'static) -> Self {
+        Self::read_by(Reader { takes: usize::MAX, keeps: usize::MAX }, stream)
+    }
+
+    /// Reads the first `lines` of `stream`, and then leaves: whoever writes on has no reader.
+    pub fn of_first(lines: usize, stream: impl Read + Send + 'static) -> Self {
+        Self::read_by(Reader { takes: lines, keeps: usize::MAX }, stream)
+    }
+
+    /// Reads `stream` to its end and keeps the last `lines` of it, or a few more: for a process
+    /// that speaks for an hour.
+    pub fn of_last(lines: usize, stream: impl Read + Send + 'static) -> Self {
+        Self::read_by(Reader { takes: usize::MAX, keeps: lines }, stream)
+    }
+
+    fn read_by(reader: Reader, stream: impl Read + Send + 'static) -> Self {
         let log = Self::default();
         let writer = log.clone();
-        thread::spawn(move || writer.read_all(BufReader::new(stream)));
+        thread::spawn(move || {
+            writer.read(reader, stream);
+            // Only now, when the stream has been dropped, has the reader left.
+            writer.said().ended = true;
+            writer.0.1.notify_all();
+        });
         log
     }
 
@@ -47,19 +83,26 @@ impl Log {
         log
     }
 
-    fn read_all(&self, mut stream: impl BufRead) {
+    fn read(&self, reader: Reader, stream: impl Read) {
+        let mut stream = BufReader::new(stream);
         let mut text = String::new();
-        loop {
+        for _ in 0..reader.takes {
             text.clear();
-            let read = stream.read_line(&mut text).unwrap_or(0);
-            let at = Instant::now();
-            let mut said = self.said();
-            if read == 0 {
-                said.ended = true;
-                self.0.1.notify_all();
+            if stream.read_line(&mut text).unwrap_or(0) == 0 {
                 return;
             }
+            let at = Instant::now();
             let text = text.trim_end_matches('\n');
+            let mut said = self.said();
+            if said.lines.len() >= reader.keeps.saturating_mul(2) {
+                let forgotten = said.lines.len() - reader.keeps;
+                said.lines.drain(..forgotten);
+                said.counts.clear();
+            }
+            match said.counts.get_mut(text) {
+                Some(times) => *times += 1,
+                None => _ = said.counts.insert(text.to_owned(), 1),
+            }
             match said.lines.last_mut() {
                 Some(last) if last.text == text => last.times += 1,
                 _ => said.lines.push(Line { text: text.to_owned(), at, times: 1 }),
@@ -78,22 +121,34 @@ impl Log {
     /// When it has not come by [`DEADLINE`], or the stream ends without it; `expected` says what
     /// was expected, in words.
     pub fn wait_for<T>(&self, expected: &str, mut find: impl FnMut(&[Line]) -> Option<T>) -> T {
-        let give_up = Instant::now() + DEADLINE;
+        self.wait(expected, |said| find(&said.lines))
+    }
+
+    fn wait<T>(&self, expected: &str, find: impl FnMut(&Said) -> Option<T>) -> T {
+        self.wait_within(DEADLINE, find).unwrap_or_else(|why| {
+            panic!("expected {expected}, but {why}. Said so far:\n{}", self.text())
+        })
+    }
+
+    fn wait_within<T>(
+        &self,
+        patience: Duration,
+        mut find: impl FnMut(&Said) -> Option<T>,
+    ) -> Result<T, &'static str> {
+        let give_up = Instant::now() + patience;
         let mut said = self.said();
         loop {
-            if let Some(found) = find(&said.lines) {
-                return found;
+            if let Some(found) = find(&said) {
+                return Ok(found);
             }
             let left = give_up.saturating_duration_since(Instant::now());
-            let why = if said.ended {
-                "the stream ended"
-            } else if left.is_zero() {
-                "it did not come in time"
-            } else {
-                said = self.0.1.wait_timeout(said, left).unwrap_or_else(PoisonError::into_inner).0;
-                continue;
-            };
-            panic!("expected {expected}, but {why}. Said so far:\n{}", as_text(&said.lines));
+            if said.ended {
+                return Err("the stream ended");
+            }
+            if left.is_zero() {
+                return Err("it did not come in time");
+            }
+            said = self.0.1.wait_timeout(said, left).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 
@@ -106,9 +161,17 @@ impl Log {
 
     /// Waits until the line `text` has been said `times` times.
     pub fn wait_for_count(&self, text: &str, times: usize) {
-        self.wait_for(&format!("the line {text:?} {times} times"), |lines| {
-            (count(lines, text) >= times).then_some(())
+        self.wait(&format!("the line {text:?} {times} times"), |said| {
+            (said.count(text) >= times).then_some(())
         });
+    }
+
+    /// Waits until the line `text` has been said `times` times, but no longer than `patience`, and
+    /// returns whether it has.
+    #[must_use]
+    pub fn reaches_count(&self, text: &str, times: usize, patience: Duration) -> bool {
+        let reached = |said: &Said| (said.count(text) >= times).then_some(());
+        self.wait_within(patience, reached).is_ok()
     }
 
     /// Waits for the end of the stream, and returns all that was said.
@@ -142,7 +205,7 @@ impl Log {
     /// How often the line `text` has been said so far.
     #[must_use]
     pub fn count(&self, text: &str) -> usize {
-        count(&self.said().lines, text)
+        self.said().count(text)
     }
 
     /// The lines so far as text, the last thousand runs of them.
@@ -150,10 +213,6 @@ impl Log {
     pub fn text(&self) -> String {
         as_text(&self.said().lines)
     }
-}
-
-fn count(lines: &[Line], text: &str) -> usize {
-    lines.iter().filter(|line| line.text == text).map(|line| line.times).sum()
 }
 
 fn expand(lines: &[Line]) -> Vec<String> {
