@@ -1,7 +1,15 @@
 //! What the system knows of a running process.
 
+#[cfg(target_os = "linux")]
+use std::fs;
 use std::io;
 use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rlimit::Resource;
+
+use crate::DEADLINE;
 
 /// A process by its number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,16 +26,40 @@ impl Process {
         assert!(status.as_ref().is_ok_and(|status| status.success()), "{kill}: {status:?}");
     }
 
+    /// Stops it, and waits until it has stopped: what happens from now on waits in the kernel.
+    ///
+    /// # Panics
+    /// When it is still running at [`DEADLINE`].
+    pub fn stop(self) {
+        self.signal("STOP");
+        let give_up = Instant::now() + DEADLINE;
+        while !self.ps("state").starts_with('T') {
+            // The system tells the parent alone, and its way to ask would need to be unsafe.
+            assert!(Instant::now() < give_up, "process {} did not stop", self.0);
+            thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    /// Lets it go on after [`Process::stop`].
+    pub fn go_on(self) {
+        self.signal("CONT");
+    }
+
     /// The memory it has in use, in KiB: the resident set, as ps(1) shows it.
     ///
     /// # Panics
     /// When there is no such process.
     #[must_use]
     pub fn memory(self) -> u64 {
-        let ps = Command::new("ps").args(["-o", "rss=", "-p", &self.0.to_string()]).output();
+        let said = self.ps("rss");
+        said.parse().unwrap_or_else(|_| panic!("no process {}: ps said {said:?}", self.0))
+    }
+
+    fn ps(self, column: &str) -> String {
+        let column = format!("{column}=");
+        let ps = Command::new("ps").args(["-o", &column, "-p", &self.0.to_string()]).output();
         let ps = ps.unwrap_or_else(|error| panic!("ps does not start: {error}"));
-        let said = String::from_utf8_lossy(&ps.stdout);
-        said.trim().parse().unwrap_or_else(|_| panic!("no process {}: ps said {said:?}", self.0))
+        String::from_utf8_lossy(&ps.stdout).trim().to_owned()
     }
 
     /// How many descriptors it has open.
@@ -38,8 +70,46 @@ impl Process {
     #[must_use]
     pub fn descriptors(self) -> usize {
         let folder = format!("/proc/{}/fd", self.0);
-        let entries = std::fs::read_dir(&folder);
+        let entries = fs::read_dir(&folder);
         entries.unwrap_or_else(|error| panic!("{folder}: {error}")).count()
+    }
+
+    /// The flags of each socket that it has open (`O_NONBLOCK` and others, see proc(5)), by its
+    /// descriptor.
+    ///
+    /// # Panics
+    /// When there is no such process.
+    #[cfg(target_os = "linux")]
+    #[must_use]
+    pub fn socket_flags(self) -> Vec<(String, u32)> {
+        let folder = format!("/proc/{}", self.0);
+        let entries = fs::read_dir(format!("{folder}/fd"));
+        let entries = entries.unwrap_or_else(|error| panic!("{folder}/fd: {error}")).flatten();
+        let is_socket = |entry: &fs::DirEntry| {
+            fs::read_link(entry.path()).is_ok_and(|to| to.to_string_lossy().starts_with("socket:"))
+        };
+        let flags = |entry: fs::DirEntry| {
+            let descriptor = entry.file_name().to_string_lossy().into_owned();
+            let info = fs::read_to_string(format!("{folder}/fdinfo/{descriptor}")).ok()?;
+            let octal = info.lines().find_map(|line| line.strip_prefix("flags:"))?.trim();
+            Some((descriptor, u32::from_str_radix(octal, 8).ok()?))
+        };
+        entries.filter(is_socket).filter_map(flags).collect()
+    }
+
+    /// Sets how many descriptors it may have open, while it runs; [`crate::Start`] does it from the
+    /// start.
+    ///
+    /// # Panics
+    /// When the system refuses.
+    #[cfg(target_os = "linux")]
+    pub fn limit_descriptors(self, limit: u64) {
+        let (mut soft, mut hard) = (0, 0);
+        let set = i32::try_from(self.0).map_err(io::Error::other).and_then(|pid| {
+            rlimit::prlimit(pid, Resource::NOFILE, None, Some((&mut soft, &mut hard)))?;
+            rlimit::prlimit(pid, Resource::NOFILE, Some((limit, hard)), None)
+        });
+        set.unwrap_or_else(|error| panic!("process {} keeps its limit {soft}: {error}", self.0));
     }
 }
 
@@ -49,6 +119,6 @@ impl Process {
 /// # Errors
 /// When the system refuses.
 pub fn raise_descriptor_limit(wanted: u64) -> io::Result<u64> {
-    let (soft, _) = rlimit::Resource::NOFILE.get()?;
+    let (soft, _) = Resource::NOFILE.get()?;
     if soft >= wanted { Ok(soft) } else { rlimit::increase_nofile_limit(wanted) }
 }
