@@ -1,6 +1,7 @@
 //! A running server.
 
 use std::ffi::OsString;
+use std::io::Read;
 use std::net::SocketAddr;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::thread;
@@ -21,13 +22,32 @@ pub struct Start {
     port: u16,
     quiet: bool,
     before: Vec<String>,
+    stdout: Stream,
+    stderr: Stream,
+}
+
+/// What becomes of a stream that the server writes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stream {
+    Logged,
+    LastLinesLogged,
+    Closed,
+    ReaderLeaves,
 }
 
 impl Start {
     /// On a port that the system chooses, with narration.
     #[must_use]
     pub fn of(step: Step) -> Self {
-        Self { step, host: "127.0.0.1".to_owned(), port: 0, quiet: false, before: Vec::new() }
+        Self {
+            step,
+            host: "127.0.0.1".to_owned(),
+            port: 0,
+            quiet: false,
+            before: Vec::new(),
+            stdout: Stream::Logged,
+            stderr: Stream::Logged,
+        }
     }
 
     /// With `--host HOST`.
@@ -66,6 +86,42 @@ impl Start {
         self.shell(&take)
     }
 
+    /// With standard output closed. What listens on all addresses says its own on standard error,
+    /// so `--host` is set, and the port can still be the system's choice.
+    #[must_use]
+    pub fn stdout_closed(mut self) -> Self {
+        self.stdout = Stream::Closed;
+        self.host("0.0.0.0").shell("exec 1>&-")
+    }
+
+    /// With standard error closed.
+    #[must_use]
+    pub fn stderr_closed(mut self) -> Self {
+        self.stderr = Stream::Closed;
+        self.shell("exec 2>&-")
+    }
+
+    /// With a reader of standard output that leaves after the line `Listening on`, as `head -1`.
+    #[must_use]
+    pub fn stdout_reader_leaves(mut self) -> Self {
+        self.stdout = Stream::ReaderLeaves;
+        self
+    }
+
+    /// With a reader of standard error that leaves at once.
+    #[must_use]
+    pub fn stderr_reader_leaves(mut self) -> Self {
+        self.stderr = Stream::ReaderLeaves;
+        self
+    }
+
+    /// For a long run: of what it says the last lines alone are kept.
+    #[must_use]
+    pub fn last_lines_logged(mut self) -> Self {
+        (self.stdout, self.stderr) = (Stream::LastLinesLogged, Stream::LastLinesLogged);
+        self
+    }
+
     /// In a shell that ran `line` before: bash, for descriptors of two digits. The shell becomes
     /// the server, so the process stays the same, and no other server inherits what it did.
     #[must_use]
@@ -98,8 +154,8 @@ impl Start {
         let child = self.command().stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
         let mut child =
             child.unwrap_or_else(|error| panic!("{} does not start: {error}", self.step));
-        let narration = child.stdout.take().map_or_else(Log::empty, Log::of);
-        let errors = child.stderr.take().map_or_else(Log::empty, Log::of);
+        let narration = child.stdout.take().map_or_else(Log::empty, |it| self.stdout.log(1, it));
+        let errors = child.stderr.take().map_or_else(Log::empty, |it| self.stderr.log(0, it));
         let addr = SocketAddr::from(([0; 4], 0));
         Server { step: self.step, child, narration, errors, addr }
     }
@@ -111,9 +167,24 @@ impl Start {
     #[must_use]
     pub fn start(&self) -> Server {
         let mut server = self.spawn();
-        server.addr = server.narration.wait_for("`Listening on` and an address", |lines| {
-            lines.iter().find_map(|line| line.text.strip_prefix("Listening on ")?.parse().ok())
-        });
+        if self.stdout == Stream::Closed {
+            let addr = server.errors.wait_for("an address that is not loopback", |lines| {
+                let mut words = lines.iter().filter_map(|line| line.text.split(' ').next());
+                words.find_map(|word| word.parse::<SocketAddr>().ok())
+            });
+            server.addr = SocketAddr::from(([127, 0, 0, 1], addr.port()));
+        } else {
+            server.addr = server.narration.wait_for("`Listening on` and an address", |lines| {
+                lines.iter().find_map(|line| line.text.strip_prefix("Listening on ")?.parse().ok())
+            });
+        }
+        // A reader that leaves has left.
+        if self.stdout == Stream::ReaderLeaves {
+            let _ = server.narration.to_the_end();
+        }
+        if self.stderr == Stream::ReaderLeaves {
+            let _ = server.errors.to_the_end();
+        }
         server
     }
 
@@ -129,6 +200,17 @@ impl Start {
             log.to_the_end().iter().flat_map(|line| format!("{line}\n").into_bytes()).collect()
         };
         Output { status, stdout: bytes(&server.narration), stderr: bytes(&server.errors) }
+    }
+}
+
+impl Stream {
+    /// What is read of it; `lines` is how many a reader that leaves reads before.
+    fn log(self, lines: usize, stream: impl Read + Send + 'static) -> Log {
+        match self {
+            Self::Logged | Self::Closed => Log::of(stream),
+            Self::LastLinesLogged => Log::of_last(1000, stream),
+            Self::ReaderLeaves => Log::of_first(lines, stream),
+        }
     }
 }
 
