@@ -150,6 +150,10 @@ impl StalledReader {
     /// How long its own `send()` must not have gone through before it says that it is stuck.
     pub const PATIENCE: Duration = Duration::from_millis(100);
 
+    /// How many bytes go through at most: what lies between, in both systems' buffers, is less. A
+    /// server that has taken more reads on without sending.
+    pub const MOST: u64 = 256 << 20;
+
     /// Connects.
     ///
     /// # Errors
@@ -190,10 +194,14 @@ impl StalledReader {
     /// end reads.
     ///
     /// # Errors
-    /// What send(2) says, a connection that the server closed for one.
+    /// What send(2) says, a connection that the server closed for one; and that more than
+    /// [`Self::MOST`] has gone through.
     pub fn send_until_stuck(&mut self) -> io::Result<()> {
         let message = [b'x'; 64 * 1024];
         loop {
+            if self.sent > Self::MOST {
+                return Err(io::Error::other(format!("{} bytes went through", self.sent)));
+            }
             match self.stream.write(&message) {
                 Ok(sent) => self.sent += sent as u64,
                 Err(error)

@@ -1,0 +1,260 @@
+//! More clients than there are descriptors for, or than an `fd_set` holds.
+
+use tests::{Client, Server, Start, Step};
+
+use crate::{MESSAGE, descriptors_allowed, reports, the_next_is_served};
+
+/// What this process needs for a server with a full `fd_set`, twice, and for what else runs.
+const PLENTY: u64 = 4096;
+
+/// How many wait while the server is full: on macOS the backlog holds 128.
+const WAITING: usize = 20;
+
+/// How often one client asks while others wait.
+const ASKED: usize = 100;
+
+/// Limits on descriptors, and how many clients they leave room for: standard input, output and error
+/// and the listening socket are there first.
+const LOW_LIMITS: [(u64, usize); 3] = [(32, 28), (6, 2), (5, 1)];
+
+/// Above 1024, where `FD_SETSIZE` is what limits.
+const HIGH_LIMIT: (u64, usize) = (1100, 1020);
+
+fn connect_and_ask(server: &Server) -> Client {
+    let mut client = server.connect();
+    client.ask();
+    client
+}
+
+fn connect_and_send(server: &Server) -> Client {
+    let mut client = server.connect();
+    client.send(MESSAGE);
+    client
+}
+
+fn full(clients: usize) -> String {
+    format!("Full with {clients} clients: new ones wait until one leaves")
+}
+
+/// All that fit are answered, the rest wait, and each of the rest is answered as another leaves.
+fn those_who_do_not_fit_wait((limit, fit): (u64, usize)) {
+    let server = Start::of(Step::Select).descriptor_limit(limit).start();
+    let mut served: Vec<Client> = (0..fit).map(|_| connect_and_ask(&server)).collect();
+    server.errors.wait_for_line(&full(fit));
+
+    let waiting: Vec<Client> = (0..WAITING).map(|_| connect_and_send(&server)).collect();
+    (0..ASKED).for_each(|_| served[fit / 2].ask());
+    served.iter_mut().for_each(Client::ask);
+    waiting.iter().for_each(Client::expect_no_answer_yet);
+    let times = server.errors.count(&full(fit));
+    assert_eq!(times, 1, "that it is full was expected once, however many wait");
+
+    for mut client in waiting {
+        served.remove(0).close();
+        client.receive_answer();
+        served.push(client);
+    }
+    served.iter_mut().for_each(Client::ask);
+    let narration = server.narration.clone();
+    let said = reports(server);
+    assert!(
+        said.iter().all(|line| *line == full(fit)) && said.len() <= 1 + WAITING,
+        "that it is full was expected at most once for each time it has had room: {said:#?}"
+    );
+
+    // From the last that fits to the next connection: the waits that the answers cost.
+    let lines = narration.to_the_end();
+    let mut connections = lines.split(|line| line.starts_with("Connection from"));
+    let idle = connections.nth(fit).expect("as many connections as fit");
+    let selects = idle.iter().filter(|line| *line == "Before select()").count();
+    let most = 2 * (ASKED + fit) + 10;
+    assert!(selects <= most, "{selects} times select for {} answers: {most} expected", ASKED + fit);
+}
+
+/// What a server that remembers its last descriptor, instead of asking for the next, gets wrong.
+fn a_low_one_leaves_and_two_arrive((limit, fit): (u64, usize)) {
+    let mut server = Start::of(Step::Select).descriptor_limit(limit).start();
+    let mut served: Vec<Client> = (0..fit).map(|_| connect_and_ask(&server)).collect();
+    server.errors.wait_for_line(&full(fit));
+
+    served.remove(0).close();
+    let mut first = connect_and_send(&server);
+    let mut second = connect_and_send(&server);
+    first.receive_answer();
+    first.ask();
+    second.expect_no_answer_yet();
+    served.push(first);
+    served.remove(0).close();
+    second.receive_answer();
+    served.push(second);
+    served.iter_mut().for_each(Client::ask);
+
+    drop(served);
+    the_next_is_served(&mut server);
+}
+
+#[test]
+fn more_clients_than_an_fd_set_holds_wait_and_each_is_answered_as_another_leaves() {
+    if descriptors_allowed(PLENTY) {
+        those_who_do_not_fit_wait(HIGH_LIMIT);
+    }
+}
+
+#[test]
+fn a_full_fd_set_a_low_descriptor_leaves_and_two_arrive() {
+    if descriptors_allowed(PLENTY) {
+        a_low_one_leaves_and_two_arrive(HIGH_LIMIT);
+    }
+}
+
+#[test]
+fn more_clients_than_descriptors_wait_and_each_is_answered_as_another_leaves() {
+    LOW_LIMITS.into_iter().for_each(those_who_do_not_fit_wait);
+}
+
+#[test]
+fn no_descriptor_left_a_low_one_leaves_and_two_arrive() {
+    LOW_LIMITS.into_iter().for_each(a_low_one_leaves_and_two_arrive);
+}
+
+#[test]
+fn with_few_descriptors_steps_1_and_2_serve_one_after_the_other() {
+    for step in [Step::Blocking, Step::Functions] {
+        for (limit, _) in LOW_LIMITS {
+            let mut server = Start::of(step).descriptor_limit(limit).start();
+            let clients: Vec<Client> = (0..WAITING).map(|_| connect_and_send(&server)).collect();
+            for mut client in clients {
+                client.receive_answer();
+                client.ask();
+                client.close();
+            }
+            the_next_is_served(&mut server);
+        }
+    }
+}
+
+#[test]
+fn where_not_one_client_fits_every_step_ends_with_one_line_and_exit_code_1() {
+    for step in Step::STEPS {
+        let output = Start::of(step).descriptor_limit(4).run();
+        assert_eq!(output.status.code(), Some(1), "{step} was expected to end with exit code 1");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(
+            said.lines().count() == 1 && said.contains("no descriptor left for even one client"),
+            "{step}: one line that says so was expected, but got {said:?}"
+        );
+    }
+}
+
+#[test]
+fn with_its_listening_socket_above_1024_step_3_ends_and_steps_1_and_2_serve() {
+    if !descriptors_allowed(PLENTY) {
+        return;
+    }
+    for step in Step::STEPS {
+        let start = Start::of(step).descriptors_taken_below(1100);
+        if step.blocks() {
+            the_next_is_served(&mut start.start());
+            continue;
+        }
+        let output = start.run();
+        assert_eq!(output.status.code(), Some(1), "{step} was expected to end with exit code 1");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(
+            said.lines().count() == 1 && said.contains("fewer files open"),
+            "{step}: one line that says what to do was expected, but got {said:?}"
+        );
+    }
+}
+
+#[test]
+fn with_the_last_descriptors_of_an_fd_set_step_3_serves_one_client_or_ends() {
+    if !descriptors_allowed(PLENTY) {
+        return;
+    }
+    let server = Start::of(Step::Select).descriptors_taken_below(1022).start();
+    let client = connect_and_ask(&server);
+    server.errors.wait_for_line(&full(1));
+    let mut waiting = connect_and_send(&server);
+    client.close();
+    waiting.receive_answer();
+
+    let output = Start::of(Step::Select).descriptors_taken_below(1023).run();
+    assert_eq!(output.status.code(), Some(1), "with only the listening socket fitting it ends");
+}
+
+#[cfg(target_os = "linux")]
+mod while_it_runs {
+    use std::time::Instant;
+
+    use super::*;
+
+    /// The reason that comes with `EMFILE`.
+    const TRYING_AGAIN: &str =
+        "accept: Too many open files (os error 24): trying again in a second";
+
+    #[test]
+    fn a_table_that_fills_later_gets_one_line_a_second_at_steps_1_and_2_until_there_is_room() {
+        for step in [Step::Blocking, Step::Functions] {
+            let server = Server::start(step);
+            let first = connect_and_ask(&server);
+            server.process().limit_descriptors(4);
+            let since = Instant::now();
+            let mut waiting = connect_and_send(&server);
+            first.close();
+            server.errors.wait_for_count(TRYING_AGAIN, 2);
+            waiting.expect_no_answer_yet();
+            server.process().limit_descriptors(64);
+            waiting.receive_answer();
+            let most = since.elapsed().as_secs() + 1;
+            let said = reports(server);
+            assert!(
+                said.iter().all(|line| line == TRYING_AGAIN) && said.len() as u64 <= most,
+                "{step}: one line a second, {most} of them, was expected, but got {said:#?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_table_that_fills_while_step_3_waits_lets_the_next_wait_until_one_leaves() {
+        let mut server = Server::start(Step::Select);
+        let mut first = connect_and_ask(&server);
+        server.process().limit_descriptors(5);
+        let mut waiting = connect_and_send(&server);
+        server.errors.wait_for_line(&full(1));
+        first.ask();
+        waiting.expect_no_answer_yet();
+        server.process().limit_descriptors(64);
+        first.close();
+        waiting.receive_answer();
+        the_next_is_served(&mut server);
+    }
+
+    #[test]
+    fn a_table_that_fills_while_step_3_has_no_client_ends_it_with_one_line_and_exit_code_1() {
+        let mut server = Server::start(Step::Select);
+        server.process().limit_descriptors(4);
+        let waiting = connect_and_send(&server);
+        let status = server.wait();
+        waiting.close();
+        assert_eq!(status.code(), Some(1), "without any client and without room it was to end");
+        let said = reports(server);
+        assert!(
+            said.len() == 1 && said[0].contains("no descriptor left for even one client"),
+            "one line that says so was expected, but got {said:#?}"
+        );
+    }
+
+    #[test]
+    fn no_socket_of_step_3_ever_blocks_the_loop_the_listening_one_neither() {
+        /// `O_NONBLOCK` as proc(5) shows it.
+        const NONBLOCK: u32 = 0o4000;
+        let server = Server::start(Step::Select);
+        let _clients: Vec<Client> = (0..3).map(|_| connect_and_ask(&server)).collect();
+        let sockets = server.process().socket_flags();
+        assert_eq!(sockets.len(), 4, "the listening socket and three clients: {sockets:?}");
+        for (descriptor, flags) in sockets {
+            assert!(flags & NONBLOCK != 0, "descriptor {descriptor} blocks: flags {flags:o}");
+        }
+    }
+}

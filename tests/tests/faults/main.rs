@@ -1,0 +1,57 @@
+//! Nothing that a client does takes a server down: one fault per test, against every step for which
+//! it makes sense. Where a step blocks by design, the test proves just that: it blocks, and it goes
+//! on when the culprit leaves. `bare` is the idea alone, and one test shows what stops it.
+//!
+//! One binary, so that the ten seconds of the storm pass while the other tests run.
+
+#![forbid(unsafe_code)]
+
+mod all_faults_at_once;
+mod descriptors;
+mod flooding;
+mod leaving;
+mod messages;
+mod never_reading;
+mod signals;
+mod streams;
+
+use std::env;
+
+use tests::{Server, raise_descriptor_limit};
+
+/// Sends a message for which nobody waits here: the server may be busy with another client.
+const MESSAGE: &[u8] = b"hello\n";
+
+/// What every fault is followed by: a client that is served.
+fn the_next_is_served(server: &mut Server) {
+    let mut next = server.connect();
+    next.ask();
+    next.close();
+    assert!(server.is_running(), "{} was expected to go on", server.step);
+}
+
+/// Ends `server`, and returns all that it said on standard error.
+fn reports(server: Server) -> Vec<String> {
+    let errors = server.errors.clone();
+    let _ = server.stop();
+    errors.to_the_end()
+}
+
+/// Makes room for that many descriptors in this process, so that it and the servers that it starts
+/// may have them. Returns false where that cannot be and `SKIP_LOW_LIMIT` says to do without.
+///
+/// # Panics
+/// When the hard limit is too low and nobody said so: nothing is skipped silently.
+fn descriptors_allowed(wanted: u64) -> bool {
+    let allowed = raise_descriptor_limit(wanted).unwrap_or(0);
+    if allowed >= wanted {
+        return true;
+    }
+    assert!(
+        env::var_os("SKIP_LOW_LIMIT").is_some(),
+        "this test needs {wanted} descriptors, and the hard limit allows {allowed}: raise it \
+         (`ulimit -Hn`), or set SKIP_LOW_LIMIT=1 to do without this test"
+    );
+    eprintln!("skipped, as SKIP_LOW_LIMIT says: {wanted} descriptors are more than {allowed}");
+    false
+}

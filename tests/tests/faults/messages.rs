@@ -1,0 +1,142 @@
+//! Messages of every size, whole and in drips. TCP has no messages: what one recv brings is one.
+
+use std::iter;
+
+use fastrand::Rng;
+use tests::{ANSWER, Server, Start, Step};
+
+use crate::{MESSAGE, the_next_is_served};
+
+/// The buffer that a step receives into.
+const REQUEST: usize = 4096;
+
+/// Sends `message` in pieces of `piece(rng)` bytes to a server that has no other client, and expects
+/// one answer for each recv that brought something.
+fn one_answer_for_each_recv(step: Step, message: &[u8], mut piece: impl FnMut() -> usize) -> usize {
+    let mut server = Server::start(step);
+    let mut client = server.connect();
+    let set = client.stream().set_nodelay(true);
+    set.unwrap_or_else(|error| panic!("TCP_NODELAY: {error}"));
+    let mut rest = message;
+    while !rest.is_empty() {
+        let (now, later) = rest.split_at(piece().clamp(1, rest.len()));
+        client.send(now);
+        rest = later;
+    }
+    client.half_close();
+    let received = client.receive_to_the_end();
+    let answers = received.len() / ANSWER.len();
+    assert!(
+        received == ANSWER.repeat(answers),
+        "{step}: whole answers were expected for {} bytes, but got {} bytes",
+        message.len(),
+        received.len()
+    );
+    assert!(
+        (message.len().div_ceil(REQUEST)..=message.len()).contains(&answers),
+        "{step}: at least one answer for each {REQUEST} of {} bytes and at most one for each byte \
+         was expected, but got {answers}",
+        message.len()
+    );
+
+    let addr = client.addr();
+    the_next_is_served(&mut server);
+    // Each recv is narrated, and so is the one that brings the end.
+    let recv =
+        if step.blocks() { "Before recv()".into() } else { format!("Ready to read: {addr}") };
+    let mut said = server.stop().into_iter();
+    let connected = format!("Connection from {addr}");
+    let _ = said.by_ref().find(|line| *line == connected);
+    let recvs = said.take_while(|line| !line.starts_with("Connection from"));
+    let recvs = recvs.filter(|line| *line == recv).count();
+    assert_eq!(recvs, answers + 1, "{step}: one answer for each recv but the last was expected");
+    answers
+}
+
+fn random_bytes(length: usize) -> Vec<u8> {
+    let mut rng = Rng::with_seed(length as u64);
+    iter::repeat_with(|| rng.u8(..)).take(length).collect()
+}
+
+fn whole_and_in_drips(length: usize, drip: usize) {
+    let message = random_bytes(length);
+    let mut rng = Rng::with_seed(7);
+    for step in Step::STEPS {
+        one_answer_for_each_recv(step, &message, || length);
+        one_answer_for_each_recv(step, &message, || rng.usize(1..=drip));
+    }
+}
+
+#[test]
+fn one_byte_gets_one_answer() {
+    for step in Step::STEPS {
+        assert_eq!(one_answer_for_each_recv(step, &random_bytes(1), || 1), 1, "{step}");
+    }
+}
+
+#[test]
+fn as_many_bytes_as_the_request_buffer_holds_get_one_answer_for_each_recv() {
+    whole_and_in_drips(REQUEST, 64);
+}
+
+#[test]
+fn one_byte_more_than_the_request_buffer_holds_gets_one_answer_for_each_recv() {
+    whole_and_in_drips(REQUEST + 1, 64);
+}
+
+#[test]
+fn a_megabyte_of_random_bytes_gets_one_answer_for_each_recv() {
+    whole_and_in_drips(1 << 20, 2000);
+}
+
+#[test]
+fn each_message_after_the_last_answer_gets_one_answer() {
+    for step in Step::STEPS {
+        let server = Server::start(step);
+        let mut client = server.connect();
+        (0..100).for_each(|_| client.ask());
+        client.half_close();
+        let rest = client.receive_to_the_end();
+        assert!(rest.is_empty(), "{step}: 100 answers were expected, and after them got {rest:?}");
+    }
+}
+
+#[test]
+fn several_messages_that_arrive_as_one_piece_get_one_answer() {
+    for step in Step::STEPS {
+        let server = Server::start(step);
+        let mut client = server.connect();
+        client.ask();
+        // While the server is stopped, the kernel puts them together.
+        server.process().stop();
+        (0..3).for_each(|_| client.send(MESSAGE));
+        client.half_close();
+        server.process().go_on();
+        let received = client.receive_to_the_end();
+        assert_eq!(received, ANSWER, "{step}: one answer was expected, TCP has no messages");
+    }
+}
+
+#[test]
+fn a_second_client_waits_at_steps_1_and_2_and_is_served_at_once_at_step_3() {
+    for step in Step::STEPS {
+        let mut server = Start::of(step).start();
+        let mut first = server.connect();
+        first.ask();
+        let mut second = server.connect();
+        second.send(MESSAGE);
+        if step.blocks() {
+            first.ask();
+            second.expect_no_answer_yet();
+            first.close();
+            second.receive_answer();
+        } else {
+            second.receive_answer();
+            first.ask();
+            first.close();
+        }
+        second.ask();
+        second.close();
+        the_next_is_served(&mut server);
+    }
+}
