@@ -2,7 +2,7 @@
 
 use tests::{Client, Server, Start, Step};
 
-use crate::{MESSAGE, descriptors_allowed, reports, the_next_is_served};
+use crate::{MESSAGE, descriptors_allowed, reports, side_by_side, the_next_is_served};
 
 /// What this process needs for a server with a full `fd_set`, twice, and for what else runs.
 const PLENTY: u64 = 4096;
@@ -195,7 +195,7 @@ mod while_it_runs {
 
     #[test]
     fn a_table_that_fills_later_gets_one_line_a_second_at_steps_1_and_2_until_there_is_room() {
-        for step in [Step::Blocking, Step::Functions] {
+        side_by_side(&[Step::Blocking, Step::Functions], |step| {
             let server = Server::start(step);
             let first = connect_and_ask(&server);
             server.process().limit_descriptors(4);
@@ -212,7 +212,7 @@ mod while_it_runs {
                 said.iter().all(|line| line == TRYING_AGAIN) && said.len() as u64 <= most,
                 "{step}: one line a second, {most} of them, was expected, but got {said:#?}"
             );
-        }
+        });
     }
 
     #[test]

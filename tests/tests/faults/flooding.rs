@@ -71,7 +71,7 @@ fn a_polite_client_keeps_getting_its_answers_while_others_flood() {
             for client in &floods {
                 scope.spawn(|| flood(client, &stop));
             }
-            (0..50).for_each(|_| polite.ask());
+            (0..500).for_each(|_| polite.ask());
             stop.store(true, Ordering::Relaxed);
         });
         // At steps 1 and 2 it is their turn next: whoever comes now is served when they have left.

@@ -16,10 +16,11 @@ mod signals;
 mod streams;
 
 use std::env;
+use std::thread;
 
-use tests::{Server, raise_descriptor_limit};
+use tests::{Server, Step, raise_descriptor_limit};
 
-/// Sends a message for which nobody waits here: the server may be busy with another client.
+/// A message whose answer is waited for later: the server may be busy with another client.
 const MESSAGE: &[u8] = b"hello\n";
 
 /// What every fault is followed by: a client that is served.
@@ -28,6 +29,15 @@ fn the_next_is_served(server: &mut Server) {
     next.ask();
     next.close();
     assert!(server.is_running(), "{} was expected to go on", server.step);
+}
+
+/// Runs `test` for each of `steps` at the same time: it waits most of the time.
+fn side_by_side(steps: &[Step], test: impl Fn(Step) + Sync) {
+    thread::scope(|scope| {
+        for step in steps {
+            scope.spawn(|| test(*step));
+        }
+    });
 }
 
 /// Ends `server`, and returns all that it said on standard error.

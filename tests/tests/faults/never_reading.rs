@@ -2,14 +2,15 @@
 //! the server acknowledges comes from beyond so small a window, and is dropped. Several of them
 //! together leave no doubt.
 
-use std::io::{ErrorKind, Read, Write};
-use std::net::TcpStream;
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{Shutdown, TcpStream};
 use std::thread;
 use std::time::Duration;
 
+use socket2::{Domain, Protocol, Socket, Type};
 use tests::{ANSWER, DEADLINE, Server, StalledReader, Start, Step};
 
-use crate::{MESSAGE, the_next_is_served};
+use crate::{MESSAGE, side_by_side, the_next_is_served};
 
 /// How much a server's memory may grow, in KiB: allocators round up.
 const SLACK: u64 = 1024;
@@ -67,7 +68,7 @@ fn clients_that_never_read_hold_up_nobody_else_at_step_3() {
 
 #[test]
 fn a_client_that_never_reads_blocks_steps_1_and_2_until_it_leaves_and_all_are_served_then() {
-    for step in [Step::Blocking, Step::Functions] {
+    side_by_side(&[Step::Blocking, Step::Functions], |step| {
         let mut server = Server::start(step);
         server.connect().ask();
         let before = server.process().memory();
@@ -82,7 +83,7 @@ fn a_client_that_never_reads_blocks_steps_1_and_2_until_it_leaves_and_all_are_se
             client.close();
         }
         the_next_is_served(&mut server);
-    }
+    });
 }
 
 #[test]
@@ -139,7 +140,7 @@ fn answers_to(step: Step, client: StalledReader) -> u64 {
 
 #[test]
 fn a_client_that_reads_again_gets_one_whole_answer_for_each_recv_of_steps_1_and_2() {
-    for step in [Step::Blocking, Step::Functions] {
+    side_by_side(&[Step::Blocking, Step::Functions], |step| {
         let mut server = Server::start(step);
         let culprit = stuck(&server);
         let answers = answers_to(step, culprit);
@@ -152,45 +153,79 @@ fn a_client_that_reads_again_gets_one_whole_answer_for_each_recv_of_steps_1_and_
             "{step}: one answer for each recv but the last was expected"
         );
         the_next_is_served(&mut server);
-    }
+    });
 }
 
 #[test]
 fn clients_that_read_again_get_each_answer_whole_and_once_at_step_3() {
     let mut server = Start::of(Step::Select).quiet().start();
     let culprits = stuck_together(&server, 5);
-    for culprit in culprits {
-        let sent = culprit.sent();
-        let answers = answers_to(server.step, culprit);
-        assert!(
-            (sent.div_ceil(4096)..=sent).contains(&answers),
-            "at least one answer for each 4096 of {sent} bytes, and at most one for each byte was \
-             expected, but got {answers}"
-        );
-    }
+    thread::scope(|scope| {
+        for culprit in culprits {
+            scope.spawn(|| {
+                let sent = culprit.sent();
+                let answers = answers_to(Step::Select, culprit);
+                assert!(
+                    (sent.div_ceil(4096)..=sent).contains(&answers),
+                    "at least one answer for each 4096 of {sent} bytes, and at most one for each \
+                     byte was expected, but got {answers}"
+                );
+            });
+        }
+    });
     the_next_is_served(&mut server);
 }
 
-#[test]
-fn a_client_that_waits_for_each_recv_gets_as_many_answers_as_messages_though_it_reads_last() {
-    let mut server = Server::start(Step::Select);
-    let client = StalledReader::connect(server.addr);
-    let client = client.unwrap_or_else(|error| panic!("expected a connection: {error}"));
-    client.stream().set_nodelay(true).unwrap_or_else(|error| panic!("TCP_NODELAY: {error}"));
+/// Sends one byte at a time and waits until the server has received it, until the server waits for
+/// its own send. Returns how many bytes it sent.
+fn send_until_the_server_waits(server: &Server, stream: &mut TcpStream) -> usize {
     // Once before its connection, once after.
     server.narration.wait_for_count("Before select()", 2);
     let mut messages = 0;
-    loop {
-        let sent = client.stream().write_all(MESSAGE);
-        sent.unwrap_or_else(|error| panic!("expected room for a message, but: {error}"));
+    while matches!(stream.write(b"x"), Ok(1)) {
         messages += 1;
-        // Where no wait follows, the server waits until it can send, and reads this one later.
+        // Where no wait follows, the byte stays in the kernel until the answers before have gone.
         let next = 2 + messages;
         if !server.narration.reaches_count("Before select()", next, Duration::from_secs(1)) {
             break;
         }
     }
-    let answers = answers_to(server.step, client);
-    assert_eq!(answers, messages as u64, "as many answers as messages were expected");
-    the_next_is_served(&mut server);
+    messages
+}
+
+/// A client that never reads so far, and has room for few answers: with a little more room than a
+/// [`StalledReader`] TCP does not stall before the server does, even with small messages.
+fn connect_with_little_room(server: &Server) -> io::Result<TcpStream> {
+    let socket = Socket::new(Domain::for_address(server.addr), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_recv_buffer_size(1200)?;
+    // macOS has no smallest segment to set.
+    let _ = socket.set_tcp_mss(88);
+    socket.connect(&server.addr.into())?;
+    socket.set_tcp_nodelay(true)?;
+    socket.set_read_timeout(Some(DEADLINE))?;
+    socket.set_write_timeout(Some(StalledReader::PATIENCE))?;
+    Ok(TcpStream::from(socket))
+}
+
+#[test]
+fn a_client_that_waits_for_each_recv_gets_as_many_answers_as_messages_though_it_reads_last() {
+    // Again where TCP did stall before the server: then nothing was ready to write.
+    let had_to_wait = (0..5).any(|_| {
+        let mut server = Server::start(Step::Select);
+        let stream = connect_with_little_room(&server);
+        let mut stream = stream.unwrap_or_else(|error| panic!("expected a connection: {error}"));
+        let ready = format!("Ready to write: {}", stream.local_addr().expect("its address"));
+        let messages = send_until_the_server_waits(&server, &mut stream);
+        let mut received = Vec::new();
+        let read = stream.shutdown(Shutdown::Write).and(stream.read_to_end(&mut received));
+        read.unwrap_or_else(|error| panic!("expected the end of the stream, but got: {error}"));
+        assert!(
+            received == ANSWER.repeat(messages),
+            "{messages} answers were expected, as many as messages, but {} bytes came",
+            received.len()
+        );
+        the_next_is_served(&mut server);
+        server.stop().contains(&ready)
+    });
+    assert!(had_to_wait, "a client that reads late was expected to be waited for, ready to write");
 }
