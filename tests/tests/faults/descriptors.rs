@@ -231,6 +231,32 @@ mod while_it_runs {
     }
 
     #[test]
+    fn a_table_that_is_full_still_after_one_left_is_asked_about_and_not_reported_again() {
+        let mut server = Server::start(Step::Select);
+        let mut clients: Vec<Client> = (0..3).map(|_| connect_and_ask(&server)).collect();
+        server.process().limit_descriptors(5);
+        let mut waiting = connect_and_send(&server);
+        server.errors.wait_for_line(&full(3));
+        // Its descriptor, like the next free one, lies above the limit now.
+        let leaves = clients.remove(1);
+        leaves.half_close();
+        expect_the_end(leaves);
+        clients.iter_mut().for_each(Client::ask);
+        waiting.expect_no_answer_yet();
+        server.process().limit_descriptors(64);
+        clients.remove(0).close();
+        waiting.receive_answer();
+        the_next_is_served(&mut server);
+        assert_eq!(reports(server), [full(3)], "it has not had room in between");
+    }
+
+    /// The server sees that a client leaves, and closes.
+    fn expect_the_end(mut client: Client) {
+        let rest = client.receive_to_the_end();
+        assert!(rest.is_empty(), "the end of the stream was expected, but got {rest:?}");
+    }
+
+    #[test]
     fn a_table_that_fills_while_step_3_has_no_client_ends_it_with_one_line_and_exit_code_1() {
         let mut server = Server::start(Step::Select);
         server.process().limit_descriptors(4);
