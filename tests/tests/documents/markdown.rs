@@ -46,7 +46,7 @@ impl Block {
     }
 }
 
-/// A paragraph, a list item's line, a heading or a table's cell.
+/// A paragraph, a list's item, a heading or a table's row.
 #[derive(Debug, Default)]
 pub struct Passage {
     /// The words, without those in code.
@@ -54,6 +54,8 @@ pub struct Passage {
     /// What stands in code.
     pub code: Vec<String>,
     pub line: usize,
+    /// Whether it is a row of a table.
+    pub is_row: bool,
 }
 
 /// A README.
@@ -119,10 +121,13 @@ impl Document {
                     document.anchors.push(anchor(&passage.words));
                     document.passages.push(std::mem::take(&mut passage));
                 }
-                // A row is one passage: its cells say together what is measured how.
-                Event::End(
-                    TagEnd::Paragraph | TagEnd::Item | TagEnd::TableHead | TagEnd::TableRow,
-                ) => document.passages.push(std::mem::take(&mut passage)),
+                Event::End(TagEnd::Paragraph | TagEnd::Item) => {
+                    document.passages.push(std::mem::take(&mut passage));
+                }
+                Event::End(TagEnd::TableHead | TagEnd::TableRow) => {
+                    passage.is_row = true;
+                    document.passages.push(std::mem::take(&mut passage));
+                }
                 Event::End(TagEnd::TableCell) => passage.words.push(' '),
                 _ => {}
             }

@@ -141,7 +141,7 @@ impl Session {
         } else if let Some(job) = command.strip_prefix("kill ") {
             let number = job_number(place, job);
             terminal.job(place, number);
-            terminal.jobs[number] = None;
+            self.running(place).notices(|| terminal.jobs[number] = None);
         } else if let Some(job) = command.strip_prefix("fg ") {
             let number = job_number(place, job);
             let repeated = terminal.job(place, number).command.clone();
@@ -231,6 +231,17 @@ impl Running {
         let said = nth_line(log, *shown, line);
         assert!(self.ports.same(line, &said), "{place}: the server says {said:?}");
         *shown += 1;
+    }
+
+    /// Lets a client leave. A server that does not block notices at once, before anybody else does
+    /// something: it waits again.
+    fn notices(&self, leave: impl FnOnce()) {
+        const WAITS: &str = "Before select()";
+        let waits = self.server.narration.count(WAITS);
+        leave();
+        if waits > 0 {
+            self.server.narration.wait_for_count(WAITS, waits + 1);
+        }
     }
 
     /// Ends the server as Ctrl-C does, and expects that it said nothing that was not shown.

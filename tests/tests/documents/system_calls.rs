@@ -1,0 +1,95 @@
+//! The system calls: a block `strace step=NAME` names those that strace(1) shows of that server,
+//! from the first one that waits for a client to the first one that waits after it has left. The
+//! command is the one on the page.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+use std::{env, fs, thread};
+
+use tests::{Client, DEADLINE, Log, Process, Step};
+
+use crate::markdown::{Block, Document};
+
+/// The calls that wait for a client.
+const WAITING: [&str; 4] = ["accept", "accept4", "select", "pselect6"];
+
+/// Expects that the calls in `block` are those of a server to which one client said hello.
+pub fn expect_calls(document: &Document, block: &Block) {
+    let place = format!("{}:{}", document.path, block.line);
+    if !can_trace() {
+        println!("{place}: skipped, strace(1) is absent or may not trace here");
+        return;
+    }
+    let name = block.attribute("step").unwrap_or_default();
+    let step = Step::ALL.into_iter().find(|step| step.name() == name);
+    let step = step.unwrap_or_else(|| panic!("{place}: `step` names no step"));
+    let mut commands = document.blocks.iter().filter(|block| block.language == "sh");
+    let command = commands.find(|block| block.text.starts_with("strace -f "));
+    let command =
+        command.unwrap_or_else(|| panic!("{place}: the page shows no command")).text.trim();
+
+    let calls = traced(step, command);
+    let shown: Vec<&str> = block.text.lines().collect();
+    assert_eq!(shown, calls, "{place}: the calls of `{command}`");
+}
+
+fn can_trace() -> bool {
+    let strace = Command::new("strace")
+        .args(["-e", "trace=none", "true"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
+    strace.is_ok_and(|status| status.success())
+}
+
+fn traced(step: Step, command: &str) -> Vec<String> {
+    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{step}.strace"));
+    let _ = fs::remove_file(&file);
+    let binary = format!("target/debug/{step}");
+    assert!(command.contains(&binary), "{command} was expected to trace {binary}");
+    // With -D the server is this process's child, and not strace's.
+    let command = command.replace(&binary, "\"$BINARY\" --port 0");
+    let command = command.replacen("strace", "exec strace -D -o \"$FILE\"", 1);
+    let server = Command::new("sh")
+        .args(["-c", &command])
+        .env("BINARY", step.binary())
+        .env("FILE", &file)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn();
+    let mut server = server.expect("sh starts");
+    let narration = Log::of(server.stdout.take().expect("standard output is a pipe"));
+    let addr = narration.wait_for("`Listening on` and an address", |lines| {
+        lines.iter().find_map(|line| line.text.strip_prefix("Listening on ")?.parse().ok())
+    });
+    let mut client = Client::connect(addr);
+    client.ask();
+    client.close();
+    // What each says before it waits again, once nobody is left.
+    if step.blocks() {
+        narration.wait_for_count("Before accept()", 2);
+    } else {
+        narration.wait_for_count("Before select()", 4);
+    }
+    // It has said that it will wait, and so it will: the kernel shows when it sleeps.
+    thread::sleep(Duration::from_millis(50));
+    Process(server.id()).signal("TERM");
+    server.wait().expect("the server ends");
+
+    let give_up = Instant::now() + DEADLINE;
+    let trace = loop {
+        let trace = fs::read_to_string(&file).unwrap_or_default();
+        if trace.contains("+++") {
+            break trace;
+        }
+        assert!(Instant::now() < give_up, "strace was expected to end with its server:\n{trace}");
+        thread::sleep(Duration::from_millis(2));
+    };
+    // Each line: the process's number, the call, its arguments.
+    let calls = trace.lines().filter_map(|line| {
+        let call = line.split_once('(')?.0.rsplit(' ').next()?;
+        Some(call.to_owned()).filter(|_| !line.contains("resumed>"))
+    });
+    calls.skip_while(|call| !WAITING.contains(&call.as_str())).collect()
+}
