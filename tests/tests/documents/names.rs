@@ -34,6 +34,7 @@ const OUTSIDE: &[&str] = &[
     "kqueue",
     "localhost:5000",
     "mio",
+    "netcat-openbsd",
     "poll",
     "print(...)",
     "println!",
@@ -50,7 +51,7 @@ const OUTSIDE: &[&str] = &[
 
 /// Programs that a page may tell the reader to run. What cargo and git are told is checked.
 const PROGRAMS: &[&str] = &[
-    "apt", "brew", "cargo", "fg", "git", "ip", "ipconfig", "kill", "nc", "ncat", "netstat",
+    "apt", "brew", "cargo", "fg", "git", "ip", "ipconfig", "jobs", "kill", "nc", "ncat", "netstat",
     "printf", "python3", "rustup", "script", "socat", "ss", "strace", "sudo", "telnet", "ulimit",
     "wsl",
 ];
@@ -135,10 +136,13 @@ impl Workspace {
             let found = self.tests.iter().any(|test| test.ends_with(&name));
             found.then_some(()).ok_or_else(|| "there is no such test".to_owned())
         } else if is_path(code) {
-            // Beside the page, its step's sources by their short names too.
-            let folder = root().join(document.folder());
-            let places = [root(), &folder, &folder.join("src"), &folder.join("examples")];
-            let found = places.iter().any(|place| place.join(code).exists());
+            // A step's page calls its sources by their short names, and the top one speaks of each.
+            let folder = document.folder();
+            let mut places = vec!["".into(), folder.join("src"), folder.join("examples"), folder];
+            if places.iter().any(|place| place == "src") {
+                places.push("step1-blocking".into());
+            }
+            let found = places.iter().any(|place| root().join(place).join(code).exists());
             found.then_some(()).ok_or_else(|| "there is no such file".to_owned())
         } else if let Some(flag) = code.strip_prefix("--") {
             let flag = flag.split(' ').next().unwrap_or_default();
