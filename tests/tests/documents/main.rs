@@ -110,3 +110,78 @@ fn each_experiment_turns_its_tests_red_and_no_others() {
         }
     }
 }
+
+/// The checkers find what they are for: a page that was right, with one thing changed.
+mod red {
+    use super::*;
+
+    fn changed(path: &str, from: &str, to: &str) -> Document {
+        let text = markdown::read(path);
+        assert!(text.contains(from), "{path} was expected to have {from:?}");
+        Document::parse(path, &text.replacen(from, to, 1))
+    }
+
+    #[test]
+    fn a_stale_diff_is_found() {
+        let stale = "\n-fn main() -> Error {\n";
+        let document = changed("step2-functions/README.md", stale, "\n-fn main() {\n");
+        assert_eq!(diffs::problems(&document).len(), 1);
+    }
+
+    #[test]
+    #[should_panic(expected = "the server says \"Before recv()\"")]
+    fn a_stale_line_of_a_server_is_found() {
+        session::play(&changed(
+            "step1-blocking/README.md",
+            "\nBefore recv()\n",
+            "\nBefore read()\n",
+        ));
+    }
+
+    #[test]
+    #[should_panic(expected = "expected no answer yet")]
+    fn an_answer_that_a_page_does_not_show_is_found() {
+        session::play(&changed("step3-select/README.md", "two\nHello World\n^Z", "two\n^Z"));
+    }
+
+    #[test]
+    #[should_panic(expected = "what `cargo run -p step1-blocking -- --help` says")]
+    fn a_stale_help_is_found() {
+        session::play(&changed("README.md", "--quiet ", "--silent "));
+    }
+
+    #[test]
+    fn a_dead_link_is_found() {
+        let document = changed("step1-blocking/README.md", "(src/main.rs)", "(src/mian.rs)");
+        assert_eq!(names::dead_links(&document).len(), 1);
+        let document = changed("step1-blocking/README.md", "#troubleshooting", "#trouble");
+        assert_eq!(names::dead_links(&document).len(), 1);
+    }
+
+    #[test]
+    fn a_name_that_does_not_exist_is_found() {
+        let workspace = Workspace::read();
+        for (from, to) in [
+            ("`accept_error`", "`accept_errors`"),
+            ("`cargo test -p tests --test step1`", "`cargo test -p tests --test step9`"),
+            (
+                "`the_narration_says_each_call_before_it_is_made`",
+                "`the_narration_says_each_call_after_it_was_made`",
+            ),
+        ] {
+            let document = changed("step1-blocking/README.md", from, to);
+            assert_eq!(workspace.problems(&document).len(), 1, "{to}");
+        }
+    }
+
+    #[test]
+    fn a_figure_without_a_command_is_found() {
+        let told = "In 5 ms, measured by `cargo bench`.";
+        assert!(names::figures_without_a_command(&Document::parse("README.md", told)).is_empty());
+        let untold = "In 5 ms.";
+        assert_eq!(
+            names::figures_without_a_command(&Document::parse("README.md", untold)).len(),
+            1
+        );
+    }
+}

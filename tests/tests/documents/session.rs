@@ -244,11 +244,12 @@ impl Running {
         }
     }
 
-    /// Ends the server as Ctrl-C does, and expects that it said nothing that was not shown.
+    /// Ends the server, and expects that it said nothing that was not shown. (Not with Ctrl-C's
+    /// signal: a test that runs in the background may have inherited that it is ignored.)
     fn end(&mut self, place: &str) {
         let mut shown = self.server.narration.lines();
         shown.truncate(self.narration_shown);
-        self.server.process().signal("INT");
+        self.server.process().signal("TERM");
         self.server.wait();
         let said = self.server.narration.to_the_end();
         assert_eq!(said, shown, "{place}: all that the server said, and what the page shows");
