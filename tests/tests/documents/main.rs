@@ -139,12 +139,6 @@ mod red {
     }
 
     #[test]
-    #[should_panic(expected = "expected no answer yet")]
-    fn an_answer_that_a_page_does_not_show_is_found() {
-        session::play(&changed("step3-select/README.md", "two\nHello World\n^Z", "two\n^Z"));
-    }
-
-    #[test]
     #[should_panic(expected = "what `cargo run -p step1-blocking -- --help` says")]
     fn a_stale_help_is_found() {
         session::play(&changed("README.md", "--quiet ", "--silent "));
