@@ -59,8 +59,9 @@ pub struct Picture {
 
 /// The narrowest and the widest picture.
 const WIDTHS: (usize, usize) = (80, 160);
+const SERVER: &str = "server";
 /// Up to so many clients the steps stand below each other.
-const BELOW: usize = 4;
+pub(super) const BELOW: usize = 4;
 
 impl Picture {
     /// Draws a recording for a terminal of `width` columns; without a reading while it is still
@@ -148,7 +149,7 @@ impl Picture {
             }
             self.add_row();
         }
-        self.legend(recording);
+        self.legend(recording, &axis);
     }
 
     /// The steps beside each other.
@@ -187,61 +188,19 @@ impl Picture {
             let left = LANE + index * (axis.columns + GAP);
             self.put(row, left, finding(reading, index), Role::Finding);
         }
-        self.legend(recording);
+        self.legend(recording, &axis);
     }
 
-    /// What every character of the lanes stands for.
-    fn legend(&mut self, recording: &Recording) {
-        let used: BTreeSet<char> = self
-            .rows
-            .iter()
-            .skip(3)
-            .flatten()
-            .filter(|cell| is_lane(cell.role))
-            .map(|cell| cell.glyph)
-            .collect();
-        let did = |wanted: &[ClientDid]| {
-            let clients = recording.steps.iter().flat_map(|lanes| &lanes.clients);
-            clients.flatten().any(|(_, did)| wanted.contains(did))
-        };
-        let trouble = match (did(&[ClientDid::Resets]), did(&[ClientDid::Stuck])) {
-            (true, false) => "resets",
-            (false, true) => "is stuck",
-            _ => "resets or is stuck",
-        };
-        let line = if did(&[ClientDid::Floods]) { "sends, never reads" } else { "thinks" };
-        let clients = [
-            ('█', Role::Waits, "waits for its answer"),
-            ('●', Role::Answered, "answered"),
-            ('─', Role::Thinks, line),
-            ('×', Role::Leaves, "leaves"),
-            ('!', Role::Trouble, trouble),
-        ];
-        let clients = clients.iter().filter(|(glyph, ..)| used.contains(glyph));
-        let clients = clients.map(|(glyph, role, text)| (glyph.to_string(), *role, *text));
-        let letters: Vec<char> = used.iter().copied().filter(char::is_ascii_uppercase).collect();
-        let letters = match letters.as_slice() {
-            [first, .., last] if letters.len() > 2 => format!("{first}..{last}"),
-            letters => letters.iter().map(char::to_string).collect::<Vec<_>>().join(" "),
-        };
-        let server = [
-            (letters.as_str(), Role::Serves, "with that client"),
-            ("*", Role::Serves, "with several"),
-            ("·", Role::Idles, "in accept()"),
-            ("~", Role::Idles, "in select()"),
-        ];
-        let is_used =
-            |glyphs: &str| glyphs.chars().next().is_some_and(|glyph| used.contains(&glyph));
-        let server = server.into_iter().filter(|(glyphs, ..)| is_used(glyphs));
-        let server = server.map(|(glyphs, role, text)| (glyphs.to_owned(), role, text));
-        self.legend_row("", clients.collect());
-        self.legend_row("server: ", server.collect());
+    fn legend(&mut self, recording: &Recording, axis: &Axis) {
+        let [clients, server] = legend(recording, axis);
+        self.legend_row("", clients);
+        self.legend_row("server: ", server);
     }
 
-    fn legend_row(&mut self, start: &str, entries: Vec<(String, Role, &str)>) {
+    fn legend_row(&mut self, start: &str, entries: Vec<Entry>) {
         let row = self.add_row();
         self.put(row, 0, start, Role::Text);
-        for (glyphs, role, text) in entries {
+        for Entry { glyphs, role, text } in entries {
             let gap = if self.rows[row].len() == start.len() { 0 } else { 2 };
             let column = self.rows[row].len() + gap;
             self.put(row, column, &glyphs, role);
@@ -305,7 +264,7 @@ impl Picture {
 
 /// The axis of a recording: one that is finished needs room for its events, one that is not for
 /// what was planned.
-fn axis(recording: &Recording, reading: Option<&Reading>, room: usize) -> Axis {
+pub(super) fn axis(recording: &Recording, reading: Option<&Reading>, room: usize) -> Axis {
     let last_event = recording.steps.iter().map(Lanes::last_event).max().unwrap_or_default();
     match reading {
         Some(_) => Axis::new(last_event, recording.until, room),
@@ -316,12 +275,13 @@ fn axis(recording: &Recording, reading: Option<&Reading>, room: usize) -> Axis {
     }
 }
 
-fn finding(reading: Option<&Reading>, index: usize) -> &str {
+pub(super) fn finding(reading: Option<&Reading>, index: usize) -> &str {
     reading.and_then(|reading| reading.findings.get(index)).map_or("", String::as_str)
 }
 
-fn lanes_of(lanes: &Lanes, until: Duration, axis: &Axis) -> Vec<(String, Vec<Cell>)> {
-    let server = ("server".to_owned(), lane::of_server(&lanes.server, until, axis));
+/// The lanes of one step with their names, the server's first.
+pub(super) fn lanes_of(lanes: &Lanes, until: Duration, axis: &Axis) -> Vec<(String, Vec<Cell>)> {
+    let server = (SERVER.to_owned(), lane::of_server(&lanes.server, until, axis));
     let clients =
         lanes.clients.iter().enumerate().map(|(client, events)| {
             (letter(client).to_string(), lane::of_client(events, until, axis))
@@ -329,12 +289,59 @@ fn lanes_of(lanes: &Lanes, until: Duration, axis: &Axis) -> Vec<(String, Vec<Cel
     std::iter::once(server).chain(clients).collect()
 }
 
-fn is_lane(role: Role) -> bool {
-    !matches!(role, Role::Text | Role::Name | Role::Finding | Role::Label)
+/// A line of the legend.
+pub(super) struct Entry {
+    pub(super) glyphs: String,
+    pub(super) role: Role,
+    pub(super) text: &'static str,
+}
+
+/// What every character in the lanes stands for: those of the clients, and those of the server.
+pub(super) fn legend(recording: &Recording, axis: &Axis) -> [Vec<Entry>; 2] {
+    let lanes = recording.steps.iter().flat_map(|lanes| lanes_of(lanes, recording.until, axis));
+    let (server, clients): (Vec<_>, Vec<_>) = lanes.partition(|(name, _)| name == SERVER);
+    let used = |lanes: &[(String, Vec<Cell>)]| -> BTreeSet<char> {
+        lanes.iter().flat_map(|(_, cells)| cells).map(|cell| cell.glyph).collect()
+    };
+    let (server, clients) = (used(&server), used(&clients));
+    let did = |wanted: ClientDid| {
+        let lanes = recording.steps.iter().flat_map(|lanes| &lanes.clients);
+        lanes.flatten().any(|(_, did)| *did == wanted)
+    };
+    let line = if did(ClientDid::Floods) { "sends, never reads" } else { "thinks" };
+    let trouble = match (did(ClientDid::Resets), did(ClientDid::Stuck)) {
+        (true, false) => "resets",
+        (false, _) => "is stuck",
+        (true, true) => "resets or is stuck",
+    };
+    let entry = |glyphs: &str, role, text| Entry { glyphs: glyphs.to_owned(), role, text };
+    let of_clients = [
+        entry("█", Role::Waits, "waits for its answer"),
+        entry("●", Role::Answered, "answered"),
+        entry("─", Role::Thinks, line),
+        entry("×", Role::Leaves, "leaves"),
+        entry("!", Role::Trouble, trouble),
+    ];
+    let letters: Vec<char> = server.iter().copied().filter(char::is_ascii_uppercase).collect();
+    let letters = match letters.as_slice() {
+        [first, _, .., last] => format!("{first}..{last}"),
+        letters => letters.iter().map(char::to_string).collect::<Vec<_>>().join(" "),
+    };
+    let of_server = [
+        entry(&letters, Role::Serves, "with that client"),
+        entry("*", Role::Serves, "with several"),
+        entry("·", Role::Idles, "in accept()"),
+        entry("~", Role::Idles, "in select()"),
+    ];
+    let only = |entries: Vec<Entry>, used: &BTreeSet<char>| {
+        let is_used = |entry: &Entry| entry.glyphs.starts_with(|glyph| used.contains(&glyph));
+        entries.into_iter().filter(is_used).collect()
+    };
+    [only(of_clients.into(), &clients), only(of_server.into(), &server)]
 }
 
 /// Breaks `text` into lines of at most `width` characters.
-fn wrap(text: &str, width: usize) -> Vec<String> {
+pub(super) fn wrap(text: &str, width: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for word in text.split_whitespace() {
         match lines.last_mut() {

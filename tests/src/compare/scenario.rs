@@ -72,7 +72,7 @@ static SCENARIOS: [Scenario; 7] = [
         scripts: || vec![client().asks().thinks(50).asks().thinks(50).asks(); 10],
         come_first: true,
         shows: Shows::Lanes,
-        planned: 1050,
+        planned: 1100,
         tail: 50,
         read: reading::crowd,
     },

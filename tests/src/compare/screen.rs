@@ -118,7 +118,7 @@ impl Screen {
         const BELOW: usize = 4;
         match self.size() {
             Some((rows, columns)) if self.live => {
-                if picture.rows.len() + BELOW > rows.into() || picture.width() >= columns.into() {
+                if picture.rows.len() + BELOW > rows.into() || picture.width() > columns.into() {
                     return self.wipe();
                 }
                 self.draw(picture, (rows, columns))
@@ -142,9 +142,12 @@ impl Screen {
     fn draw(&mut self, picture: &Picture, size: (u16, u16)) -> io::Result<()> {
         let mut frame = self.over(size);
         for row in &picture.rows {
+            if self.drawn.is_some() {
+                // Erased before and not after: a row that reaches the edge would lose its end.
+                frame.push_str("\x1b[2K");
+            }
             frame.push_str(&self.dress.row(row));
-            // To the end of the line nothing is left of the row before (ECMA-48, EL).
-            frame.push_str(if self.drawn.is_some() { "\x1b[K\n" } else { "\n" });
+            frame.push('\n');
         }
         self.drawn = Some((size, picture.rows.len()));
         write(&frame)
