@@ -165,8 +165,8 @@ impl Drawing {
 
     /// The steps beside each other.
     fn beside(&mut self, recording: &Recording, reading: &Reading) {
-        const GAP: usize = 28;
-        const LABELS: usize = 64;
+        const GAP: usize = 24;
+        const LABELS: usize = 52;
         let steps = recording.steps.len().max(1);
         let room = (WIDTH - MARGIN - MARGIN - LABELS + GAP) / steps - GAP;
         let axis = axis(recording, Some(reading), room / COLUMN);
@@ -185,7 +185,7 @@ impl Drawing {
             self.y += 8;
             for (name, cells) in lanes_of(lanes, recording.until, &axis) {
                 if index == 0 {
-                    self.text_at(self.y + 19, MARGIN + LABELS - 14, "label end", &name);
+                    self.text_at(self.y + 19, MARGIN + LABELS - 10, "label end", &name);
                 }
                 self.lane(left, &cells);
                 self.y += LANE;
@@ -306,6 +306,7 @@ impl Drawing {
                 self.text(MARGIN + 190, "question", text);
             }
         }
+        self.y += 14;
     }
 
     /// For each number of idle clients, how long an answer took.

@@ -33,10 +33,12 @@ fn of_step(process: usize, lanes: &Lanes, until: Duration) -> Vec<Value> {
     let mut events = vec![
         meta("process_name", 0, json!({"name": lanes.step.name()})),
         meta("process_sort_index", 0, json!({"sort_index": process})),
-        meta("thread_name", 0, json!({"name": "server"})),
-        meta("thread_sort_index", 0, json!({"sort_index": 0})),
     ];
-    events.extend(of_server(process, lanes, until));
+    if !lanes.server.is_empty() {
+        events.push(meta("thread_name", 0, json!({"name": "server"})));
+        events.push(meta("thread_sort_index", 0, json!({"sort_index": 0})));
+        events.extend(of_server(process, lanes, until));
+    }
     for (client, did) in lanes.clients.iter().enumerate() {
         let thread = client + 1;
         events.push(meta("thread_name", thread, json!({"name": letter(client).to_string()})));
