@@ -57,12 +57,13 @@ pub fn end_all_servers() -> impl Sized {
     running
 }
 
-/// Ends the servers when it goes, with a panic too.
-struct EndServers;
+/// The servers of one performance: they end when this goes, with a panic too.
+#[derive(Default)]
+struct Performing(Vec<SocketAddr>);
 
-impl Drop for EndServers {
+impl Drop for Performing {
     fn drop(&mut self) {
-        drop(end_all_servers());
+        lock(&RUNNING).retain(|server| !self.0.contains(&server.addr));
     }
 }
 
@@ -80,7 +81,7 @@ pub fn perform(
     conditions: &Conditions,
     mut watch: impl FnMut(&Recording),
 ) -> Recording {
-    let _end = EndServers;
+    let mut performing = Performing::default();
     let (scripts, missing) = scenario.cast(conditions);
     let mut recording = Recording {
         scenario: scenario.name.to_owned(),
@@ -104,6 +105,7 @@ pub fn perform(
             let mut running = lock(&RUNNING);
             let server = start.start();
             let stage = Stage::new(&server, &scripts, conditions);
+            performing.0.push(server.addr);
             running.push(server);
             stage
         })
@@ -130,7 +132,7 @@ pub fn perform(
         let end = over.map_or(now + FRAME, |over| (over + tail).min(now + FRAME));
         thread::sleep(end.saturating_duration_since(Instant::now()));
     }
-    drop(end_all_servers());
+    drop(performing);
     for (stage, lanes) in stages.into_iter().zip(&mut recording.steps) {
         lanes.errors = stage.errors();
         lanes.failures = stage.failures();
