@@ -13,7 +13,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::LazyLock;
-use std::sync::mpsc::{self, Receiver};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -758,16 +758,15 @@ fn a_folder_that_cannot_be_written_is_an_error_before_anything_runs() {
 
 #[test]
 fn where_the_descriptor_limit_is_low_what_fits_is_drawn_and_what_is_missing_is_said() {
-    let run = format!("ulimit -n 128 && exec {} idle-crowd crowd", env!("CARGO_BIN_EXE_compare"));
+    let run = format!("ulimit -n 128 && exec {} idle-crowd", env!("CARGO_BIN_EXE_compare"));
     let output = Command::new("sh").args(["-c", &run]).stdin(Stdio::null()).output();
     let output = output.expect("sh");
     let drawn = text(&output.stdout);
     assert_eq!(output.status.code(), Some(0), "{drawn}{}", text(&output.stderr));
-    for expected in ["   10 idle", "100 and 300 and 1000 idle clients", "(ulimit -Hn) is 128"] {
+    for expected in ["   10 idle", "100, 300 and 1000 idle clients", "(ulimit -Hn) is 128"] {
         assert!(drawn.contains(expected), "{expected:?} was expected in\n{drawn}");
     }
     assert!(!drawn.contains("  300 idle"), "{drawn}");
-    assert!(drawn.contains("Ten clients took"), "{drawn}");
 }
 
 #[test]
@@ -844,7 +843,7 @@ fn no_server_outlives_a_compare_that_a_signal_ends() {
 
 #[test]
 fn a_server_that_ends_in_the_middle_is_said_and_is_exit_code_1_and_no_other_outlives_it() {
-    let (mut child, servers) = in_the_middle("1.5");
+    let (mut child, servers) = in_the_middle("1.2");
     Process(servers[2]).signal("KILL");
     let status = wait(&mut child);
     let mut said = String::new();
@@ -897,17 +896,18 @@ impl OnTerminal {
         Self { child, keys, output }
     }
 
-    /// What comes until compare has ended and nothing more comes.
-    fn to_the_end(&mut self) -> Vec<(Instant, Vec<u8>)> {
+    /// All that comes until `compare` has ended and closed the terminal.
+    fn read_to_the_end(&mut self) -> Vec<(Instant, Vec<u8>)> {
         let mut all = Vec::new();
-        wait_until("the end of compare", || {
-            let ended = self.child.try_wait().expect("compare");
-            while let Ok(some) = self.output.recv_timeout(Duration::from_millis(20)) {
-                all.push(some);
+        loop {
+            // A child of another test may hold the terminal too, if it was started in the moment
+            // before the copies: then nothing more comes, but no end either.
+            match self.output.recv_timeout(Duration::from_secs(2)) {
+                Ok(some) => all.push(some),
+                Err(RecvTimeoutError::Timeout) if matches!(self.child.try_wait(), Ok(None)) => {}
+                Err(_) => return all,
             }
-            ended
-        });
-        all
+        }
     }
 }
 
@@ -939,7 +939,7 @@ fn the_lanes_grow_while_the_scenario_runs() {
     let mut screen = screen_of_24_by_80();
     // For each picture: when it came, and how long `A`'s lane was at each step.
     let mut lengths: Vec<(Instant, Vec<usize>)> = Vec::new();
-    for (time, bytes) in terminal.to_the_end() {
+    for (time, bytes) in terminal.read_to_the_end() {
         screen.process(&bytes);
         let rows = rows_of(screen.screen(), 80);
         let lanes = rows.iter().filter(|row| row.starts_with("       A  "));
@@ -975,7 +975,8 @@ fn the_lanes_grow_while_the_scenario_runs() {
 /// All that `compare` writes to a terminal.
 fn on_terminal(command: &mut Command, rows: u16, columns: u16) -> String {
     let mut terminal = OnTerminal::start(command, rows, columns);
-    let bytes: Vec<u8> = terminal.to_the_end().into_iter().flat_map(|(_, bytes)| bytes).collect();
+    let bytes: Vec<u8> =
+        terminal.read_to_the_end().into_iter().flat_map(|(_, bytes)| bytes).collect();
     text(&bytes)
 }
 
@@ -1015,7 +1016,7 @@ fn pause_shows_the_question_and_waits_for_enter() {
     terminal.keys.write_all(b"\n").expect("Enter");
     let mut screen = screen_of_24_by_80();
     screen.process(before.as_bytes());
-    terminal.to_the_end().iter().for_each(|(_, bytes)| screen.process(bytes));
+    terminal.read_to_the_end().iter().for_each(|(_, bytes)| screen.process(bytes));
     let rows = rows_of(screen.screen(), 80);
     assert!(rows[0].starts_with("stream   A sends"), "the picture in its place: {rows:#?}");
     assert!(rows[2].starts_with("step1-blocking"), "{rows:#?}");

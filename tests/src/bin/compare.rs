@@ -251,10 +251,10 @@ fn check_folder(folder: &Path, files: impl Iterator<Item = String>) -> Result<()
     fs::create_dir_all(folder).map_err(|error| wrong(folder, error))?;
     replace(&folder.join("compare"), "").map_err(|error| wrong(folder, error))?;
     fs::remove_file(folder.join("compare")).map_err(|error| wrong(folder, error))?;
-    for file in files.map(|file| folder.join(file)).filter(|file| file.is_dir()) {
-        return Err(wrong(&file, ErrorKind::IsADirectory.into()));
+    match files.map(|file| folder.join(file)).find(|file| file.is_dir()) {
+        Some(file) => Err(wrong(&file, ErrorKind::IsADirectory.into())),
+        None => Ok(()),
     }
-    Ok(())
 }
 
 fn write_files(

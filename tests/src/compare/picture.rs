@@ -74,7 +74,12 @@ impl Picture {
         let row = picture.add_row();
         picture.put(row, 0, &recording.scenario, Role::Name);
         picture.put(row, recording.scenario.len() + 3, &recording.question, Role::Text);
-        picture.add_row();
+        let row = picture.add_row();
+        if reading.is_none() {
+            // At a slow pace a column takes seconds: something must move meanwhile.
+            let now = format!("{} ms", recording.until.as_millis() / 100 * 100);
+            picture.put(row, 78 - now.len(), &now, Role::Label);
+        }
         let clients = recording.steps.iter().map(|lanes| lanes.clients.len()).max().unwrap_or(0);
         match recording.shows {
             Shows::Lanes if clients <= BELOW => picture.below(recording, reading, width),

@@ -397,7 +397,8 @@ fn places<'a>(lanes: impl IntoIterator<Item = &'a Lanes>) -> String {
     }
 }
 
-fn listed(items: &[String]) -> String {
+/// `100, 300 and 1000`.
+pub(super) fn listed(items: &[String]) -> String {
     match items {
         [items @ .., last] if !items.is_empty() => format!("{} and {last}", items.join(", ")),
         _ => items.concat(),

@@ -35,7 +35,7 @@ static SCENARIOS: [Scenario; 7] = [
     Scenario {
         name: "one-client",
         question: |pace| {
-            format!("A asks three times, {} ms apart. Is any step faster?", 200.0 * pace)
+            format!("A asks three times, {:.0} ms apart. Is any step faster?", 200.0 * pace)
         },
         steps: &Step::STEPS,
         scripts: || vec![client().asks().at(200).asks().at(400).asks()],
@@ -92,7 +92,7 @@ static SCENARIOS: [Scenario; 7] = [
     Scenario {
         name: "vanished-client",
         question: |pace| {
-            format!("A vanishes with a reset after {} ms. Who else notices?", 400.0 * pace)
+            format!("A vanishes with a reset after {:.0} ms. Who else notices?", 400.0 * pace)
         },
         steps: &Step::STEPS,
         scripts: || vec![client().asks().at(400).resets(), client().at(100).asks().at(600).asks()],
@@ -193,7 +193,7 @@ impl Scenario {
                 let lost: Vec<usize> = lost.collect();
                 most = lost.iter().copied().max().unwrap_or_default();
                 let lost: Vec<String> = lost.iter().map(ToString::to_string).collect();
-                missing.push(format!("{} idle clients", lost.join(" and ")));
+                missing.push(format!("{} idle clients", reading::listed(&lost)));
             }
         }
         let needed = (wanted + most) as u64 * servers + OWN_DESCRIPTORS;
