@@ -4,20 +4,23 @@
 use std::collections::HashMap;
 use std::io::{ErrorKind, Read as _};
 use std::net::SocketAddr;
+use std::process::Command;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use super::{Act, ClientDid, Lanes, Recording, Scenario, Script, ServerIs, Shows, letter};
-use crate::{ANSWER, Client, Line, Log, Server, StalledReader, Step};
+use crate::{ANSWER, Client, Line, Log, Process, Server, StalledReader, Step};
 
 /// How often the recording so far is shown.
 const FRAME: Duration = Duration::from_millis(40);
 /// From the start of the threads to the moment at which the clients start.
 const LEAD: Duration = Duration::from_millis(20);
-/// How long a server must have been silent after an answer to count as done with it, and how long
-/// it must have said nothing for a client to be stuck: the clients' own measure.
+/// How long a server must have been silent after an answer to count as done with it.
 const SILENCE: Duration = StalledReader::PATIENCE;
+/// How many times in a row a client that is stuck must find that it still is, each time after its
+/// own patience.
+const TRIES: usize = 4;
 /// A stay in `select()` of less than this between two turns of one client is no entry of its own:
 /// a client that never reads makes thousands.
 const RUN: Duration = Duration::from_micros(100);
@@ -177,7 +180,9 @@ impl Stage {
         let actor = |(client, script): (usize, &Script)| Actor {
             client,
             acts: script.acts.clone(),
+            step: server.step,
             server: server.addr,
+            process: server.process(),
             narration: server.narration.clone(),
             shared: Arc::clone(&shared),
             conditions: conditions.clone(),
@@ -256,7 +261,9 @@ impl Stage {
 struct Actor {
     client: usize,
     acts: Vec<Act>,
+    step: Step,
     server: SocketAddr,
+    process: Process,
     narration: Log,
     shared: Arc<Shared>,
     conditions: Conditions,
@@ -303,7 +310,11 @@ impl Actor {
     /// Records what this client does now. Before a call that others may see, after one that it
     /// waited for: then the order of two clients' stamps is the order of what they saw.
     fn did(&self, what: ClientDid) {
-        let since = |start| Instant::now().saturating_duration_since(start);
+        self.did_at(Instant::now(), what);
+    }
+
+    fn did_at(&self, time: Instant, what: ClientDid) {
+        let since = |start| time.saturating_duration_since(start);
         let at = self.start.map_or(Duration::ZERO, since);
         lock(&self.shared.known).clients[self.client].push((at, what));
         self.shared.changed.notify_all();
@@ -407,21 +418,41 @@ impl Actor {
         let mut reader = reader.unwrap_or_else(|error| panic!("no connection: {error}"));
         self.is_at(reader.addr());
         self.did(ClientDid::Floods);
-        loop {
-            let sent = reader.send_until_stuck();
-            sent.unwrap_or_else(|error| panic!("{} could not send: {error}", reader.addr()));
-            // A busy machine may have kept the server from reading. Then it goes on speaking.
-            let said = said(&self.narration);
-            let silent_since = Instant::now();
-            while said == self::said(&self.narration) && silent_since.elapsed() < SILENCE / 2 {
-                thread::sleep(SILENCE / 20);
+        let mut first = None;
+        let stuck = loop {
+            self.send_on(&mut reader);
+            let stuck = Instant::now();
+            let give_up = *first.get_or_insert(stuck) + self.conditions.patience();
+            if self.stays_stuck(&mut reader) || stuck > give_up {
+                break stuck;
             }
-            if said == self::said(&self.narration) {
-                break;
-            }
-        }
-        self.did(ClientDid::Stuck);
+        };
+        self.did_at(stuck, ClientDid::Stuck);
         self.connection = Connection::Stalled(reader);
+    }
+
+    fn send_on(&self, reader: &mut StalledReader) {
+        let sent = reader.send_until_stuck();
+        sent.unwrap_or_else(|error| panic!("{} could not send: {error}", reader.addr()));
+    }
+
+    /// Whether a client that is stuck remains so, because of its server: not one that is kept from
+    /// the processor, nor one that has read everything. (A client whose own buffer is full drops
+    /// the segments that would tell it of the new window, and asks for it only after 200 ms, then
+    /// twice that: RFC 9293, 3.8.6.1.)
+    fn stays_stuck(&self, reader: &mut StalledReader) -> bool {
+        let before = (reader.sent(), said(&self.narration));
+        (0..TRIES).all(|_| {
+            self.send_on(reader);
+            let has_read_all = self.step == Step::Bare && self.is_in_select();
+            let at_rest = (reader.sent(), said(&self.narration)) == before;
+            at_rest && !has_read_all && !is_runnable(self.process)
+        })
+    }
+
+    fn is_in_select(&self) -> bool {
+        self.narration
+            .wait_for("a line", |lines| lines.last().map(|line| line.text == "Before select()"))
     }
 
     fn wait_until_stuck(&self, other: usize) {
@@ -453,6 +484,13 @@ impl Actor {
             client.reset();
         }
     }
+}
+
+/// Whether a process runs or would run if it had the processor, see the states in ps(1).
+fn is_runnable(process: Process) -> bool {
+    let ps = Command::new("ps").args(["-o", "state=", "-p", &process.0.to_string()]).output();
+    let ps = ps.unwrap_or_else(|error| panic!("ps does not start: {error}"));
+    String::from_utf8_lossy(&ps.stdout).trim_start().starts_with('R')
 }
 
 fn be_patient(client: &Client, patience: Duration) {
