@@ -712,7 +712,7 @@ fn a_finished_picture_that_is_no_terminals_has_neither_colour_nor_frames() {
     let drawn = text(&output.stdout);
     assert!(drawn.is_ascii() && !drawn.contains('\x1b'), "{drawn}");
     assert_eq!(drawn.matches("step1-blocking").count(), 1, "{drawn}");
-    assert!(drawn.contains("server  A") && drawn.contains("  A  o--"), "{drawn}");
+    assert!(drawn.contains("server  ") && drawn.contains("---o"), "{drawn}");
 }
 
 #[test]
@@ -942,6 +942,12 @@ fn the_lanes_grow_while_the_scenario_runs() {
     for (time, bytes) in terminal.read_to_the_end() {
         screen.process(&bytes);
         let rows = rows_of(screen.screen(), 80);
+        // What was read may end in the middle of a picture.
+        let legend = rows.iter().position(|row| row.starts_with("server: "));
+        let below = usize::from(screen.screen().cursor_position().0);
+        if !bytes.ends_with(b"\n") || legend.is_none_or(|legend| below <= legend) {
+            continue;
+        }
         let lanes = rows.iter().filter(|row| row.starts_with("       A  "));
         let now: Vec<usize> = lanes.map(|row| row.chars().count() - 10).collect();
         if now.len() == 3 && lengths.last().is_none_or(|(_, last)| *last != now) {

@@ -23,7 +23,7 @@ const SILENCE: Duration = StalledReader::PATIENCE;
 const TRIES: usize = 4;
 /// A stay in `select()` of less than this between two turns of one client is no entry of its own:
 /// a client that never reads makes thousands.
-const RUN: Duration = Duration::from_micros(100);
+const RUN: Duration = Duration::from_millis(2);
 
 /// What a performance depends on.
 #[derive(Debug, Clone, PartialEq)]
