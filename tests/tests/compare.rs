@@ -561,6 +561,8 @@ fn a_crowd_is_a_staircase_on_steps_1_and_2_and_side_by_side_on_step_3() {
 fn three_messages_at_once_have_one_answer_and_ten_thousand_bytes_at_least_three() {
     let (recording, _) = played("stream");
     for lanes in &recording.steps {
+        let first = lanes.when(A, ClientDid::Sends { messages: 3, bytes: 14 });
+        assert!(first.is_some(), "three messages at first in {:?}", lanes.clients[A]);
         let sent = ClientDid::Sends { messages: 1, bytes: 10_000 };
         let second = lanes.when(A, sent).expect("a second write");
         let before = lanes.all(A, ClientDid::Answered).filter(|time| *time < second).count();
