@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 
 mod client;
+pub mod compare;
 mod log;
 mod process;
 mod server;

@@ -1,0 +1,128 @@
+//! What was recorded: who did what, and when.
+
+use std::time::Duration;
+
+use crate::Step;
+
+/// One scenario, as it went on every server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recording {
+    /// The name of the scenario.
+    pub scenario: String,
+    /// Its question, in one line.
+    pub question: String,
+    /// What a picture of it shows.
+    pub shows: Shows,
+    /// How long it should have taken: the scale with which a live picture starts.
+    pub planned: Duration,
+    /// How long it was recorded; all times count from the moment at which the clients started.
+    pub until: Duration,
+    /// One entry for each server.
+    pub steps: Vec<Lanes>,
+    /// What could not be shown, and why.
+    pub missing: Vec<String>,
+}
+
+/// What a picture shows of a scenario.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shows {
+    /// A lane for the server and for each client.
+    Lanes,
+    /// What was sent in one write, and how many answers came.
+    Writes,
+    /// A bar for the time of an answer among each number of idle clients.
+    Bars,
+}
+
+/// What one server and its clients did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lanes {
+    /// The server.
+    pub step: Step,
+    /// What the server was in, from when on. From its narration, stamped as it was read.
+    pub server: Vec<(Duration, ServerIs)>,
+    /// What each client did, `A` first. Stamped by the client.
+    pub clients: Vec<Vec<(Duration, ClientDid)>>,
+    /// What the server said on standard error.
+    pub errors: Vec<String>,
+    /// What a client could not do, in words.
+    pub failures: Vec<String>,
+}
+
+/// What a server is in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ServerIs {
+    /// `accept()`
+    Accepting,
+    /// `select()`
+    Selecting,
+    /// The calls for these clients: accepting one, or `recv()` and `send()`. The narration does not
+    /// tell one from the other.
+    With(Vec<usize>),
+}
+
+/// What a client does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClientDid {
+    /// Connects.
+    Comes,
+    /// Sends one message, and waits for its answer.
+    Asks,
+    /// Sends this much in one write, and waits for what comes.
+    Sends {
+        /// How many messages those are to it.
+        messages: usize,
+        /// How many bytes.
+        bytes: usize,
+    },
+    /// Sends and sends, and reads nothing.
+    Floods,
+    /// Has an answer.
+    Answered,
+    /// Says nothing for a while.
+    Thinks,
+    /// Its own `send()` no longer goes through.
+    Stuck,
+    /// Has that many idle clients around it from now on.
+    Among(usize),
+    /// Closes.
+    Leaves,
+    /// Closes with a reset.
+    Resets,
+}
+
+/// The letter of a client.
+#[must_use]
+pub fn letter(client: usize) -> char {
+    u8::try_from(client)
+        .ok()
+        .filter(|client| *client < 26)
+        .map_or('?', |client| char::from(b'A' + client))
+}
+
+impl Lanes {
+    /// When `client` first did what `did` says.
+    #[must_use]
+    pub fn when(&self, client: usize, did: ClientDid) -> Option<Duration> {
+        self.all(client, did).next()
+    }
+
+    /// Each time at which `client` did what `did` says.
+    pub fn all(&self, client: usize, did: ClientDid) -> impl Iterator<Item = Duration> {
+        let lane = self.clients.get(client).map_or(&[][..], Vec::as_slice);
+        lane.iter().filter(move |(_, what)| *what == did).map(|(at, _)| *at)
+    }
+
+    /// How long `client` waited for each of its answers, in order.
+    #[must_use]
+    pub fn waits(&self, client: usize) -> Vec<Duration> {
+        let answered = self.all(client, ClientDid::Answered);
+        self.all(client, ClientDid::Asks).zip(answered).map(|(asks, has)| has - asks).collect()
+    }
+
+    /// When the last event of any client was.
+    #[must_use]
+    pub fn last_event(&self) -> Duration {
+        self.clients.iter().flatten().map(|(at, _)| *at).max().unwrap_or_default()
+    }
+}

@@ -1,0 +1,254 @@
+//! The scenarios.
+
+use super::reading::{self, Reading};
+use super::{Act, Conditions, Recording, Script, Shows, client};
+use crate::Step;
+
+/// The descriptors that `compare` needs besides those of its clients: the standard ones, the pipes
+/// from the servers, and some to spare.
+const OWN_DESCRIPTORS: u64 = 40;
+
+/// A scenario: what the clients do, and the question that it answers.
+#[derive(Debug)]
+pub struct Scenario {
+    /// The name on the command line.
+    pub name: &'static str,
+    /// The question at a pace.
+    question: fn(f64) -> String,
+    /// The servers that it compares.
+    pub steps: &'static [Step],
+    /// What the clients do, `A` first.
+    scripts: fn() -> Vec<Script>,
+    /// Whether all clients connect, in their order, before the first one does anything.
+    pub come_first: bool,
+    /// What a picture of it shows.
+    pub shows: Shows,
+    /// How long it should take, in milliseconds at pace 1: a live picture starts with that scale.
+    pub planned: u64,
+    /// For how long the servers are watched after the last client is done, likewise.
+    pub tail: u64,
+    read: fn(&Recording) -> Reading,
+}
+
+/// All scenarios, in the order in which they run.
+static SCENARIOS: [Scenario; 7] = [
+    Scenario {
+        name: "one-client",
+        question: |pace| {
+            format!("A asks three times, {:.0} ms apart. Is any step faster?", 200.0 * pace)
+        },
+        steps: &Step::STEPS,
+        scripts: || vec![client().asks().at(200).asks().at(400).asks()],
+        come_first: false,
+        shows: Shows::Lanes,
+        planned: 500,
+        tail: 100,
+        read: reading::one_client,
+    },
+    Scenario {
+        name: "two-clients",
+        question: |pace| {
+            format!("A stays for {}. Must B, who comes meanwhile, wait for A?", seconds(pace))
+        },
+        steps: &Step::STEPS,
+        scripts: || {
+            vec![
+                client().asks().at(1000).leaves(),
+                client().at(200).asks().thinks(200).asks().leaves(),
+            ]
+        },
+        come_first: false,
+        shows: Shows::Lanes,
+        planned: 1300,
+        tail: 100,
+        read: reading::two_clients,
+    },
+    Scenario {
+        name: "crowd",
+        question: |_| {
+            "Ten clients come together, each asks 3 times. When is the last one done?".to_owned()
+        },
+        steps: &Step::STEPS,
+        scripts: || vec![client().asks().thinks(50).asks().thinks(50).asks(); 10],
+        come_first: true,
+        shows: Shows::Lanes,
+        planned: 1100,
+        tail: 50,
+        read: reading::crowd,
+    },
+    Scenario {
+        name: "stream",
+        question: |_| {
+            "A sends 3 messages in one write, then a long one. How many answers?".to_owned()
+        },
+        steps: &Step::STEPS,
+        scripts: || vec![client().sends(b"one\ntwo\nthree\n").sends(&[b'x'; 10_000])],
+        come_first: false,
+        shows: Shows::Writes,
+        planned: 200,
+        tail: 0,
+        read: reading::stream,
+    },
+    Scenario {
+        name: "vanished-client",
+        question: |pace| {
+            format!("A vanishes with a reset after {:.0} ms. Who else notices?", 400.0 * pace)
+        },
+        steps: &Step::STEPS,
+        scripts: || vec![client().asks().at(400).resets(), client().at(100).asks().at(600).asks()],
+        come_first: false,
+        shows: Shows::Lanes,
+        planned: 700,
+        tail: 100,
+        read: reading::vanished_client,
+    },
+    Scenario {
+        name: "stalled-reader",
+        question: |_| "A asks and asks and never reads. Can B still be answered?".to_owned(),
+        steps: &[Step::Functions, Step::Bare, Step::Select],
+        scripts: || {
+            vec![
+                client().asks_without_reading_until_stuck().thinks(500).leaves(),
+                client().once_stuck('A').asks(),
+            ]
+        },
+        come_first: false,
+        shows: Shows::Lanes,
+        planned: 1500,
+        tail: 100,
+        read: reading::stalled_reader,
+    },
+    Scenario {
+        name: "idle-crowd",
+        question: |_| {
+            "One client asks among idle ones. What do they cost who say nothing?".to_owned()
+        },
+        steps: &[Step::Select],
+        scripts: || {
+            let among = |script: Script, idle| script.among(idle).asks_times(500);
+            vec![[0, 10, 100, 300, 1000].into_iter().fold(client(), among)]
+        },
+        come_first: false,
+        shows: Shows::Bars,
+        planned: 500,
+        tail: 0,
+        read: reading::idle_crowd,
+    },
+];
+
+fn seconds(pace: f64) -> String {
+    if (pace - 1.0).abs() < f64::EPSILON {
+        "a second".to_owned()
+    } else {
+        format!("{pace} seconds")
+    }
+}
+
+impl Scenario {
+    /// All scenarios, in the order in which they run.
+    #[must_use]
+    pub fn all() -> &'static [Self] {
+        &SCENARIOS
+    }
+
+    /// The scenario of that name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<&'static Self> {
+        SCENARIOS.iter().find(|scenario| scenario.name == name)
+    }
+
+    /// Its question, in one line, where every thinking time is `pace` times as long.
+    #[must_use]
+    pub fn question(&self, pace: f64) -> String {
+        (self.question)(pace)
+    }
+
+    /// What was measured, and whether it is what the contract says.
+    #[must_use]
+    pub fn read(&self, recording: &Recording) -> Reading {
+        (self.read)(recording)
+    }
+
+    /// The scripts of all clients for whom there are descriptors, and in words what is missing.
+    pub(super) fn cast(&self, conditions: &Conditions) -> (Vec<Script>, Vec<String>) {
+        let servers = conditions.steps.len().max(1) as u64;
+        let room = conditions.descriptors.saturating_sub(OWN_DESCRIPTORS) / servers;
+        let room = usize::try_from(room).unwrap_or(usize::MAX);
+        let mut scripts = (self.scripts)();
+        let wanted = scripts.len();
+        scripts.truncate(room.max(2));
+        let mut missing = Vec::new();
+        if scripts.len() < wanted {
+            missing.push(format!("{} of {wanted} clients", wanted - scripts.len()));
+        }
+        let all = scripts.len();
+        let mut most = 0;
+        for script in &mut scripts {
+            let too_many = |act: &Act| matches!(act, Act::Among(idle) if idle + all > room);
+            if let Some(end) = script.acts.iter().position(too_many) {
+                let lost = script.acts.drain(end..).filter_map(|act| match act {
+                    Act::Among(idle) => Some(idle),
+                    _ => None,
+                });
+                let lost: Vec<usize> = lost.collect();
+                most = lost.iter().copied().max().unwrap_or_default();
+                let lost: Vec<String> = lost.iter().map(ToString::to_string).collect();
+                missing.push(format!("{} idle clients", reading::listed(&lost)));
+            }
+        }
+        let needed = (wanted + most) as u64 * servers + OWN_DESCRIPTORS;
+        let why = format!(
+            "the hard limit of open descriptors (ulimit -Hn) is {}, and that takes {needed}",
+            conditions.descriptors
+        );
+        (scripts, missing.into_iter().map(|what| format!("Missing: {what}; {why}.")).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cast(name: &str, descriptors: u64) -> (Vec<Script>, Vec<String>) {
+        let scenario = Scenario::named(name).expect("a scenario");
+        let steps = scenario.steps.to_vec();
+        scenario.cast(&Conditions { steps, pace: 1.0, descriptors })
+    }
+
+    #[test]
+    fn with_enough_descriptors_nothing_is_missing() {
+        for scenario in Scenario::all() {
+            let (scripts, missing) = cast(scenario.name, 2048);
+            assert_eq!((scripts, missing), ((scenario.scripts)(), Vec::new()));
+        }
+    }
+
+    #[test]
+    fn with_few_descriptors_what_fits_is_played_and_what_is_missing_is_named() {
+        let (scripts, missing) = cast("idle-crowd", 256);
+        assert_eq!(
+            scripts,
+            [client()
+                .among(0)
+                .asks_times(500)
+                .among(10)
+                .asks_times(500)
+                .among(100)
+                .asks_times(500)]
+        );
+        assert_eq!(
+            missing,
+            [
+                "Missing: 300 and 1000 idle clients; the hard limit of open descriptors (ulimit -Hn) is 256, and that takes 1041."
+            ]
+        );
+        let (scripts, missing) = cast("crowd", 64);
+        assert_eq!(scripts.len(), 8);
+        assert_eq!(
+            missing,
+            [
+                "Missing: 2 of 10 clients; the hard limit of open descriptors (ulimit -Hn) is 64, and that takes 70."
+            ]
+        );
+    }
+}
