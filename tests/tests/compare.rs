@@ -884,7 +884,9 @@ impl OnTerminal {
             .stderr(Stdio::null())
             .spawn()
             .expect("compare");
+        // Whoever holds this end keeps the terminal from ending, the command too.
         drop(theirs);
+        command.stdin(Stdio::null()).stdout(Stdio::null());
         let keys = File::from(ours);
         let mut screen = keys.try_clone().expect("a copy");
         let (sender, output) = mpsc::channel();
