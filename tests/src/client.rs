@@ -138,7 +138,8 @@ pub(crate) fn reset(stream: &TcpStream) -> io::Result<()> {
 
 /// A client that asks and never reads, until it is told to: with the smallest receive buffer and
 /// the smallest segments, so that its silence reaches the server's `send()` soon. (With small
-/// messages TCP would stop the client before the server.)
+/// messages TCP would stop the client before the server.) Where TCP stalls first all the same, its
+/// buffer grows a little.
 #[derive(Debug)]
 pub struct StalledReader {
     stream: TcpStream,

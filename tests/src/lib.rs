@@ -21,7 +21,7 @@ pub use client::{ANSWER, Client, StalledReader};
 pub use log::{Line, Log};
 pub use process::{Process, raise_descriptor_limit};
 pub use server::{Server, Start};
-pub use step::Step;
+pub use step::{Step, build_of_the_steps};
 
 /// How long to wait for something that should happen at once, on a machine that is busy with
 /// something else.

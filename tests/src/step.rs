@@ -63,16 +63,20 @@ impl Display for Step {
     }
 }
 
-/// Builds all servers with one call of cargo, which finds most of it built.
-fn build() -> HashMap<String, PathBuf> {
-    let mut cargo = CargoBuild::new()
+/// The one call of cargo that builds all servers, in the profile of this library.
+pub fn build_of_the_steps() -> CargoBuild {
+    let cargo = CargoBuild::new()
         .manifest_path(concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml"))
         .args(["-p", "step1-blocking", "-p", "step2-functions", "-p", "step3-select"])
         .args(["--bins", "--examples"]);
-    if !cfg!(debug_assertions) {
-        cargo = cargo.release();
-    }
-    let messages = cargo.exec().unwrap_or_else(|error| panic!("the steps do not build: {error}"));
+    if cfg!(debug_assertions) { cargo } else { cargo.release() }
+}
+
+/// Builds all servers, most of which cargo finds built, and returns where each binary is.
+fn build() -> HashMap<String, PathBuf> {
+    let messages = build_of_the_steps()
+        .exec()
+        .unwrap_or_else(|error| panic!("the steps do not build: {error}"));
     let mut binaries = HashMap::new();
     for message in messages {
         let message = message.unwrap_or_else(|error| panic!("the steps do not build: {error}"));

@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::{env, fs};
 
-use escargot::CargoBuild;
 use escargot::format::Message;
 
 use crate::markdown::{Block, Document};
@@ -81,14 +80,9 @@ fn rustc() -> PathBuf {
 
 /// The library that cargo made of `nix` for step 3: built already, since the servers are.
 fn nix() -> PathBuf {
-    let mut cargo = CargoBuild::new()
-        .manifest_path(concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml"))
-        .args(["-p", "step1-blocking", "-p", "step2-functions", "-p", "step3-select"])
-        .args(["--bins", "--examples"]);
-    if !cfg!(debug_assertions) {
-        cargo = cargo.release();
-    }
-    let messages = cargo.exec().unwrap_or_else(|error| panic!("step 3 does not build: {error}"));
+    let messages = tests::build_of_the_steps()
+        .exec()
+        .unwrap_or_else(|error| panic!("step 3 does not build: {error}"));
     let mut libraries = messages.filter_map(|message| {
         let message = message.unwrap_or_else(|error| panic!("step 3 does not build: {error}"));
         let Ok(Message::CompilerArtifact(artifact)) = message.decode() else { return None };
