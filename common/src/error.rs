@@ -2,129 +2,175 @@
 
 use std::fmt::{self, Display, Formatter};
 use std::io;
-use std::net::TcpListener;
-use std::process::{ExitCode, Termination};
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, AsRawFd};
+use std::process;
 
 use nix::errno::Errno;
 use nix::sys::select::FD_SETSIZE;
+use nix::sys::socket::{SockaddrStorage, getsockname};
 
 use crate::report;
 
-/// A call on the listening socket that failed for good: which call, on which address, and why. As
-/// text it is one line, which also says what to do next.
+/// Why a server cannot start or go on. As text it is one line, which also says what to do next
+/// where something helps.
 #[derive(Debug)]
-pub struct Error {
-    /// The address to listen on, as exactly as it was known when the call failed.
-    address: String,
-    /// The system call, by its name in the manual.
-    call: &'static str,
-    reason: io::Error,
+pub enum Error {
+    /// No address was found for the host to listen on.
+    UnknownHost {
+        /// The host as it was asked for.
+        host: String,
+        /// What the look-up said.
+        reason: io::Error,
+    },
+    /// The listening socket could not be made.
+    NotListening {
+        /// The address to listen on.
+        addr: SocketAddr,
+        /// The system call that failed, by its name in the manual.
+        call: &'static str,
+        /// What it said.
+        reason: Errno,
+    },
+    /// A call that the server cannot do without failed while it served.
+    Broken {
+        /// The address on which it listened, or `server_socket` where that is not known any more.
+        address: String,
+        /// The system call that failed, by its name in the manual.
+        call: &'static str,
+        /// What it said.
+        reason: io::Error,
+    },
+    /// `select` takes no descriptor from `FD_SETSIZE` on, and not one below it is free for a client.
+    NoRoom {
+        /// The address on which it listened.
+        address: String,
+    },
 }
 
 impl Error {
-    pub(crate) fn new(
-        address: impl Display,
-        call: &'static str,
-        reason: impl Into<io::Error>,
-    ) -> Self {
-        Self { address: address.to_string(), call, reason: reason.into() }
+    /// That `call` failed on the listening socket, for `reason`, and the server cannot go on.
+    pub fn on(server_socket: &impl AsFd, call: &'static str, reason: impl Into<io::Error>) -> Self {
+        Self::Broken { address: address(server_socket), call, reason: reason.into() }
     }
 
-    /// That `call` failed on the listening socket, for `reason`.
-    pub fn on(
-        server_socket: &TcpListener,
-        call: &'static str,
-        reason: impl Into<io::Error>,
-    ) -> Self {
-        match server_socket.local_addr() {
-            Ok(address) => Self::new(address, call, reason),
-            Err(_) => Self::new("server_socket", call, reason),
-        }
+    /// That not one client fits, see [`Error::NoRoom`].
+    pub(crate) fn no_room(server_socket: &impl AsFd) -> Self {
+        Self::NoRoom { address: address(server_socket) }
     }
 
-    /// That not one client can be served: `select` takes no descriptor past `FD_SETSIZE`, and none
-    /// below it is free.
-    pub fn no_room(server_socket: &TcpListener) -> Self {
-        Self::on(server_socket, "select", io::Error::from(Errno::EMFILE))
+    /// Ends the process, as clap does after a wrong flag: with this in one line on standard error,
+    /// and exit code 1.
+    pub fn exit(&self) -> ! {
+        report!("{self}");
+        process::exit(1)
     }
+}
 
-    /// The port after the one that is in use, and whether the one in use is AirPlay's on macOS.
-    fn other_port(&self) -> (u16, bool) {
-        let port = self.address.rsplit(':').next().and_then(|port| port.parse::<u16>().ok());
-        match port {
-            Some(port) if port < u16::MAX => (port + 1, port == 5000),
-            _ => (5001, false),
-        }
+/// The address of a socket, for a message.
+fn address(server_socket: &impl AsFd) -> String {
+    match getsockname::<SockaddrStorage>(server_socket.as_fd().as_raw_fd()) {
+        Ok(address) => address.to_string(),
+        Err(_) => "server_socket".to_owned(),
     }
 }
 
 impl Display for Error {
     fn fmt(&self, line: &mut Formatter<'_>) -> fmt::Result {
-        let Self { address, call, reason } = self;
-        match reason.raw_os_error().map(Errno::from_raw) {
-            _ if *call == "getaddrinfo" => write!(
+        match self {
+            Self::UnknownHost { host, reason } => write!(
                 line,
-                "{address} cannot be looked up ({reason}): check the spelling, or choose \
-                 --host localhost"
+                "{} cannot be looked up ({reason}): check the spelling, or choose --host 127.0.0.1",
+                host.escape_debug()
             ),
-            Some(Errno::EADDRINUSE) => {
-                let (other, airplay) = self.other_port();
-                write!(
-                    line,
-                    "{address} is in use: stop the server in the other terminal (Ctrl-C; if it \
-                     was suspended with Ctrl-Z: kill %1), or choose --port {other}"
-                )?;
-                if airplay {
-                    write!(line, "; on macOS AirPlay Receiver may hold 5000")?;
-                }
-                Ok(())
-            }
-            Some(Errno::EACCES | Errno::EPERM) => write!(
-                line,
-                "{address}: no permission to listen there (ports below 1024 are root's): choose \
-                 --port 5000"
-            ),
-            Some(Errno::EADDRNOTAVAIL) => write!(
-                line,
-                "{address} is not an address of this machine: choose --host localhost, or one \
-                 that `ip -brief address` (macOS: `ifconfig`) shows"
-            ),
-            Some(Errno::EMFILE | Errno::ENFILE) if *call == "select" => write!(
+            Self::NotListening { addr, call, reason } => advise(line, addr, call, *reason),
+            Self::Broken { address, call, reason } => write!(line, "{address}: {call}: {reason}"),
+            Self::NoRoom { address } => write!(
                 line,
                 "{address}: no descriptor left for even one client: select takes those below \
                  {FD_SETSIZE}, and none of them is free: start the server with fewer files open"
             ),
-            Some(Errno::EMFILE | Errno::ENFILE) => write!(
-                line,
-                "{address}: no descriptor left for even one client ({call}: {reason}): raise the \
-                 limit with `ulimit -n 256`, or close other files"
-            ),
-            _ => write!(line, "{address}: {call}: {reason}"),
         }
     }
 }
 
-impl std::error::Error for Error {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        Some(&self.reason)
+/// Says why a server cannot listen on `addr`, and what to do next.
+fn advise(
+    line: &mut Formatter<'_>,
+    addr: &SocketAddr,
+    call: &'static str,
+    reason: Errno,
+) -> fmt::Result {
+    let host = addr.ip();
+    match reason {
+        Errno::EADDRINUSE if addr.port() == 0 => write!(
+            line,
+            "{host}: no port is free of those that the system may choose: name one (--port 5000), \
+             or wait until other programs have closed theirs"
+        ),
+        Errno::EADDRINUSE => {
+            let port = addr.port();
+            // Below 1024 the next one is root's too, and after the last one there is none.
+            let other = if (1024..u16::MAX).contains(&port) { port + 1 } else { 5000 };
+            write!(
+                line,
+                "{addr} is in use: stop the server in the other terminal (Ctrl-C; if it was \
+                 suspended with Ctrl-Z: kill %1), or choose --port {other}"
+            )?;
+            if port == 5000 {
+                write!(line, "; on macOS AirPlay Receiver may hold 5000")?;
+            }
+            Ok(())
+        }
+        Errno::EACCES | Errno::EPERM => write!(
+            line,
+            "{addr}: no permission to listen there (ports below 1024 are root's): choose \
+             --port 5000"
+        ),
+        Errno::EADDRNOTAVAIL => write!(
+            line,
+            "{addr} is not an address of this machine: choose --host localhost, or one that \
+             `ip -brief address` (macOS: `ifconfig`) shows"
+        ),
+        Errno::EINVAL if is_without_its_scope(addr) => write!(
+            line,
+            "{host} is the same on every network that this machine is on: name the interface with \
+             it (--host {host}%eth0), as `ip -brief address` (macOS: `ifconfig`) shows it"
+        ),
+        Errno::EMFILE => write!(
+            line,
+            "{addr}: no descriptor left for even one client ({call}: {reason}): raise the limit \
+             with `ulimit -n 256`, or close other files"
+        ),
+        Errno::ENFILE => write!(
+            line,
+            "{addr}: no descriptor left for even one client ({call}: {reason}): the whole system \
+             has as many files open as it may: close other programs"
+        ),
+        _ => write!(line, "{addr}: {call}: {}", io::Error::from(reason)),
     }
 }
 
-/// A `main` that returns an error reports it in one line on standard error and ends with exit
-/// code 1. (A `main` that returns a `Result` would put `Error:` before it.)
-impl Termination for Error {
-    fn report(self) -> ExitCode {
-        report!("{self}");
-        ExitCode::FAILURE
+/// Whether this is a link-local address of IPv6 that does not say which interface it means, see
+/// ipv6(7), `sin6_scope_id`.
+fn is_without_its_scope(addr: &SocketAddr) -> bool {
+    match addr {
+        SocketAddr::V4(_) => false,
+        SocketAddr::V6(addr) => addr.ip().is_unicast_link_local() && addr.scope_id() == 0,
     }
 }
+
+impl std::error::Error for Error {}
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn line(address: &str, call: &'static str, errno: Errno) -> String {
-        Error::new(address, call, errno).to_string()
+    fn line(addr: &str, call: &'static str, reason: Errno) -> String {
+        match addr.parse() {
+            Ok(addr) => Error::NotListening { addr, call, reason }.to_string(),
+            Err(error) => format!("{addr}: {error}"),
+        }
     }
 
     #[test]
@@ -140,7 +186,25 @@ mod tests {
             "[::1]:7000 is in use: stop the server in the other terminal (Ctrl-C; if it was \
              suspended with Ctrl-Z: kill %1), or choose --port 7001"
         );
-        assert!(line("127.0.0.1:65535", "bind", Errno::EADDRINUSE).ends_with("--port 5001"));
+    }
+
+    #[test]
+    fn a_taken_port_whose_next_one_does_not_help_names_5000() {
+        for addr in ["127.0.0.1:65535", "127.0.0.1:80", "127.0.0.1:1023"] {
+            let said = line(addr, "bind", Errno::EADDRINUSE);
+            assert!(said.ends_with("or choose --port 5000"), "{said}");
+        }
+        let said = line("127.0.0.1:1024", "bind", Errno::EADDRINUSE);
+        assert!(said.ends_with("or choose --port 1025"), "{said}");
+    }
+
+    #[test]
+    fn where_no_port_is_free_it_names_one() {
+        assert_eq!(
+            line("127.0.0.1:0", "bind", Errno::EADDRINUSE),
+            "127.0.0.1: no port is free of those that the system may choose: name one \
+             (--port 5000), or wait until other programs have closed theirs"
+        );
     }
 
     #[test]
@@ -153,23 +217,50 @@ mod tests {
     }
 
     #[test]
-    fn a_full_system_table_says_that_no_client_fits() {
-        let said = line("127.0.0.1:5000", "accept", Errno::ENFILE);
+    fn no_descriptor_for_a_client_says_which_limit_was_met() {
+        let said = line("127.0.0.1:5000", "accept", Errno::EMFILE);
         assert!(said.contains("no descriptor left for even one client"), "{said}");
         assert!(said.contains("ulimit -n"), "{said}");
+        let said = line("127.0.0.1:5000", "accept", Errno::ENFILE);
+        assert!(said.contains("no descriptor left for even one client"), "{said}");
+        assert!(said.contains("the whole system") && !said.contains("ulimit"), "{said}");
     }
 
     #[test]
-    fn a_broken_listening_socket_is_named_with_its_call_and_reason() {
-        assert_eq!(
-            line("127.0.0.1:5000", "accept", Errno::EINVAL),
-            "127.0.0.1:5000: accept: Invalid argument (os error 22)"
-        );
+    fn a_link_local_address_without_its_scope_is_told_how_to_get_one() {
+        let said = line("[fe80::1]:5000", "bind", Errno::EINVAL);
+        assert!(said.contains("--host fe80::1%eth0"), "{said}");
+        for addr in ["[fe80::1%2]:5000", "[::1]:5000", "127.0.0.1:5000"] {
+            let said = line(addr, "bind", Errno::EINVAL);
+            assert_eq!(said, format!("{addr}: bind: Invalid argument (os error 22)"));
+        }
+    }
+
+    #[test]
+    fn a_host_with_a_line_break_in_it_is_shown_escaped() {
+        let reason = io::Error::from(io::ErrorKind::NotFound);
+        let said = Error::UnknownHost { host: "a\nb".to_owned(), reason }.to_string();
+        assert!(said.starts_with("a\\nb cannot be looked up ("), "{said}");
+        assert_eq!(said.lines().count(), 1, "{said}");
+    }
+
+    #[test]
+    fn a_broken_socket_whose_address_is_known_no_more_is_named_all_the_same() {
+        let not_a_socket = io::stdin();
+        let said = Error::on(&not_a_socket, "accept", Errno::ENOTSOCK).to_string();
+        assert!(said.starts_with("server_socket: accept: "), "{said}");
     }
 
     #[test]
     fn every_error_is_one_line() {
-        for errno in [Errno::EADDRINUSE, Errno::EACCES, Errno::EADDRNOTAVAIL, Errno::EMFILE] {
+        for errno in [
+            Errno::EADDRINUSE,
+            Errno::EACCES,
+            Errno::EADDRNOTAVAIL,
+            Errno::EMFILE,
+            Errno::ENFILE,
+            Errno::ENOMEM,
+        ] {
             assert_eq!(line("127.0.0.1:5000", "bind", errno).lines().count(), 1, "{errno}");
         }
     }

@@ -3,8 +3,8 @@
 use std::io::{self, IsTerminal};
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 use std::os::fd::AsRawFd;
-use std::process;
 
+use nix::errno::Errno;
 use nix::sys::socket::{
     self, AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, setsockopt, socket, sockopt,
 };
@@ -33,26 +33,30 @@ const CLOSE_ON_EXEC: SockFlag = SockFlag::empty();
 #[must_use]
 pub fn listen() -> TcpListener {
     let arguments = Arguments::from_command_line();
-    match try_listen(&arguments) {
-        Ok(server_socket) => server_socket,
-        Err(error) => {
-            report!("{error}");
-            process::exit(1)
-        }
-    }
+    try_listen(&arguments).unwrap_or_else(|error| error.exit())
 }
 
 /// [`listen`], with what went wrong as a value: the host is unknown, the port is taken or forbidden,
 /// the address is another machine's, or no descriptor is left for even one client.
 fn try_listen(arguments: &Arguments) -> Result<TcpListener, Error> {
     let addr = resolve(&arguments.host, arguments.port)?;
-    let server_socket =
-        listening_socket(addr).map_err(|(call, reason)| Error::new(addr, call, reason))?;
-    let addr =
-        server_socket.local_addr().map_err(|reason| Error::new(addr, "getsockname", reason))?;
+    let server_socket = listening_socket(addr).map_err(|(call, reason)| Error::NotListening {
+        addr,
+        call,
+        reason,
+    })?;
     // The copy takes the descriptor that the first client would get, and gives it back at once.
     // Asked here because accept on macOS drops a client for whom it finds none.
-    server_socket.try_clone().map_err(|reason| Error::new(addr, "accept", reason))?;
+    server_socket.try_clone().map_err(|error| Error::NotListening {
+        addr,
+        call: "accept",
+        reason: errno(&error),
+    })?;
+    let addr = server_socket.local_addr().map_err(|error| Error::NotListening {
+        addr,
+        call: "getsockname",
+        reason: errno(&error),
+    })?;
 
     narrate!("Listening on {addr}");
     give_hints(addr);
@@ -62,26 +66,36 @@ fn try_listen(arguments: &Arguments) -> Result<TcpListener, Error> {
     Ok(server_socket)
 }
 
-/// The address to listen on. A name may have several: an IPv4 one is preferred, as in the article.
+/// The number of an error that a system call returned.
+fn errno(error: &io::Error) -> Errno {
+    Errno::from_raw(error.raw_os_error().unwrap_or_default())
+}
+
+/// The address to listen on.
 fn resolve(host: &str, port: u16) -> Result<SocketAddr, Error> {
-    let unknown = |reason| Error::new(format_args!("{host}:{port}"), "getaddrinfo", reason);
+    let unknown = |reason| Error::UnknownHost { host: host.to_owned(), reason };
     let addresses: Vec<SocketAddr> = (host, port).to_socket_addrs().map_err(unknown)?.collect();
-    let ipv4 = addresses.iter().find(|address| address.is_ipv4());
-    ipv4.or(addresses.first())
-        .copied()
+    choose(&addresses)
         .ok_or_else(|| unknown(io::Error::new(io::ErrorKind::NotFound, "it has no address")))
 }
 
+/// Of the addresses that a name has, the first IPv4 one, as in the article; where there is none,
+/// the first.
+fn choose(addresses: &[SocketAddr]) -> Option<SocketAddr> {
+    let ipv4 = addresses.iter().find(|address| address.is_ipv4());
+    ipv4.or(addresses.first()).copied()
+}
+
 /// The four calls of the article, with the name of the one that failed.
-fn listening_socket(addr: SocketAddr) -> Result<TcpListener, (&'static str, io::Error)> {
-    let failed = |call| move |reason: nix::Error| (call, io::Error::from(reason));
+fn listening_socket(addr: SocketAddr) -> Result<TcpListener, (&'static str, Errno)> {
+    let failed = |call| move |reason| (call, reason);
 
     let family = if addr.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
     let server_socket =
         socket(family, SockType::Stream, CLOSE_ON_EXEC, None).map_err(failed("socket"))?;
     // macOS knows no SOCK_CLOEXEC; the standard library's copies are close-on-exec everywhere.
     #[cfg(target_vendor = "apple")]
-    let server_socket = server_socket.try_clone().map_err(|reason| ("fcntl", reason))?;
+    let server_socket = server_socket.try_clone().map_err(|error| ("fcntl", errno(&error)))?;
     // Without it a restart finds the port taken while old connections are in TIME_WAIT (UNP 7.5).
     setsockopt(&server_socket, sockopt::ReuseAddr, &true).map_err(failed("setsockopt"))?;
     socket::bind(server_socket.as_raw_fd(), &SockaddrStorage::from(addr))
@@ -100,6 +114,11 @@ fn give_hints(addr: SocketAddr) {
         return;
     }
     let port = addr.port();
+    let host = match addr {
+        // As it is, so that a link-local address keeps its scope.
+        SocketAddr::V6(addr) if addr.scope_id() != 0 => format!("{ip}%{}", addr.scope_id()),
+        _ => ip.to_string(),
+    };
     let keys = "(Ctrl-C leaves; Ctrl-C here stops the server)";
     if ip.is_unspecified() {
         report!(
@@ -107,7 +126,7 @@ fn give_hints(addr: SocketAddr) {
              machine's addresses (macOS: `ipconfig getifaddr en0`)"
         );
     } else {
-        report!("From another terminal: nc {ip} {port} {keys}");
+        report!("From another terminal: nc {host} {port} {keys}");
     }
 }
 
@@ -119,6 +138,16 @@ mod tests {
     fn a_name_with_an_ipv4_address_gets_that_one() {
         let found = resolve("localhost", 5000).map(|addr| addr.to_string());
         assert_eq!(found.ok().as_deref(), Some("127.0.0.1:5000"));
+    }
+
+    #[test]
+    fn of_several_addresses_the_first_ipv4_one_is_chosen_or_else_the_first() {
+        let addresses = ["[::1]:1", "127.0.0.1:2", "127.0.0.1:3"].map(|it| it.parse().ok());
+        let [Some(ipv6), Some(ipv4), Some(another)] = addresses else { return };
+        assert_eq!(choose(&[ipv6, ipv4, another]), Some(ipv4));
+        assert_eq!(choose(&[another, ipv4]), Some(another));
+        assert_eq!(choose(&[ipv6]), Some(ipv6));
+        assert_eq!(choose(&[]), None);
     }
 
     #[test]

@@ -5,11 +5,9 @@
 
 use std::fmt::{self, Display};
 use std::io::{self, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::os::fd::AsFd;
+use std::net::SocketAddr;
+use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicBool, Ordering};
-
-use nix::sys::select::FdSet;
 
 /// How many sockets a `Ready to` line names before it counts the rest.
 const NAMED: usize = 10;
@@ -47,27 +45,20 @@ pub fn say_report(line: fmt::Arguments<'_>) {
 }
 
 /// Narrates one list that `select` returned, `Ready to read: server_socket, 127.0.0.1:40312`, unless
-/// it is empty. It names ten sockets and counts the rest.
-pub fn say_ready<'a>(
-    list: &str,
-    ready: &FdSet<'_>,
-    server_socket: &TcpListener,
-    clients: impl Iterator<Item = (&'a TcpStream, SocketAddr)>,
-) {
-    if QUIET.load(Ordering::Relaxed) {
+/// it is empty. `ready` are the descriptors in it, and `addr_of` tells a client's address; what is
+/// no client is the listening socket. It names ten sockets and counts the rest.
+pub fn say_ready(list: &str, ready: &[RawFd], addr_of: impl Fn(RawFd) -> Option<SocketAddr>) {
+    if QUIET.load(Ordering::Relaxed) || ready.is_empty() {
         return;
     }
-    let server_socket = ready.contains(server_socket.as_fd()).then(|| "server_socket".to_owned());
-    let clients = clients.filter(|(sock, _)| ready.contains(sock.as_fd()));
-    let mut names = server_socket.into_iter().chain(clients.map(|(_, addr)| addr.to_string()));
-    let mut named: Vec<String> = names.by_ref().take(NAMED).collect();
-    let rest = names.count();
-    if rest > 0 {
-        named.push(format!("and {rest} more"));
+    let name = |sock: &RawFd| {
+        addr_of(*sock).map_or_else(|| "server_socket".to_owned(), |addr| addr.to_string())
+    };
+    let mut names: Vec<String> = ready.iter().take(NAMED).map(name).collect();
+    if ready.len() > NAMED {
+        names.push(format!("and {} more", ready.len() - NAMED));
     }
-    if !named.is_empty() {
-        say(format_args!("Ready to {list}: {}", named.join(", ")));
-    }
+    say(format_args!("Ready to {list}: {}", names.join(", ")));
 }
 
 /// Writes the line and its end in one piece: pieces of two lines never mix, and what a reader that

@@ -1,5 +1,5 @@
 //! Step 1: one nested loop. Accept a client, then recv and send until it leaves, then accept the
-//! next. Every call blocks: it returns when it has something, and until then nothing else happens.
+//! next. Every call blocks: it returns when it is done, and until then nothing else happens.
 //!
 //! Watch the second client: it is connected, it has written, and it waits, because the server sits
 //! in `recv()` with the first one until that one leaves.
@@ -7,27 +7,20 @@
 #![forbid(unsafe_code)]
 
 use std::io::{ErrorKind, Read, Write};
-use std::thread::sleep;
-use std::time::Duration;
 
-use common::{AcceptError, Error, narrate, report};
+use common::{narrate, report};
 
-fn main() -> Error {
+fn main() {
     let server_socket = common::listen();
 
     loop {
         narrate!("Before accept()");
         let (mut client_socket, addr) = match server_socket.accept() {
             Ok(accepted) => accepted,
-            Err(error) => match common::accept_error(&server_socket, error) {
-                AcceptError::NextClient => continue,
-                AcceptError::NoRoom(error) => {
-                    report!("accept: {error}: trying again in a second");
-                    sleep(Duration::from_secs(1));
-                    continue;
-                }
-                AcceptError::Broken(error) => return error,
-            },
+            Err(error) => {
+                common::accept_failed(&server_socket, &error);
+                continue;
+            }
         };
         narrate!("Connection from {addr}");
 

@@ -11,26 +11,19 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::thread::sleep;
-use std::time::Duration;
 
-use common::{AcceptError, Error, narrate, report};
+use common::{narrate, report};
 
-/// Serves one client after the other. Returns when the listening socket is unusable.
-fn accept_connection(server_socket: &TcpListener) -> Error {
+/// Accepts one client after the other, and serves each.
+fn accept_connection(server_socket: &TcpListener) {
     loop {
         narrate!("Before accept()");
         let (client_socket, addr) = match server_socket.accept() {
             Ok(accepted) => accepted,
-            Err(error) => match common::accept_error(server_socket, error) {
-                AcceptError::NextClient => continue,
-                AcceptError::NoRoom(error) => {
-                    report!("accept: {error}: trying again in a second");
-                    sleep(Duration::from_secs(1));
-                    continue;
-                }
-                AcceptError::Broken(error) => return error,
-            },
+            Err(error) => {
+                common::accept_failed(server_socket, &error);
+                continue;
+            }
         };
         narrate!("Connection from {addr}");
 
@@ -65,6 +58,7 @@ fn send_message(mut client_socket: TcpStream, addr: SocketAddr) {
     drop(client_socket); // close
 }
 
-fn main() -> Error {
-    accept_connection(&common::listen())
+fn main() {
+    let server_socket = common::listen();
+    accept_connection(&server_socket);
 }

@@ -2,62 +2,87 @@
 //! `send_message` no longer loop and no longer call each other: `event_loop` asks `select()` which
 //! sockets are ready, and calls the function that fits each.
 //!
-//! Watch the second client: it is answered at once. The one call that waits is `select()`, and it
-//! waits for all of them.
+//! Watch the second client: it is answered at once. The server waits in `select()`, for everybody,
+//! and no longer in `recv()` for one.
 //!
 //! `src/main.rs` is the same with the care that a server needs. What stops this one: a client that
-//! never reads (`send()` blocks, and the loop with it), and more clients than an `fd_set` holds.
+//! never reads (`send()` waits for it, and everybody else too), and more clients than fit (without
+//! a descriptor for one more it does nothing but try again, and past `FD_SETSIZE` it panics).
 
 #![forbid(unsafe_code)]
 
+use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd, RawFd};
 
 use common::{Error, narrate, say_ready};
 use nix::sys::select::{FdSet, select};
 
+struct Client {
+    client_socket: TcpStream,
+    addr: SocketAddr,
+}
+
 /// Accepts one client.
-fn accept_connection(server_socket: &TcpListener, to_monitor: &mut Vec<(TcpStream, SocketAddr)>) {
+fn accept_connection(server_socket: &TcpListener, to_monitor: &mut BTreeMap<RawFd, Client>) {
     let Ok((client_socket, addr)) = server_socket.accept() else { return };
     narrate!("Connection from {addr}");
-    to_monitor.push((client_socket, addr));
+    to_monitor.insert(client_socket.as_raw_fd(), Client { client_socket, addr });
 }
 
 /// One recv, one answer. Returns whether the client is still there.
-fn send_message(client_socket: &mut TcpStream) -> bool {
+fn send_message(client: &mut Client) -> bool {
     let mut request = [0; 4096];
-    let received = client_socket.read(&mut request).unwrap_or(0); // recv
-    let response = b"Hello World\n";
-    received > 0 && client_socket.write_all(response).is_ok() // send
-}
-
-/// Waits for all sockets at once, then calls the function that fits each ready one.
-fn event_loop(server_socket: &TcpListener) -> Error {
-    let mut to_monitor: Vec<(TcpStream, SocketAddr)> = Vec::new();
-    loop {
-        let mut ready_to_read = FdSet::new();
-        ready_to_read.insert(server_socket.as_fd());
-        to_monitor.iter().for_each(|(sock, _)| ready_to_read.insert(sock.as_fd()));
-
-        narrate!("Before select()");
-        if let Err(error) = select(None, &mut ready_to_read, None, None, None) {
-            return Error::on(server_socket, "select", error);
+    // recv
+    match client.client_socket.read(&mut request) {
+        Ok(0) | Err(_) => false,
+        Ok(_) => {
+            let response = b"Hello World\n";
+            // send
+            client.client_socket.write_all(response).is_ok()
         }
-        let clients = to_monitor.iter().map(|(sock, addr)| (sock, *addr));
-        say_ready("read", &ready_to_read, server_socket, clients);
-
-        // The set borrows its sockets: who is ready is noted before any can be closed. Those who
-        // are not ready stay in to_monitor, and of the ready ones those who are still there.
-        let is_ready = |(sock, _): &(TcpStream, _)| ready_to_read.contains(sock.as_fd());
-        let mut ready = to_monitor.iter().map(is_ready).collect::<Vec<_>>().into_iter();
-        if ready_to_read.contains(server_socket.as_fd()) {
-            accept_connection(server_socket, &mut to_monitor);
-        }
-        to_monitor.retain_mut(|(sock, _)| ready.next() != Some(true) || send_message(sock));
     }
 }
 
-fn main() -> Error {
-    event_loop(&common::listen())
+/// Waits for all sockets at once, then calls the function that fits each ready one.
+fn event_loop(server_socket: &TcpListener) {
+    // The clients under their descriptors: the number that the system gave to each socket.
+    let mut to_monitor: BTreeMap<RawFd, Client> = BTreeMap::new();
+
+    loop {
+        let mut to_read = FdSet::new();
+        to_read.insert(server_socket.as_fd());
+        for client in to_monitor.values() {
+            to_read.insert(client.client_socket.as_fd());
+        }
+
+        narrate!("Before select()");
+        if let Err(error) = select(None, &mut to_read, None, None, None) {
+            Error::on(server_socket, "select", error).exit();
+        }
+
+        // select leaves in a set who is ready. A set borrows its sockets, a number borrows nothing,
+        // and it is safe here: a socket is closed in its own turn only, so a new client can only
+        // get a number whose turn in this round is over.
+        let ready_to_read: Vec<RawFd> = to_read.fds(None).map(|sock| sock.as_raw_fd()).collect();
+        let addr_of = |sock| to_monitor.get(&sock).map(|client| client.addr);
+        say_ready("read", &ready_to_read, addr_of);
+
+        for sock in ready_to_read {
+            if sock == server_socket.as_raw_fd() {
+                accept_connection(server_socket, &mut to_monitor);
+            } else if let Some(client) = to_monitor.get_mut(&sock) {
+                let still_there = send_message(client);
+                if !still_there {
+                    to_monitor.remove(&sock); // close
+                }
+            }
+        }
+    }
+}
+
+fn main() {
+    let server_socket = common::listen();
+    event_loop(&server_socket);
 }

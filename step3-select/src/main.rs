@@ -2,21 +2,24 @@
 //! `send_message` do not know each other: `event_loop` asks `select()` which sockets are ready, and
 //! calls the function that fits each.
 //!
-//! Watch the second client: it is answered at once. The one call that waits is `select()`, and it
-//! waits for all of them.
+//! Watch the second client: it is answered at once. The server waits in `select()`, for everybody,
+//! and no longer in `recv()` for one.
 //!
-//! Changed since `examples/bare.rs`: no call but `select()` ever waits, what a client is slow to
-//! read is sent when it reads, and clients for whom there is no room wait in the backlog.
+//! Changed since `examples/bare.rs`: no `accept`, `recv` or `send` ever waits; what a client is
+//! slow to read is sent when it reads; clients for whom there is no room wait in the backlog; and
+//! an error is reported. (Printing can wait still, for a terminal or a pipe that takes no more.)
 
 #![forbid(unsafe_code)]
 
+use std::collections::BTreeMap;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 
-use common::{AcceptError, Error, narrate, report, say_ready};
+use common::{Error, Room, narrate, report, say_ready};
 use nix::errno::Errno;
-use nix::sys::select::{FD_SETSIZE, FdSet, select};
+use nix::sys::select::{FdSet, select};
+use nix::sys::time::TimeVal;
 
 struct Client {
     client_socket: TcpStream,
@@ -25,139 +28,131 @@ struct Client {
     unsent: &'static [u8],
 }
 
-/// Accepts one client. Returns whether there is room for another.
+/// Accepts one client.
 fn accept_connection(
     server_socket: &TcpListener,
-    to_monitor: &mut Vec<Client>,
-) -> Result<bool, Error> {
-    match server_socket.accept() {
-        Ok((client_socket, addr)) => {
-            narrate!("Connection from {addr}");
-            // A client that never reads: send() must not wait for it.
-            match client_socket.set_nonblocking(true) {
-                Ok(()) => to_monitor.push(Client { client_socket, addr, unsent: b"" }),
-                Err(error) => report!("{addr}: ioctl: {error}"),
-            }
+    to_monitor: &mut BTreeMap<RawFd, Client>,
+    room: &mut Room,
+) {
+    let (client_socket, addr) = match server_socket.accept() {
+        Ok(accepted) => accepted,
+        Err(error) => {
+            room.accept_failed(server_socket, &error);
+            return;
         }
-        Err(error) => match common::accept_error(server_socket, error) {
-            AcceptError::NextClient => {}
-            AcceptError::NoRoom(_) => return Ok(false),
-            AcceptError::Broken(error) => return Err(error),
-        },
+    };
+    narrate!("Connection from {addr}");
+    // A client that never reads: send must not wait for it.
+    if let Err(error) = client_socket.set_nonblocking(true) {
+        report!("{addr}: ioctl: {error}");
+        return;
     }
-    Ok(has_room(server_socket))
+    to_monitor.insert(client_socket.as_raw_fd(), Client { client_socket, addr, unsent: b"" });
+    room.accepted(server_socket, to_monitor.len());
 }
 
 /// One recv, one answer; or the rest of an answer. Returns whether the client is still there.
 fn send_message(client: &mut Client) -> bool {
-    let Client { client_socket, addr, unsent } = client;
-    if unsent.is_empty() {
+    if client.unsent.is_empty() {
         let mut request = [0; 4096];
         // recv
-        match client_socket.read(&mut request) {
+        match client.client_socket.read(&mut request) {
             Ok(0) => return false,
             Ok(_) => {
                 let response = b"Hello World\n";
-                *unsent = response;
+                client.unsent = response;
             }
-            Err(error) => return try_later(&error, "recv", *addr),
+            Err(error) if not_yet(&error) => return true,
+            Err(error) => {
+                report!("{}: recv: {error}", client.addr); // the client reset its connection
+                return false;
+            }
         }
     }
     // send
-    match client_socket.write(unsent) {
-        Ok(sent) => *unsent = unsent.get(sent..).unwrap_or_default(),
-        Err(error) => return try_later(&error, "send", *addr),
+    match client.client_socket.write(client.unsent) {
+        Ok(count) => {
+            let (_sent, rest) = client.unsent.split_at(count);
+            client.unsent = rest;
+            true
+        }
+        Err(error) if not_yet(&error) => true,
+        Err(error) => {
+            report!("{}: send: {error}", client.addr);
+            false
+        }
     }
-    true
 }
 
-/// Returns whether a client is still there after an error. A call that would have waited (a ready
-/// socket may block nevertheless: select(2), BUGS) or that a signal interrupted has its next turn
-/// when `select()` says so. A client that reset its connection is gone.
-fn try_later(error: &io::Error, call: &str, addr: SocketAddr) -> bool {
-    let later = matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted);
-    if !later {
-        report!("{addr}: {call}: {error}");
-    }
-    later
-}
-
-/// Returns whether one more client fits: `accept` would give it the descriptor that a copy of
-/// `server_socket` gets for a moment. More clients than the process may have descriptors, or than
-/// an `fd_set` holds, wait in the backlog.
-fn has_room(server_socket: &TcpListener) -> bool {
-    let fits = |fd: RawFd| usize::try_from(fd).is_ok_and(|fd| fd < FD_SETSIZE);
-    fits(server_socket.as_raw_fd())
-        && server_socket.try_clone().is_ok_and(|copy| fits(copy.as_raw_fd()))
-}
-
-/// Builds the lists for `select()`, and the number after the highest descriptor in them. A client
-/// that does not read its answer is watched for writing, and not read from until it does.
-fn lists<'fd>(
-    server_socket: &'fd TcpListener,
-    room: bool,
-    to_monitor: &'fd [Client],
-) -> (FdSet<'fd>, FdSet<'fd>, RawFd) {
-    let (mut to_read, mut to_write) = (FdSet::new(), FdSet::new());
-    let mut highest = server_socket.as_raw_fd();
-    if room {
-        to_read.insert(server_socket.as_fd());
-    }
-    for Client { client_socket: sock, unsent, .. } in to_monitor {
-        let list = if unsent.is_empty() { &mut to_read } else { &mut to_write };
-        list.insert(sock.as_fd());
-        highest = highest.max(sock.as_raw_fd());
-    }
-    (to_read, to_write, highest + 1)
+/// Whether a call is to be made again when `select()` says so: it would have waited (a ready
+/// socket may block nevertheless: select(2), BUGS), or a signal came first.
+fn not_yet(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
 }
 
 /// Waits for all sockets at once, then calls the function that fits each ready one.
-fn event_loop(server_socket: &TcpListener) -> Error {
-    let mut to_monitor: Vec<Client> = Vec::new();
-    let mut room = has_room(server_socket);
-    while room || !to_monitor.is_empty() {
-        let (mut ready_to_read, mut ready_to_write, nfds) = lists(server_socket, room, &to_monitor);
+fn event_loop(server_socket: &TcpListener) {
+    // The clients under their descriptors: the number that the system gave to each socket.
+    let mut to_monitor: BTreeMap<RawFd, Client> = BTreeMap::new();
+    let mut room = Room::for_clients(server_socket);
+
+    loop {
+        room.look_again(server_socket); // once a second, while none is left
+        let mut to_read = FdSet::new();
+        let mut to_write = FdSet::new();
+        let mut highest = server_socket.as_raw_fd(); // select looks at no descriptor above it
+        if room.is_left() {
+            to_read.insert(server_socket.as_fd());
+        }
+        for (sock, client) in &to_monitor {
+            // Who does not read its answer is asked for nothing more until it does.
+            if client.unsent.is_empty() {
+                to_read.insert(client.client_socket.as_fd());
+            } else {
+                to_write.insert(client.client_socket.as_fd());
+            }
+            highest = highest.max(*sock);
+        }
 
         narrate!("Before select()");
-        match select(nfds, &mut ready_to_read, &mut ready_to_write, None, None) {
+        let mut second = TimeVal::new(1, 0); // anew in each round: on Linux select counts it down
+        let timeout = if room.is_left() { None } else { Some(&mut second) };
+        match select(highest + 1, &mut to_read, &mut to_write, None, timeout) {
             Ok(_) => {}
-            Err(Errno::EINTR) => continue,
-            Err(error) => return Error::on(server_socket, "select", error),
+            Err(Errno::EINTR) => continue, // a signal came first
+            Err(error) => Error::on(server_socket, "select", error).exit(),
         }
-        let clients = to_monitor.iter().map(|client| (&client.client_socket, client.addr));
-        say_ready("read", &ready_to_read, server_socket, clients.clone());
-        say_ready("write", &ready_to_write, server_socket, clients.clone());
 
-        // The sets borrow their sockets: who is ready is noted before any can be closed. Those who
-        // are not ready stay in to_monitor, and of the ready ones those who are still there.
-        let is_ready = |(sock, _): (&TcpStream, _)| {
-            ready_to_read.contains(sock.as_fd()) || ready_to_write.contains(sock.as_fd())
-        };
-        let mut ready = clients.map(is_ready).collect::<Vec<_>>().into_iter();
-        let had_room = room;
-        if ready_to_read.contains(server_socket.as_fd()) {
-            match accept_connection(server_socket, &mut to_monitor) {
-                Ok(has_room) => room = has_room,
-                Err(error) => return error,
+        // select leaves in a set who is ready. A set borrows its sockets, a number borrows nothing,
+        // and it is safe here: a socket is closed in its own turn only, so a new client can only
+        // get a number whose turn in this round is over.
+        let ready_to_read: Vec<RawFd> =
+            to_read.fds(Some(highest)).map(|sock| sock.as_raw_fd()).collect();
+        let ready_to_write: Vec<RawFd> =
+            to_write.fds(Some(highest)).map(|sock| sock.as_raw_fd()).collect();
+        let addr_of = |sock| to_monitor.get(&sock).map(|client| client.addr);
+        say_ready("read", &ready_to_read, addr_of);
+        say_ready("write", &ready_to_write, addr_of);
+
+        for sock in ready_to_read.into_iter().chain(ready_to_write) {
+            if sock == server_socket.as_raw_fd() {
+                accept_connection(server_socket, &mut to_monitor, &mut room);
+            } else if let Some(client) = to_monitor.get_mut(&sock) {
+                let still_there = send_message(client);
+                if !still_there {
+                    to_monitor.remove(&sock); // close
+                    room.client_left(server_socket);
+                }
             }
         }
-        let clients = to_monitor.len();
-        to_monitor.retain_mut(|client| ready.next() != Some(true) || send_message(client));
-        if to_monitor.len() < clients {
-            room = has_room(server_socket);
-        }
-        if had_room && !room && !to_monitor.is_empty() {
-            report!("Full with {} clients: new ones wait until one leaves", to_monitor.len());
-        }
     }
-    Error::no_room(server_socket)
 }
 
-fn main() -> Error {
+fn main() {
     let server_socket = common::listen();
-    // A client that is gone before accept: accept must not wait for the next one (UNP 16.6).
-    match server_socket.set_nonblocking(true) {
-        Ok(()) => event_loop(&server_socket),
-        Err(error) => Error::on(&server_socket, "ioctl", error),
+    // A client may be gone before it is accepted: accept must not wait for the next (UNP 16.6).
+    if let Err(error) = server_socket.set_nonblocking(true) {
+        Error::on(&server_socket, "ioctl", error).exit();
     }
+    event_loop(&server_socket);
 }

@@ -26,7 +26,7 @@ const PAIRS: usize = 21;
 /// How long one turn is at least.
 const TURN: Duration = Duration::from_millis(40);
 
-/// What the issue allows a step to cost beside the bare loop.
+/// What a step may cost beside the bare loop.
 const BOUND: f64 = 1.10;
 
 /// Who asks.

@@ -183,9 +183,33 @@ fn with_the_last_descriptors_of_an_fd_set_step_3_serves_one_client_or_ends() {
     assert_eq!(output.status.code(), Some(1), "with only the listening socket fitting it ends");
 }
 
+#[test]
+fn without_a_descriptor_for_one_more_bare_does_nothing_but_try_again() {
+    let server = Start::of(Step::Bare).descriptor_limit(5).start();
+    let mut client = connect_and_ask(&server);
+    let waiting = connect_and_send(&server);
+    server.narration.wait_for_count("Ready to read: server_socket", 50);
+    client.ask();
+    waiting.expect_no_answer_yet();
+}
+
+#[test]
+fn past_fd_setsize_bare_panics() {
+    if !descriptors_allowed(PLENTY) {
+        return;
+    }
+    let mut server = Start::of(Step::Bare).descriptors_taken_below(1022).start();
+    let _last = connect_and_ask(&server);
+    let _one_more = connect_and_send(&server);
+    assert_eq!(server.wait().code(), Some(101), "a panic was expected");
+    server.errors.wait_for("a word on the limit", |lines| {
+        lines.iter().any(|line| line.text.contains("FD_SETSIZE")).then_some(())
+    });
+}
+
 #[cfg(target_os = "linux")]
 mod while_it_runs {
-    use std::time::Instant;
+    use std::time::{Duration, Instant};
 
     use super::*;
 
@@ -215,28 +239,68 @@ mod while_it_runs {
         });
     }
 
-    #[test]
-    fn a_table_that_fills_while_step_3_waits_lets_the_next_wait_until_one_leaves() {
+    /// Lowers the limit of descriptors while step 3 waits in `select`, beside `idle` clients, lets
+    /// one more come, and raises the limit again.
+    fn a_limit_lowered_and_raised_again(idle: usize) {
         let mut server = Server::start(Step::Select);
-        let mut first = connect_and_ask(&server);
-        server.process().limit_descriptors(5);
+        let mut clients: Vec<Client> = (0..idle).map(|_| connect_and_ask(&server)).collect();
+        server.narration.wait_for_line("Before select()");
+        server.process().limit_descriptors(4);
         let mut waiting = connect_and_send(&server);
-        server.errors.wait_for_line(&full(1));
-        first.ask();
+        server.errors.wait_for_line(TRYING_AGAIN);
+        // Once a second it looks whether there is room, and waits for the next second.
+        let rounds = server.narration.count("Before select()");
+        server.narration.wait_for_count("Before select()", rounds + 2);
+        clients.iter_mut().for_each(Client::ask);
+        waiting.expect_no_answer_yet();
+
+        server.process().limit_descriptors(64);
+        let raised = Instant::now();
+        waiting.receive_answer();
+        let passed = raised.elapsed();
+        assert!(passed < Duration::from_secs(2), "served after {passed:?}: two seconds were to do");
+        clients.iter_mut().for_each(Client::ask);
+        the_next_is_served(&mut server);
+        assert_eq!(reports(server), [TRYING_AGAIN], "one try failed");
+    }
+
+    #[test]
+    fn a_limit_that_is_raised_again_is_noticed_within_two_seconds_with_nobody_connected() {
+        a_limit_lowered_and_raised_again(0);
+    }
+
+    #[test]
+    fn a_limit_that_is_raised_again_is_noticed_within_two_seconds_beside_one_idle_client() {
+        a_limit_lowered_and_raised_again(1);
+    }
+
+    #[test]
+    fn a_server_that_is_full_notices_within_two_seconds_that_its_limit_was_raised() {
+        let mut server = Server::start(Step::Select);
+        server.process().limit_descriptors(6);
+        let mut clients: Vec<Client> = (0..2).map(|_| connect_and_ask(&server)).collect();
+        server.errors.wait_for_line(&full(2));
+        let mut waiting = connect_and_send(&server);
+        clients[0].ask();
         waiting.expect_no_answer_yet();
         server.process().limit_descriptors(64);
-        first.close();
+        let raised = Instant::now();
         waiting.receive_answer();
+        let passed = raised.elapsed();
+        assert!(passed < Duration::from_secs(2), "served after {passed:?}: two seconds were to do");
+        clients.iter_mut().for_each(Client::ask);
         the_next_is_served(&mut server);
+        assert_eq!(reports(server), [full(2)]);
     }
 
     #[test]
     fn a_table_that_is_full_still_after_one_left_is_asked_about_and_not_reported_again() {
         let mut server = Server::start(Step::Select);
+        server.process().limit_descriptors(7);
         let mut clients: Vec<Client> = (0..3).map(|_| connect_and_ask(&server)).collect();
+        server.errors.wait_for_line(&full(3));
         server.process().limit_descriptors(5);
         let mut waiting = connect_and_send(&server);
-        server.errors.wait_for_line(&full(3));
         // Its descriptor, like the next free one, lies above the limit now.
         let leaves = clients.remove(1);
         leaves.half_close();
@@ -256,19 +320,26 @@ mod while_it_runs {
         assert!(rest.is_empty(), "the end of the stream was expected, but got {rest:?}");
     }
 
+    /// What a server gets wrong that compares how many clients there were before a round and after.
     #[test]
-    fn a_table_that_fills_while_step_3_has_no_client_ends_it_with_one_line_and_exit_code_1() {
-        let mut server = Server::start(Step::Select);
-        server.process().limit_descriptors(4);
-        // The server may end while this client still connects.
-        let _waiting = Client::try_connect(server.addr);
-        let status = server.wait();
-        assert_eq!(status.code(), Some(1), "without any client and without room it was to end");
-        let said = reports(server);
-        assert!(
-            said.len() == 1 && said[0].contains("no descriptor left for even one client"),
-            "one line that says so was expected, but got {said:#?}"
-        );
+    fn full_in_the_round_in_which_another_leaves_it_takes_the_next() {
+        let server = Start::of(Step::Select).descriptor_limit(8).start();
+        let mut clients: Vec<Client> = (0..3).map(|_| connect_and_ask(&server)).collect();
+        server.process().stop();
+        let mut fourth = connect_and_send(&server);
+        let mut waiting = connect_and_send(&server);
+        clients.remove(0).close();
+        server.process().go_on();
+        fourth.receive_answer();
+        waiting.receive_answer();
+        clients.iter_mut().for_each(Client::ask);
+
+        // A wait that ends without anybody being ready has lasted until the clock said to look.
+        let lines = server.stop();
+        let accepted = format!("Connection from {}", waiting.addr());
+        let before: Vec<&String> = lines.iter().take_while(|line| **line != accepted).collect();
+        let looked_by_the_clock = before.windows(2).any(|pair| pair[0] == pair[1]);
+        assert!(!looked_by_the_clock, "room was expected when the one left: {before:#?}");
     }
 
     #[test]
