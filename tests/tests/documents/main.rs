@@ -123,8 +123,8 @@ mod red {
 
     #[test]
     fn a_stale_diff_is_found() {
-        let stale = "\n-fn main() -> Error {\n";
-        let document = changed("step2-functions/README.md", stale, "\n-fn main() {\n");
+        let stale = "\n-fn main() {\n";
+        let document = changed("step2-functions/README.md", stale, "\n-fn main() -> ! {\n");
         assert_eq!(diffs::problems(&document).len(), 1);
     }
 
@@ -156,7 +156,7 @@ mod red {
     fn a_name_that_does_not_exist_is_found() {
         let workspace = Workspace::read();
         for (from, to) in [
-            ("`accept_error`", "`accept_errors`"),
+            ("`accept_failed`", "`accept_fails`"),
             ("`cargo test -p tests --test step1`", "`cargo test -p tests --test step9`"),
             (
                 "`the_narration_says_each_call_before_it_is_made`",

@@ -16,6 +16,7 @@ const OUTSIDE: &[&str] = &[
     "EMFILE",
     "F_DUPFD_CLOEXEC",
     "FD_SETSIZE",
+    "FdSet<'fd>",
     "Recv-Q",
     "Send-Q",
     "accept4",
