@@ -15,14 +15,31 @@ mod process;
 mod server;
 mod step;
 
+use std::env;
+use std::io::{self, Write};
 use std::time::Duration;
 
 pub use client::{ANSWER, Client, StalledReader};
 pub use log::{Line, Log};
 pub use process::{Process, raise_descriptor_limit};
-pub use server::{Server, Start};
+pub use server::{Server, Start, can_trace};
 pub use step::{Step, build_of_the_steps};
 
 /// How long to wait for something that should happen at once, on a machine that is busy with
 /// something else.
 pub const DEADLINE: Duration = Duration::from_secs(30);
+
+/// Whether a test can be run that needs `what`. Where it cannot, a line says that it was skipped.
+///
+/// # Panics
+/// With `CI=true` on Linux, where all is there or can be installed: nothing is skipped there.
+#[must_use]
+pub fn needs(what: &str, is_there: bool) -> bool {
+    if !is_there {
+        let in_ci = cfg!(target_os = "linux") && env::var("CI").is_ok_and(|ci| ci == "true");
+        assert!(!in_ci, "no {what}, and nothing is skipped with CI=true");
+        // Not eprintln!: the test harness shows that of tests alone that fail.
+        let _nobody_reads = writeln!(io::stderr(), "skipped: no {what}");
+    }
+    is_there
+}

@@ -22,6 +22,7 @@ pub struct Start {
     port: u16,
     quiet: bool,
     before: Vec<String>,
+    fault: Option<String>,
     stdout: Stream,
     stderr: Stream,
 }
@@ -45,6 +46,7 @@ impl Start {
             port: 0,
             quiet: false,
             before: Vec::new(),
+            fault: None,
             stdout: Stream::Logged,
             stderr: Stream::Logged,
         }
@@ -130,6 +132,14 @@ impl Start {
         self
     }
 
+    /// With a system call that fails, as strace(1) describes it behind `-e inject=`:
+    /// `accept4:error=ENOMEM:when=1`. See [`can_trace`].
+    #[must_use]
+    pub fn injecting(mut self, fault: &str) -> Self {
+        self.fault = Some(fault.to_owned());
+        self
+    }
+
     /// The command as [`std::process`] takes it.
     #[must_use]
     pub fn command(&self) -> Command {
@@ -138,6 +148,14 @@ impl Start {
             let script =
                 format!("{CLOSE_INHERITED}; {} && exec \"$0\" \"$@\"", self.before.join(" && "));
             words.extend(["bash".into(), "-c".into(), script.into()]);
+        }
+        if let Some(fault) = &self.fault {
+            let calls = fault.split(':').next().unwrap_or_default();
+            let (trace, inject) = (format!("trace={calls}"), format!("inject={fault}"));
+            // -D: the server stays this process's child, and not strace's.
+            let strace = ["strace", "-D", "-f", "-qq", "-o", "/dev/null", "-e", &trace, "-e"];
+            words.extend(strace.map(OsString::from));
+            words.push(inject.into());
         }
         words.push(self.step.binary().into());
         words.extend(["--host".into(), (&self.host).into()]);
@@ -212,6 +230,17 @@ impl Stream {
             Self::ReaderLeaves => Log::of_first(lines, stream),
         }
     }
+}
+
+/// Whether strace(1) is there and may trace here.
+#[must_use]
+pub fn can_trace() -> bool {
+    let strace = Command::new("strace")
+        .args(["-e", "trace=none", "true"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
+    strace.is_ok_and(|status| status.success())
 }
 
 /// Waits for the end of a process until [`DEADLINE`].

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 use std::{env, fs, thread};
 
-use tests::{Client, DEADLINE, Log, Process, Step};
+use tests::{Client, DEADLINE, Log, Process, Step, can_trace, needs};
 
 use crate::markdown::{Block, Document};
 
@@ -17,8 +17,7 @@ const WAITING: [&str; 4] = ["accept", "accept4", "select", "pselect6"];
 /// Expects that the calls in `block` are those of a server to which one client said hello.
 pub fn expect_calls(document: &Document, block: &Block) {
     let place = format!("{}:{}", document.path, block.line);
-    if !can_trace() {
-        println!("{place}: skipped, strace(1) is absent or may not trace here");
+    if !needs("strace", can_trace()) {
         return;
     }
     let name = block.attribute("step").unwrap_or_default();
@@ -32,15 +31,6 @@ pub fn expect_calls(document: &Document, block: &Block) {
     let calls = traced(step, command);
     let shown: Vec<&str> = block.text.lines().collect();
     assert_eq!(shown, calls, "{place}: the calls of `{command}`");
-}
-
-fn can_trace() -> bool {
-    let strace = Command::new("strace")
-        .args(["-e", "trace=none", "true"])
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status();
-    strace.is_ok_and(|status| status.success())
 }
 
 fn traced(step: Step, command: &str) -> Vec<String> {

@@ -9,16 +9,17 @@
 mod all_faults_at_once;
 mod descriptors;
 mod flooding;
+#[cfg(target_os = "linux")]
+mod injected;
 mod leaving;
 mod messages;
 mod never_reading;
 mod signals;
 mod streams;
 
-use std::env;
 use std::thread;
 
-use tests::{Server, Step, raise_descriptor_limit};
+use tests::{Server, Step, needs, raise_descriptor_limit};
 
 /// A message whose answer is waited for later: the server may be busy with another client.
 const MESSAGE: &[u8] = b"hello\n";
@@ -48,20 +49,8 @@ fn reports(server: Server) -> Vec<String> {
 }
 
 /// Makes room for that many descriptors in this process, so that it and the servers that it starts
-/// may have them. Returns false where that cannot be and `SKIP_LOW_LIMIT` says to do without.
-///
-/// # Panics
-/// When the hard limit is too low and nobody said so: nothing is skipped silently.
+/// may have them.
 fn descriptors_allowed(wanted: u64) -> bool {
     let allowed = raise_descriptor_limit(wanted).unwrap_or(0);
-    if allowed >= wanted {
-        return true;
-    }
-    assert!(
-        env::var_os("SKIP_LOW_LIMIT").is_some(),
-        "this test needs {wanted} descriptors, and the hard limit allows {allowed}: raise it \
-         (`ulimit -Hn`), or set SKIP_LOW_LIMIT=1 to do without this test"
-    );
-    eprintln!("skipped, as SKIP_LOW_LIMIT says: {wanted} descriptors are more than {allowed}");
-    false
+    needs(&format!("hard limit of {wanted} descriptors (`ulimit -Hn`)"), allowed >= wanted)
 }

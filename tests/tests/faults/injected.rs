@@ -1,0 +1,256 @@
+//! Errors of the system that no client causes: strace(1) lets the call fail and the step does not
+//! know. A count such as `when=1..3` is of that call alone, from the server's start.
+
+use std::time::{Duration, Instant};
+
+use tests::{Client, Server, Start, Step, can_trace, needs};
+
+use crate::{MESSAGE, reports, side_by_side, the_next_is_served};
+
+/// The calls with which step 3 waits: which of them depends on the machine.
+const SELECT: &str = "?select,pselect6";
+
+/// The `ioctl`s of step 3: that on standard error (is it a terminal?), that on the listening
+/// socket, and then one for each client.
+const IOCTL_OF_THE_LISTENING_SOCKET: usize = 2;
+const IOCTL_OF_THE_FIRST_CLIENT: usize = 3;
+
+/// Starts `step` with that fault; None where there is no strace(1), which says so.
+fn start(step: Step, fault: &str) -> Option<Server> {
+    needs("strace", can_trace()).then(|| Start::of(step).injecting(fault).start())
+}
+
+/// The line about a client; the system's words are those of [`std::io::Error`].
+fn line(client: &Client, call: &str, error: i32) -> String {
+    format!("{}: {call}: {}", client.addr(), std::io::Error::from_raw_os_error(error))
+}
+
+fn again(error: i32) -> String {
+    format!("accept: {}: trying again in a second", std::io::Error::from_raw_os_error(error))
+}
+
+/// A client that is answered although `fault` comes, and nothing is reported.
+fn is_served_in_spite_of(step: Step, fault: &str) {
+    let Some(mut server) = start(step, fault) else { return };
+    let mut client = server.connect();
+    client.ask();
+    client.ask();
+    client.half_close();
+    assert_eq!(client.receive_to_the_end(), b"", "{step}, {fault}: two answers and no more");
+    the_next_is_served(&mut server);
+    let said = reports(server);
+    assert!(said.is_empty(), "{step}, {fault}: nothing to report was expected, not {said:#?}");
+}
+
+/// A client that is told of in one line, `call` and the error, and gone; the next is served.
+fn is_gone_after(step: Step, fault: &str, call: &str, error: i32) {
+    let Some(mut server) = start(step, fault) else { return };
+    let mut client = server.connect();
+    client.send(MESSAGE);
+    server.errors.wait_for_line(&line(&client, call, error));
+    let expected = [line(&client, call, error)];
+    client.close();
+    the_next_is_served(&mut server);
+    assert_eq!(reports(server), expected, "{step}, {fault}");
+}
+
+#[test]
+fn a_signal_that_interrupts_a_call_is_no_error() {
+    side_by_side(&Step::STEPS, |step| {
+        is_served_in_spite_of(step, "recvfrom:error=EINTR:when=1..3");
+        is_served_in_spite_of(step, "sendto:error=EINTR:when=1..3");
+    });
+    is_served_in_spite_of(Step::Select, &format!("{SELECT}:error=EINTR:when=1..3"));
+}
+
+#[test]
+fn a_ready_socket_that_would_block_all_the_same_has_its_turn_later_at_step_3() {
+    is_served_in_spite_of(Step::Select, "recvfrom:error=EAGAIN:when=1..3");
+    is_served_in_spite_of(Step::Select, "sendto:error=EAGAIN:when=1..3");
+}
+
+#[test]
+fn an_answer_of_which_send_takes_a_part_is_sent_to_its_end() {
+    side_by_side(&Step::STEPS, |step| {
+        // The call is not made, and yet returns that it took five bytes.
+        let Some(mut server) = start(step, "sendto:retval=5:when=1") else { return };
+        let mut client = server.connect();
+        client.send(MESSAGE);
+        client.half_close();
+        let rest = client.receive_to_the_end();
+        assert_eq!(String::from_utf8_lossy(&rest), " World\n", "{step}: the other seven bytes");
+        the_next_is_served(&mut server);
+        assert_eq!(reports(server), [""; 0], "{step}");
+    });
+}
+
+#[test]
+fn a_client_whose_socket_reports_an_error_gets_one_line_and_the_next_is_served() {
+    side_by_side(&Step::STEPS, |step| {
+        is_gone_after(step, "recvfrom:error=ECONNRESET:when=1", "recv", 104);
+        is_gone_after(step, "recvfrom:error=ETIMEDOUT:when=1", "recv", 110);
+        is_gone_after(step, "sendto:error=EPIPE:when=1", "send", 32);
+        if step.blocks() {
+            // On a socket that blocks it is no reason to wait: a time limit has passed.
+            is_gone_after(step, "recvfrom:error=EAGAIN:when=1", "recv", 11);
+            is_gone_after(step, "sendto:error=EAGAIN:when=1", "send", 11);
+        }
+    });
+}
+
+#[test]
+fn a_client_that_cannot_be_told_not_to_block_is_closed_at_once_at_step_3() {
+    let fault = format!("ioctl:error=ENOMEM:when={IOCTL_OF_THE_FIRST_CLIENT}");
+    let Some(mut server) = start(Step::Select, &fault) else { return };
+    let mut client = server.connect();
+    assert_eq!(client.receive_to_the_end(), b"", "the end of the stream was expected");
+    server.errors.wait_for_line(&line(&client, "ioctl", 12));
+    the_next_is_served(&mut server);
+    assert_eq!(reports(server), [line(&client, "ioctl", 12)]);
+}
+
+#[test]
+fn a_connection_that_is_gone_before_it_is_accepted_is_passed_over() {
+    side_by_side(&Step::STEPS, |step| {
+        is_served_in_spite_of(step, "accept4:error=EAGAIN:when=1..3");
+
+        let Some(mut server) = start(step, "accept4:error=ECONNABORTED:when=1..3") else { return };
+        server.connect().ask();
+        the_next_is_served(&mut server);
+        let aborted = "accept: Software caused connection abort (os error 103)";
+        assert_eq!(reports(server), [aborted; 3], "{step}: a line for each");
+    });
+}
+
+#[test]
+fn a_shortage_that_passes_costs_one_line_and_a_second() {
+    side_by_side(&Step::STEPS, |step| {
+        for (name, error) in [("EMFILE", 24), ("ENFILE", 23), ("ENOBUFS", 105), ("ENOMEM", 12)] {
+            // With nobody connected.
+            let fault = format!("accept4:error={name}:when=1");
+            let Some(mut server) = start(step, &fault) else { return };
+            let began = Instant::now();
+            let mut client = server.connect();
+            client.ask();
+            let passed = began.elapsed();
+            assert!(passed > Duration::from_millis(900), "{step}, {name}: again after {passed:?}");
+            client.close();
+            the_next_is_served(&mut server);
+            assert_eq!(reports(server), [again(error)], "{step}, {name}");
+        }
+    });
+}
+
+#[test]
+fn a_shortage_that_passes_while_one_idle_client_is_there_is_noticed_at_step_3() {
+    let Some(mut server) = start(Step::Select, "accept4:error=ENOMEM:when=2") else { return };
+    let mut idle = server.connect();
+    idle.ask();
+    let mut client = server.connect();
+    client.ask();
+    idle.ask();
+    the_next_is_served(&mut server);
+    assert_eq!(reports(server), [again(12)]);
+}
+
+#[test]
+fn a_shortage_that_lasts_costs_one_line_and_one_try_a_second() {
+    side_by_side(&Step::STEPS, |step| {
+        let Some(server) = start(step, "accept4:error=ENFILE:when=1+") else { return };
+        let client = server.connect();
+        server.errors.wait_for_line(&again(23));
+        let first = Instant::now();
+        server.errors.wait_for_count(&again(23), 3);
+        let passed = first.elapsed();
+        assert!(passed > Duration::from_millis(1800), "{step}: two more lines in {passed:?}");
+        client.expect_no_answer_yet();
+        let narration = server.narration.clone();
+        let lines = reports(server).len();
+        let waits = ["Before accept()", "Before select()"].map(|line| narration.count(line));
+        let waits: usize = waits.iter().sum();
+        assert!(waits <= 2 * lines + 2, "{step}: {waits} waits for {lines} lines");
+    });
+}
+
+#[test]
+fn a_shortage_that_lasts_costs_no_more_while_one_client_chats_and_others_leave_at_step_3() {
+    let Some(server) = start(Step::Select, "accept4:error=ENFILE:when=12+") else { return };
+    let mut chats = server.connect();
+    let mut others: Vec<Client> = (0..10).map(|_| server.connect()).collect();
+    others.iter_mut().for_each(Client::ask);
+    let waiting = server.connect();
+    server.errors.wait_for_line(&again(23));
+    let first = Instant::now();
+    while server.errors.count(&again(23)) < 3 {
+        chats.ask();
+        drop(others.pop());
+    }
+    let passed = first.elapsed();
+    assert!(passed > Duration::from_millis(1800), "two more lines in {passed:?}");
+    waiting.expect_no_answer_yet();
+}
+
+#[test]
+fn a_broken_listening_socket_ends_the_server_with_one_line_and_exit_code_1() {
+    for step in Step::STEPS {
+        for (name, error) in [("EBADF", 9), ("EINVAL", 22), ("ENOTSOCK", 88), ("EFAULT", 14)] {
+            let fault = format!("accept4:error={name}:when=1");
+            ends_while_it_serves(step, &fault, "accept", error);
+        }
+    }
+}
+
+#[test]
+fn a_select_that_fails_ends_step_3_with_one_line_and_exit_code_1() {
+    for (name, error) in [("EBADF", 9), ("EINVAL", 22), ("ENOMEM", 12)] {
+        let fault = format!("{SELECT}:error={name}:when=1");
+        ends_while_it_serves(Step::Select, &fault, "select", error);
+    }
+}
+
+#[test]
+fn a_listening_socket_that_cannot_be_told_not_to_block_ends_step_3() {
+    let fault = format!("ioctl:error=ENOMEM:when={IOCTL_OF_THE_LISTENING_SOCKET}");
+    ends_while_it_serves(Step::Select, &fault, "ioctl", 12);
+}
+
+fn ends_while_it_serves(step: Step, fault: &str, call: &str, error: i32) {
+    let Some(mut server) = start(step, fault) else { return };
+    // The server may end while this client still connects.
+    let _client = Client::try_connect(server.addr);
+    assert_eq!(server.wait().code(), Some(1), "{step}, {fault}: exit code");
+    let reason = std::io::Error::from_raw_os_error(error);
+    let expected = format!("{}: {call}: {reason}", server.addr);
+    assert_eq!(reports(server), [expected], "{step}, {fault}");
+}
+
+#[test]
+fn start_up_that_cannot_work_says_so_in_one_line_and_nothing_else() {
+    if !needs("strace", can_trace()) {
+        return;
+    }
+    side_by_side(&Step::STEPS, |step| {
+        for (fault, expected) in [
+            ("socket:error=EMFILE", "no descriptor left for even one client (socket: "),
+            ("socket:error=ENFILE", "the whole system has as many files open as it may"),
+            ("socket:error=EAFNOSUPPORT", "127.0.0.1:0: socket: Address family not supported"),
+            ("setsockopt:error=ENOPROTOOPT", "127.0.0.1:0: setsockopt: Protocol not available"),
+            ("bind:error=EADDRINUSE", "127.0.0.1: no port is free of those that"),
+            ("bind:error=EACCES", "127.0.0.1:0: no permission to listen there"),
+            ("bind:error=EADDRNOTAVAIL", "127.0.0.1:0 is not an address of this machine"),
+            ("listen:error=EADDRINUSE", "127.0.0.1: no port is free of those that"),
+            ("listen:error=EOPNOTSUPP", "127.0.0.1:0: listen: Operation not supported"),
+            ("fcntl:error=EMFILE", "no descriptor left for even one client (accept: "),
+            ("getsockname:error=ENOBUFS", "127.0.0.1:0: getsockname: No buffer space available"),
+        ] {
+            let output = Start::of(step).injecting(fault).run();
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.code(), Some(1), "{step}, {fault}, which said: {said}");
+            assert_eq!(output.stdout, b"", "{step}, {fault}: nothing on standard output");
+            assert!(
+                said.lines().count() == 1 && said.contains(expected),
+                "{step}, {fault}: one line with {expected:?} was expected, not {said:?}"
+            );
+        }
+    });
+}
