@@ -86,16 +86,6 @@ fn each_link_leads_somewhere() {
 }
 
 #[test]
-fn each_figure_says_which_command_measured_it() {
-    expect_none(documents().flat_map(|document| names::figures_without_a_command(&document)));
-}
-
-#[test]
-fn each_page_is_kind() {
-    expect_none(documents().flat_map(|document| names::unkind_words(&document)));
-}
-
-#[test]
 fn each_experiment_fits_the_code_and_names_its_tests() {
     let workspace = Workspace::read();
     expect_none(documents().flat_map(|document| experiments::problems(&document, &workspace)));
@@ -166,16 +156,5 @@ mod red {
             let document = changed("step1-blocking/README.md", from, to);
             assert_eq!(workspace.problems(&document).len(), 1, "{to}");
         }
-    }
-
-    #[test]
-    fn a_figure_without_a_command_is_found() {
-        let told = "In 5 ms, measured by `cargo bench`.";
-        assert!(names::figures_without_a_command(&Document::parse("README.md", told)).is_empty());
-        let untold = "In 5 ms.";
-        assert_eq!(
-            names::figures_without_a_command(&Document::parse("README.md", untold)).len(),
-            1
-        );
     }
 }

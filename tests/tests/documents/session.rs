@@ -1,4 +1,5 @@
-//! The console blocks: what terminals show, in the order of the page.
+//! The console blocks: what terminals show, in the order of the page. The servers are real, and so
+//! is what they say; the terminal is imitated: its shell, its jobs and its keys.
 //!
 //! A block `console terminal=N` goes on where terminal N stands. After `$ ` comes a command: a
 //! server is started on a port of its own, a client is the library's, `^Z`, `^C`, `^D`, `kill %1`
@@ -17,7 +18,7 @@ use std::str::Lines;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use tests::{Client, DEADLINE, Log, Server, Start, Step};
+use tests::{Client, DEADLINE, Log, Server, Start, Step, needs};
 
 use crate::markdown::{Block, Document};
 
@@ -259,8 +260,8 @@ impl Running {
 
     /// Expects that `ss` shows these sockets, in whatever order, once all bytes have arrived.
     fn expect_sockets(&mut self, place: &str, command: &str, shown: &str) {
-        if Command::new("ss").arg("-V").stdout(Stdio::null()).status().is_err() {
-            println!("{place}: skipped, there is no `ss` on this machine");
+        let ss = Command::new("ss").arg("-V").stdout(Stdio::null()).status();
+        if !needs("ss", ss.is_ok()) {
             return;
         }
         let command = command.replace(SHOWN_PORT, &self.server.addr.port().to_string());
@@ -561,12 +562,12 @@ fn expect_hint(place: &str, step: Step, hint: &str) {
     } else {
         script.args(["-q", "/dev/null", "sh", "-c", &server]);
     }
-    let Ok(child) = script.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn() else {
-        println!("{place}: skipped, there is no `script` on this machine");
+    let child = script.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
+    if !needs("script", child.is_ok()) {
         return;
-    };
+    }
     // When it ends, the terminal hangs up on the server.
-    let mut child = Ending(child);
+    let mut child = Ending(child.expect("it started"));
     let seen = Log::of(child.0.stdout.take().expect("standard output is a pipe"));
     let said = seen.wait_for("the hint", |lines| {
         lines

@@ -1,6 +1,6 @@
 //! More clients than there are descriptors for, or than an `fd_set` holds.
 
-use tests::{Client, Server, Start, Step};
+use tests::{Client, Server, Start, Step, needs};
 
 use crate::{MESSAGE, descriptors_allowed, reports, side_by_side, the_next_is_served};
 
@@ -340,6 +340,22 @@ mod while_it_runs {
         let before: Vec<&String> = lines.iter().take_while(|line| **line != accepted).collect();
         let looked_by_the_clock = before.windows(2).any(|pair| pair[0] == pair[1]);
         assert!(!looked_by_the_clock, "room was expected when the one left: {before:#?}");
+    }
+
+    #[test]
+    fn as_many_wait_in_the_backlog_as_the_system_allows() {
+        let longest = std::fs::read_to_string("/proc/sys/net/core/somaxconn");
+        let longest: usize = longest.ok().and_then(|it| it.trim().parse().ok()).unwrap_or(0);
+        let more_than_128 = needs("backlog of more than 200 clients", longest > 200);
+        if !more_than_128 || !descriptors_allowed(PLENTY) {
+            return;
+        }
+        let mut server = Server::start(Step::Blocking);
+        server.process().stop();
+        let clients: Vec<Client> = (0..200).map(|_| server.connect()).collect();
+        server.process().go_on();
+        drop(clients);
+        the_next_is_served(&mut server);
     }
 
     #[test]

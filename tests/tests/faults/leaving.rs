@@ -74,6 +74,23 @@ fn leave_an_answer_unread(client: &mut Client) {
 }
 
 #[test]
+fn a_client_resets_with_five_messages_unanswered_and_gets_one_line() {
+    for step in Step::STEPS {
+        let mut server = Server::start(step);
+        let mut culprit = server.connect();
+        culprit.ask();
+        server.process().stop();
+        // Read in five pieces, of which the first answer fails already.
+        culprit.send(&[b'x'; 20_000]);
+        culprit.reset();
+        server.process().go_on();
+        the_next_is_served(&mut server);
+        let said = reports(server);
+        assert_eq!(said.len(), 1, "{step}: one line was expected, but got {said:#?}");
+    }
+}
+
+#[test]
 fn a_client_closes_and_the_next_is_served() {
     for step in Step::STEPS {
         expect_silence(step, Client::close);

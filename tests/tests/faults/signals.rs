@@ -30,31 +30,6 @@ fn stopped_and_continued_it_goes_on() {
     }
 }
 
-fn goes_on_after(signal: &str) {
-    for step in Step::STEPS {
-        let mut server = Server::start(step);
-        server.process().signal(signal);
-        let mut client = server.connect();
-        client.ask();
-        for _ in 0..3 {
-            server.process().signal(signal);
-            client.ask();
-        }
-        client.close();
-        the_next_is_served(&mut server);
-    }
-}
-
-#[test]
-fn after_a_window_change_it_goes_on() {
-    goes_on_after("WINCH");
-}
-
-#[test]
-fn after_a_signal_from_a_child_it_goes_on() {
-    goes_on_after("CHLD");
-}
-
 /// A shell lets what it runs in the background ignore an interrupt, and no shell takes that back.
 /// Perl does, so that the tests can run there too.
 const HEED_INTERRUPTS: &str = "{ ! command -v perl > /dev/null || \
