@@ -204,7 +204,7 @@ fn pairs(wanted: impl Fn(&str) -> bool) {
 
 /// Ends the server while its clients are connected: what measured it writes down what it found.
 fn end(mut scene: Scene) {
-    Process(scene.server.id()).signal("TERM");
+    Process(scene.server.id()).signal(tests::Signal::TERM);
     scene.server.wait().expect("it was started here");
 }
 

@@ -1,4 +1,4 @@
-//! The clients: a polite one, and one that never reads.
+//! The clients of the tests: a polite one, and one that never reads.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -6,24 +6,20 @@ use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
-use crate::DEADLINE;
+use crate::connection::Connection;
+use crate::{DEADLINE, in_answers};
 
-/// What every step answers to whatever one `recv` brings.
-pub const ANSWER: &[u8] = b"Hello World\n";
-
-/// A client that is connected.
+/// A [`Connection`] of which a test expects that all goes well: the one place where errors become
+/// panics.
 #[derive(Debug)]
-pub struct Client {
-    stream: TcpStream,
-    addr: SocketAddr,
-}
+pub struct Client(Connection);
 
 impl Client {
     /// Connects, or waits in the server's backlog: a client cannot tell.
     ///
     /// # Panics
     /// When there is no connection, as every other function here when what it names cannot be
-    /// done: with what the client saw and what was expected.
+    /// done: with what the client saw.
     #[must_use]
     pub fn connect(server: SocketAddr) -> Self {
         Self::try_connect(server)
@@ -35,29 +31,28 @@ impl Client {
     /// # Errors
     /// What connect(2) says.
     pub fn try_connect(server: SocketAddr) -> io::Result<Self> {
-        let stream = TcpStream::connect_timeout(&server, DEADLINE)?;
-        stream.set_read_timeout(Some(DEADLINE))?;
-        stream.set_write_timeout(Some(DEADLINE))?;
-        let addr = stream.local_addr()?;
-        Ok(Self { stream, addr })
+        Connection::to(server, DEADLINE).map(Self)
     }
 
     /// Its own address: the server narrates it.
     #[must_use]
     pub fn addr(&self) -> SocketAddr {
-        self.addr
+        self.0.addr()
     }
 
     /// The socket, for what only one test needs.
     #[must_use]
     pub fn stream(&self) -> &TcpStream {
-        &self.stream
+        self.0.stream()
+    }
+
+    fn expect<T>(addr: SocketAddr, done: io::Result<T>) -> T {
+        done.unwrap_or_else(|error| panic!("{addr}: {error}"))
     }
 
     /// Sends one message.
     pub fn send(&mut self, message: &[u8]) {
-        let sent = self.stream.write_all(message);
-        sent.unwrap_or_else(|error| panic!("{} could not send: {error}", self.addr));
+        Self::expect(self.addr(), self.0.send(message));
     }
 
     /// Waits for one answer.
@@ -67,73 +62,46 @@ impl Client {
 
     /// Waits for that many answers, and compares every byte.
     pub fn receive_answers(&mut self, answers: usize) {
-        let expected = ANSWER.repeat(answers);
-        let mut received = vec![0; expected.len()];
-        let read = self.stream.read_exact(&mut received);
-        read.unwrap_or_else(|error| {
-            panic!("{} expected {answers} more answers, but got: {error}", self.addr)
-        });
-        assert!(
-            received == expected,
-            "{} expected {answers} answers, byte for byte, but got {:?}",
-            self.addr,
-            String::from_utf8_lossy(&received)
-        );
+        Self::expect(self.addr(), self.0.receive_answers(answers));
     }
 
     /// Sends a message and waits for its answer.
     pub fn ask(&mut self) {
-        self.send(b"hello\n");
-        self.receive_answer();
+        Self::expect(self.addr(), self.0.ask());
     }
 
     /// Expects that nothing has come yet that was not received.
     pub fn expect_no_answer_yet(&self) {
-        let nonblocking = |on| {
-            let set = self.stream.set_nonblocking(on);
-            set.unwrap_or_else(|error| panic!("{}: {error}", self.addr));
-        };
-        nonblocking(true);
-        let seen = self.stream.peek(&mut [0; 64]);
-        nonblocking(false);
-        assert!(
-            matches!(&seen, Err(error) if error.kind() == ErrorKind::WouldBlock),
-            "{} expected no answer yet, but saw {seen:?} (bytes; 0 is the end of the stream)",
-            self.addr
-        );
+        let nothing = Self::expect(self.addr(), self.0.has_nothing());
+        assert!(nothing, "{} expected no answer yet, but something came", self.addr());
     }
 
     /// Receives until the end of the stream, and returns what came.
     #[must_use]
     pub fn receive_to_the_end(&mut self) -> Vec<u8> {
-        let mut received = Vec::new();
-        let read = self.stream.read_to_end(&mut received);
-        read.unwrap_or_else(|error| {
-            panic!("{} expected the end of the stream, but got: {error}", self.addr)
-        });
-        received
+        Self::expect(self.addr(), self.0.receive_to_the_end())
+    }
+
+    /// Expects that nothing more comes but the end of the stream.
+    pub fn expect_the_end(&mut self) {
+        let rest = self.receive_to_the_end();
+        assert!(rest.is_empty(), "{} expected the end, but got {}", self.addr(), in_answers(&rest));
     }
 
     /// Says that it sends no more (`shutdown`); it can still receive.
     pub fn half_close(&self) {
-        let closed = self.stream.shutdown(Shutdown::Write);
-        closed.unwrap_or_else(|error| panic!("{} could not half-close: {error}", self.addr));
+        Self::expect(self.addr(), self.0.half_close());
     }
 
-    /// Leaves as a program that ends does. With answers unread the system makes a reset of it
-    /// (RFC 2525, 2.17).
-    pub fn close(self) {}
+    /// Leaves as a program that ends does.
+    pub fn close(self) {
+        Self::expect(self.addr(), self.0.close());
+    }
 
     /// Leaves with a reset: what a crash of the whole machine, or an impatient program, looks like.
     pub fn reset(self) {
-        reset(&self.stream)
-            .unwrap_or_else(|error| panic!("{} could not reset: {error}", self.addr));
+        Self::expect(self.addr(), self.0.reset());
     }
-}
-
-/// Makes closing `stream` a reset (socket(7), `SO_LINGER` with 0 seconds).
-pub(crate) fn reset(stream: &TcpStream) -> io::Result<()> {
-    SockRef::from(stream).set_linger(Some(Duration::ZERO))
 }
 
 /// A client that asks and never reads, until it is told to: with the smallest receive buffer and

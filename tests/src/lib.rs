@@ -10,6 +10,7 @@
 
 mod client;
 pub mod compare;
+mod connection;
 mod log;
 mod process;
 mod server;
@@ -19,10 +20,12 @@ use std::env;
 use std::io::{self, Write};
 use std::time::Duration;
 
-pub use client::{ANSWER, Client, StalledReader};
+pub use client::{Client, StalledReader};
+pub use connection::{ANSWER, Connection, MESSAGE, in_answers};
 pub use log::{Line, Log};
 pub use process::{Process, raise_descriptor_limit};
-pub use server::{Server, Start, can_trace};
+pub use rustix::process::Signal;
+pub use server::{Program, Server, Start, can_trace};
 pub use step::{Step, build_of_the_steps};
 
 /// How long to wait for something that should happen at once, on a machine that is busy with

@@ -7,23 +7,36 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rlimit::Resource;
+#[cfg(target_os = "linux")]
+use rustix::process::prlimit;
+use rustix::process::{
+    Pid, Resource, Rlimit, getrlimit, kill_process, kill_process_group, setrlimit,
+};
 
-use crate::DEADLINE;
+use crate::{DEADLINE, Signal};
 
 /// A process by its number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Process(pub u32);
 
 impl Process {
-    /// Sends the signal of that name (`STOP`, `CONT`, `TERM` ...), as kill(1) does.
+    fn pid(self) -> Pid {
+        let pid = i32::try_from(self.0).ok().and_then(Pid::from_raw);
+        pid.unwrap_or_else(|| panic!("{} is no process", self.0))
+    }
+
+    /// Sends it a signal.
     ///
     /// # Panics
-    /// When there is no such process or signal.
-    pub fn signal(self, name: &str) {
-        let kill = format!("kill -{name} {}", self.0);
-        let status = Command::new("sh").args(["-c", &kill]).status();
-        assert!(status.as_ref().is_ok_and(|status| status.success()), "{kill}: {status:?}");
+    /// When there is no such process.
+    pub fn signal(self, signal: Signal) {
+        let sent = kill_process(self.pid(), signal);
+        sent.unwrap_or_else(|error| panic!("process {} gets no {signal:?}: {error}", self.0));
+    }
+
+    /// Ends all processes of the group that it leads, if there are any.
+    pub fn end_group(self) {
+        let _nobody_is_left = kill_process_group(self.pid(), Signal::KILL);
     }
 
     /// Stops it, and waits until it has stopped: what happens from now on waits in the kernel.
@@ -31,7 +44,7 @@ impl Process {
     /// # Panics
     /// When it is still running at [`DEADLINE`].
     pub fn stop(self) {
-        self.signal("STOP");
+        self.signal(Signal::STOP);
         let give_up = Instant::now() + DEADLINE;
         while !self.ps("state").starts_with('T') {
             // The system tells the parent alone, and its way to ask would need to be unsafe.
@@ -42,7 +55,7 @@ impl Process {
 
     /// Lets it go on after [`Process::stop`].
     pub fn go_on(self) {
-        self.signal("CONT");
+        self.signal(Signal::CONT);
     }
 
     /// The memory it has in use, in KiB: the resident set, as ps(1) shows it.
@@ -104,12 +117,11 @@ impl Process {
     /// When the system refuses.
     #[cfg(target_os = "linux")]
     pub fn limit_descriptors(self, limit: u64) {
-        let (mut soft, mut hard) = (0, 0);
-        let set = i32::try_from(self.0).map_err(io::Error::other).and_then(|pid| {
-            rlimit::prlimit(pid, Resource::NOFILE, None, Some((&mut soft, &mut hard)))?;
-            rlimit::prlimit(pid, Resource::NOFILE, Some((limit, hard)), None)
-        });
-        set.unwrap_or_else(|error| panic!("process {} keeps its limit {soft}: {error}", self.0));
+        // It has inherited the hard one of this process.
+        let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+        let limit = Rlimit { current: Some(limit), maximum };
+        let set = prlimit(Some(self.pid()), Resource::Nofile, limit);
+        set.unwrap_or_else(|error| panic!("process {} keeps its limit: {error}", self.0));
     }
 }
 
@@ -119,6 +131,13 @@ impl Process {
 /// # Errors
 /// When the system refuses.
 pub fn raise_descriptor_limit(wanted: u64) -> io::Result<u64> {
-    let (soft, _) = Resource::NOFILE.get()?;
-    if soft >= wanted { Ok(soft) } else { rlimit::increase_nofile_limit(wanted) }
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    // None is no limit.
+    let (soft, hard) = (current.unwrap_or(u64::MAX), maximum.unwrap_or(u64::MAX));
+    let limit = wanted.min(hard);
+    if soft >= limit {
+        return Ok(soft);
+    }
+    setrlimit(Resource::Nofile, Rlimit { current: Some(limit), maximum })?;
+    Ok(limit)
 }

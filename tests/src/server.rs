@@ -1,8 +1,10 @@
 //! A running server.
 
 use std::ffi::OsString;
-use std::io::Read;
+use std::fmt::{self, Display, Formatter};
+use std::io::{self, Read};
 use std::net::SocketAddr;
+use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -14,10 +16,33 @@ use crate::{Client, DEADLINE, Log, Process, Step};
 const CLOSE_INHERITED: &str =
     "for d in /dev/fd/*; do d=${d##*/}; ((d > 2)) && eval \"exec $d>&-\"; done";
 
+/// What is started.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Program {
+    /// A step's own binary. It says where it listens.
+    Step(Step),
+    /// Any command, in a process group of its own: nothing is known of it but its port.
+    Command {
+        /// The program and its arguments.
+        words: Vec<String>,
+        /// The port on which it is expected to listen.
+        port: u16,
+    },
+}
+
+impl Display for Program {
+    fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Step(step) => step.fmt(formatter),
+            Self::Command { words, .. } => formatter.write_str(&words.join(" ")),
+        }
+    }
+}
+
 /// How to start a server: what a student types before and after its name.
 #[derive(Debug, Clone)]
 pub struct Start {
-    step: Step,
+    program: Program,
     host: String,
     port: u16,
     quiet: bool,
@@ -40,8 +65,19 @@ impl Start {
     /// On a port that the system chooses, with narration.
     #[must_use]
     pub fn of(step: Step) -> Self {
+        Self::program(Program::Step(step))
+    }
+
+    /// A command that is expected to listen on 127.0.0.1 and `port`. Of all that is set here
+    /// besides, the host, the port and `quiet` are its own affair.
+    #[must_use]
+    pub fn command_on(words: Vec<String>, port: u16) -> Self {
+        Self::program(Program::Command { words, port })
+    }
+
+    fn program(program: Program) -> Self {
         Self {
-            step,
+            program,
             host: "127.0.0.1".to_owned(),
             port: 0,
             quiet: false,
@@ -157,34 +193,58 @@ impl Start {
             words.extend(strace.map(OsString::from));
             words.push(inject.into());
         }
-        words.push(self.step.binary().into());
-        words.extend(["--host".into(), (&self.host).into()]);
-        words.extend(["--port".into(), self.port.to_string().into()]);
-        if self.quiet {
-            words.push("--quiet".into());
+        match &self.program {
+            Program::Step(step) => {
+                words.push(step.binary().into());
+                words.extend(["--host".into(), (&self.host).into()]);
+                words.extend(["--port".into(), self.port.to_string().into()]);
+                if self.quiet {
+                    words.push("--quiet".into());
+                }
+            }
+            Program::Command { words: given, .. } => words.extend(given.iter().map(Into::into)),
         }
         let mut command = Command::new(&words[0]);
         command.args(&words[1..]).stdin(Stdio::null());
+        if matches!(self.program, Program::Command { .. }) {
+            command.process_group(0);
+        }
         command
     }
 
-    fn spawn(&self) -> Server {
-        let child = self.command().stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
-        let mut child =
-            child.unwrap_or_else(|error| panic!("{} does not start: {error}", self.step));
+    fn spawn(&self) -> io::Result<Server> {
+        let mut child = self.command().stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
         let narration = child.stdout.take().map_or_else(Log::empty, |it| self.stdout.log(1, it));
         let errors = child.stderr.take().map_or_else(Log::empty, |it| self.stderr.log(0, it));
-        let addr = SocketAddr::from(([0; 4], 0));
-        Server { step: self.step, child, narration, errors, addr }
+        let port = match self.program {
+            Program::Step(_) => 0,
+            Program::Command { port, .. } => port,
+        };
+        let addr = SocketAddr::from(([127, 0, 0, 1], port));
+        Ok(Server { start: self.clone(), child, narration, errors, addr })
     }
 
-    /// Starts it, and waits until it listens.
+    /// Starts it. Of a step it is known then that it listens, of a command nothing: whoever connects
+    /// first has to try again.
+    ///
+    /// # Errors
+    /// When there is no such program.
+    pub fn launch(&self) -> io::Result<Server> {
+        match self.program {
+            Program::Step(_) => Ok(self.start()),
+            Program::Command { .. } => self.spawn(),
+        }
+    }
+
+    /// Starts a step, and waits until it listens.
     ///
     /// # Panics
     /// When it does not come to listen.
     #[must_use]
     pub fn start(&self) -> Server {
-        let mut server = self.spawn();
+        let server = self.spawn();
+        let mut server =
+            server.unwrap_or_else(|error| panic!("{} does not start: {error}", self.program));
         if self.stdout == Stream::Closed {
             let addr = server.errors.wait_for("an address that is not loopback", |lines| {
                 let mut words = lines.iter().filter_map(|line| line.text.split(' ').next());
@@ -212,7 +272,9 @@ impl Start {
     /// When it is still running at [`DEADLINE`].
     #[must_use]
     pub fn run(&self) -> Output {
-        let mut server = self.spawn();
+        let server = self.spawn();
+        let mut server =
+            server.unwrap_or_else(|error| panic!("{} does not start: {error}", self.program));
         let status = server.wait();
         let bytes = |log: &Log| {
             log.to_the_end().iter().flat_map(|line| format!("{line}\n").into_bytes()).collect()
@@ -259,8 +321,8 @@ fn wait(child: &mut Child) -> Option<ExitStatus> {
 /// A server that listens. It is killed when this is dropped; a test that fails shows what it said.
 #[derive(Debug)]
 pub struct Server {
-    /// Which one it is.
-    pub step: Step,
+    /// How it was started.
+    pub start: Start,
     /// The address on which it listens.
     pub addr: SocketAddr,
     /// What it says on standard output.
@@ -275,6 +337,18 @@ impl Server {
     #[must_use]
     pub fn start(step: Step) -> Self {
         Start::of(step).start()
+    }
+
+    /// What it is.
+    #[must_use]
+    pub fn program(&self) -> &Program {
+        &self.start.program
+    }
+
+    /// Whether it is a step that serves one client at a time.
+    #[must_use]
+    pub fn blocks(&self) -> bool {
+        matches!(self.start.program, Program::Step(step) if step.blocks())
     }
 
     /// Connects a client.
@@ -299,29 +373,37 @@ impl Server {
     /// # Panics
     /// When it is still running at [`DEADLINE`].
     pub fn wait(&mut self) -> ExitStatus {
-        wait(&mut self.child).unwrap_or_else(|| panic!("{} was expected to end", self.step))
+        wait(&mut self.child)
+            .unwrap_or_else(|| panic!("{} was expected to end", self.start.program))
     }
 
     /// Ends it, and returns what it narrated.
     #[must_use]
     pub fn stop(mut self) -> Vec<String> {
+        self.kill();
+        self.narration.to_the_end()
+    }
+
+    /// Ends it with all that it started, at once.
+    fn kill(&mut self) {
+        if matches!(self.start.program, Program::Command { .. }) {
+            self.process().end_group();
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
-        self.narration.to_the_end()
     }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
         let ended_before = self.child.try_wait().ok().flatten();
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.kill();
         if thread::panicking() {
             let end =
                 ended_before.map_or_else(String::new, |status| format!(", ended with {status}"));
             eprintln!(
                 "{} on {}{end}. Standard output:\n{}Standard error:\n{}",
-                self.step,
+                self.start.program,
                 self.addr,
                 self.narration.text(),
                 self.errors.text()

@@ -846,7 +846,7 @@ fn no_server_outlives_a_compare_that_a_signal_ends() {
 #[test]
 fn a_server_that_ends_in_the_middle_is_said_and_is_exit_code_1_and_no_other_outlives_it() {
     let (mut child, servers) = in_the_middle("1.2");
-    Process(servers[2]).signal("KILL");
+    Process(servers[2]).signal(tests::Signal::KILL);
     let status = wait(&mut child);
     let mut said = String::new();
     child.stderr.take().expect("standard error").read_to_string(&mut said).expect("its text");
@@ -918,7 +918,7 @@ impl OnTerminal {
 impl Drop for OnTerminal {
     fn drop(&mut self) {
         if matches!(self.child.try_wait(), Ok(None)) {
-            Process(self.child.id()).signal("TERM");
+            Process(self.child.id()).signal(tests::Signal::TERM);
             let _ = self.child.wait();
         }
     }

@@ -71,9 +71,9 @@ fn past_ten_ready_sockets_the_narration_counts_the_rest() {
     clients.iter_mut().for_each(Client::ask);
 
     // Stopped, it cannot serve one before all have written.
-    server.process().signal("STOP");
+    server.process().signal(tests::Signal::STOP);
     clients.iter_mut().for_each(|client| client.send(b"hello\n"));
-    server.process().signal("CONT");
+    server.process().signal(tests::Signal::CONT);
     clients.iter_mut().for_each(Client::receive_answer);
 
     // Which of them the stop came before does not matter: thirteen or fourteen wait together.

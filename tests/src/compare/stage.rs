@@ -107,7 +107,7 @@ pub fn perform(
             let _ = step.binary(); // built before the lock is taken: that may take a while
             let mut running = lock(&RUNNING);
             let server = start.start();
-            let stage = Stage::new(&server, &scripts, conditions);
+            let stage = Stage::new(*step, &server, &scripts, conditions);
             performing.0.push(server.addr);
             running.push(server);
             stage
@@ -167,7 +167,7 @@ struct Known {
 }
 
 impl Stage {
-    fn new(server: &Server, scripts: &[Script], conditions: &Conditions) -> Self {
+    fn new(step: Step, server: &Server, scripts: &[Script], conditions: &Conditions) -> Self {
         let shared = Arc::new(Shared {
             known: Mutex::new(Known {
                 start: Instant::now(),
@@ -180,7 +180,7 @@ impl Stage {
         let actor = |(client, script): (usize, &Script)| Actor {
             client,
             acts: script.acts.clone(),
-            step: server.step,
+            step,
             server: server.addr,
             process: server.process(),
             narration: server.narration.clone(),
@@ -192,7 +192,7 @@ impl Stage {
         };
         let actors = scripts.iter().enumerate().map(actor).collect();
         Self {
-            step: server.step,
+            step,
             errors: server.errors.clone(),
             narration: Narration::of(server.narration.clone()),
             shared,

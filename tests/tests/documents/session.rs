@@ -18,7 +18,7 @@ use std::str::Lines;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use tests::{Client, DEADLINE, Log, Server, Start, Step, needs};
+use tests::{Client, DEADLINE, Log, Program, Server, Start, Step, needs};
 
 use crate::markdown::{Block, Document};
 
@@ -121,7 +121,8 @@ impl Session {
             self.running = None;
             terminal.foreground = None;
         } else if line.starts_with(HINT) {
-            expect_hint(place, running.server.step, line);
+            let Program::Step(step) = running.server.program() else { return };
+            expect_hint(place, *step, line);
         } else {
             running.expect(place, line);
         }
@@ -250,7 +251,7 @@ impl Running {
     fn end(&mut self, place: &str) {
         let mut shown = self.server.narration.lines();
         shown.truncate(self.narration_shown);
-        self.server.process().signal("TERM");
+        self.server.process().signal(tests::Signal::TERM);
         self.server.wait();
         let said = self.server.narration.to_the_end();
         assert_eq!(said, shown, "{place}: all that the server said, and what the page shows");

@@ -64,7 +64,7 @@ fn traced(step: Step, command: &str) -> Vec<String> {
     }
     // It has said that it will wait, and so it will: the kernel shows when it sleeps.
     thread::sleep(Duration::from_millis(50));
-    Process(server.id()).signal("TERM");
+    Process(server.id()).signal(tests::Signal::TERM);
     server.wait().expect("the server ends");
 
     let give_up = Instant::now() + DEADLINE;

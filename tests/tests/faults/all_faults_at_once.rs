@@ -45,10 +45,10 @@ fn a_storm_of_every_fault_among_polite_clients_leaves_the_servers_as_they_were()
         assert!(
             before.abs_diff(after) <= SLACK,
             "{} had {before} KiB in use after the first storm, and {after} KiB after the second",
-            server.step
+            server.program()
         );
         let said = server.errors.text();
-        assert!(!said.contains("panicked"), "{} panicked: {said}", server.step);
+        assert!(!said.contains("panicked"), "{} panicked: {said}", server.program());
         the_next_is_served(server);
     }
 }
@@ -63,7 +63,7 @@ fn descriptors(server: &Server) -> usize {
     #[cfg(target_os = "linux")]
     return server.process().descriptors();
     #[cfg(not(target_os = "linux"))]
-    return server.step as usize;
+    return server.addr.port().into();
 }
 
 /// Waits until each server has as many descriptors open as before, and returns its memory in KiB.
@@ -74,7 +74,7 @@ fn memory_afterwards(servers: &[Server], open: &[usize]) -> Vec<u64> {
         server.connect().ask();
         let mut now = descriptors(server);
         while now != *open {
-            let step = server.step;
+            let step = server.program();
             assert!(Instant::now() < give_up, "{step} has {now} descriptors open, before {open}");
             thread::sleep(Duration::from_millis(5));
             now = descriptors(server);
@@ -91,7 +91,7 @@ fn storm(servers: &[Server], seed: u64, lasts: Duration) {
     thread::scope(|scope| {
         for server in servers {
             // Where one is served at a time, the rude ones ahead of a polite one must leave first.
-            let (polite, rude) = if server.step.blocks() { (1, 10) } else { (POLITE, 60) };
+            let (polite, rude) = if server.blocks() { (1, 10) } else { (POLITE, 60) };
             for _ in 0..3 {
                 let rng = seeds.fork();
                 scope.spawn(move || be_rude(server.addr, rude, end, rng));
@@ -117,7 +117,7 @@ fn be_polite(server: &Server, clients: usize, end: Instant, mut rng: Rng) {
         }
         client.half_close();
         let more = client.receive_to_the_end();
-        assert!(more.is_empty(), "{}: not one byte more was expected: {more:?}", server.step);
+        assert!(more.is_empty(), "{}: not one byte more was expected: {more:?}", server.program());
     }
 }
 

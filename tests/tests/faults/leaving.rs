@@ -43,7 +43,7 @@ fn wait_for_lines(server: &Server, addresses: &[String], lines: usize) {
         assert!(
             addresses.iter().any(|known| known == addr) && reason.is_some_and(|it| !it.is_empty()),
             "{}: address, call and reason were expected, but got {line:?}",
-            server.step
+            server.program()
         );
     }
 }

@@ -29,7 +29,7 @@ fn the_next_is_served(server: &mut Server) {
     let mut next = server.connect();
     next.ask();
     next.close();
-    assert!(server.is_running(), "{} was expected to go on", server.step);
+    assert!(server.is_running(), "{} was expected to go on", server.program());
 }
 
 /// Runs `test` for each of `steps` at the same time: it waits most of the time.

@@ -45,7 +45,7 @@ fn expect_memory_bounded(server: &Server, before: u64, sent: u64) {
     assert!(
         after <= before + SLACK,
         "{} had {before} KiB in use, and after {sent} bytes from clients that never read {after} KiB",
-        server.step
+        server.program()
     );
 }
 

@@ -2,7 +2,7 @@
 
 use std::os::unix::process::ExitStatusExt;
 
-use tests::{Server, Start, Step};
+use tests::{Server, Signal, Start, Step};
 
 use crate::{MESSAGE, the_next_is_served};
 
@@ -37,7 +37,7 @@ const HEED_INTERRUPTS: &str = "{ ! command -v perl > /dev/null || \
 
 /// Sends a signal while one client is connected and another may wait: the server ends at once, of
 /// that signal, and the connected one sees it.
-fn ends_at_once(signal: &str, number: i32) {
+fn ends_at_once(signal: Signal) {
     for step in Step::STEPS {
         let mut server = Start::of(step).shell(HEED_INTERRUPTS).start();
         let mut client = server.connect();
@@ -47,7 +47,7 @@ fn ends_at_once(signal: &str, number: i32) {
         let status = server.wait();
         assert_eq!(
             status.signal(),
-            Some(number),
+            Some(signal.as_raw()),
             "{step} was expected to end of {signal}: {status}"
         );
         let rest = client.receive_to_the_end();
@@ -60,12 +60,12 @@ fn ends_at_once(signal: &str, number: i32) {
 
 #[test]
 fn an_interrupt_ends_it_at_once() {
-    ends_at_once("INT", 2);
+    ends_at_once(Signal::INT);
 }
 
 #[test]
 fn a_termination_ends_it_at_once() {
-    ends_at_once("TERM", 15);
+    ends_at_once(Signal::TERM);
 }
 
 #[test]
@@ -74,7 +74,7 @@ fn it_listens_again_on_the_same_port_at_once_while_clients_are_connected() {
         let mut server = Server::start(step);
         let mut clients: Vec<_> = (0..5).map(|_| server.connect()).collect();
         clients[0].ask();
-        server.process().signal("TERM");
+        server.process().signal(Signal::TERM);
         server.wait();
         let mut again = Start::of(step).port(server.addr.port()).start();
         assert_eq!(again.addr, server.addr, "{step} was expected on the same port");
