@@ -22,7 +22,7 @@ use tests::compare::{
     ClientDid, Conditions, Dress, Lanes, Picture, Reading, Recording, Scenario, ServerIs, Shows,
     perform, svg, trace,
 };
-use tests::{DEADLINE, Process, Step};
+use tests::{DEADLINE, Process, Signal, Step};
 
 // Drawings of a fixed recording.
 
@@ -831,22 +831,22 @@ fn wait(child: &mut Child) -> ExitStatus {
 
 #[test]
 fn no_server_outlives_a_compare_that_a_signal_ends() {
-    let signals = [("INT", 2), ("TERM", 15), ("HUP", 1), ("QUIT", 3)];
-    let running = signals.map(|(name, number)| (name, number, in_the_middle("30")));
-    for (name, number, (mut child, servers)) in running {
+    let signals = [Signal::INT, Signal::TERM, Signal::HUP, Signal::QUIT];
+    let running = signals.map(|signal| (signal, in_the_middle("30")));
+    for (signal, (mut child, servers)) in running {
         assert!(servers.iter().all(|server| is_there(*server)), "three servers were expected");
-        Process(child.id()).signal(name);
+        Process(child.id()).signal(signal);
         let status = wait(&mut child);
-        assert_eq!(status.signal(), Some(number), "an end by SIG{name} was expected");
+        assert_eq!(status.signal(), Some(signal.as_raw()), "an end by {signal:?} was expected");
         let left: Vec<_> = servers.iter().filter(|server| is_there(**server)).collect();
-        assert!(left.is_empty(), "servers {left:?} outlived SIG{name}");
+        assert!(left.is_empty(), "servers {left:?} outlived {signal:?}");
     }
 }
 
 #[test]
 fn a_server_that_ends_in_the_middle_is_said_and_is_exit_code_1_and_no_other_outlives_it() {
     let (mut child, servers) = in_the_middle("1.2");
-    Process(servers[2]).signal(tests::Signal::KILL);
+    Process(servers[2]).signal(Signal::KILL);
     let status = wait(&mut child);
     let mut said = String::new();
     child.stderr.take().expect("standard error").read_to_string(&mut said).expect("its text");
@@ -918,7 +918,7 @@ impl OnTerminal {
 impl Drop for OnTerminal {
     fn drop(&mut self) {
         if matches!(self.child.try_wait(), Ok(None)) {
-            Process(self.child.id()).signal(tests::Signal::TERM);
+            Process(self.child.id()).signal(Signal::TERM);
             let _ = self.child.wait();
         }
     }

@@ -18,7 +18,7 @@ use std::str::Lines;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use tests::{Client, DEADLINE, Log, Program, Server, Start, Step, needs};
+use tests::{Client, DEADLINE, Log, Server, Start, Step, needs};
 
 use crate::markdown::{Block, Document};
 
@@ -121,7 +121,7 @@ impl Session {
             self.running = None;
             terminal.foreground = None;
         } else if line.starts_with(HINT) {
-            let Program::Step(step) = running.server.program() else { return };
+            let tests::Program::Step(step) = running.server.program() else { return };
             expect_hint(place, *step, line);
         } else {
             running.expect(place, line);

@@ -1,6 +1,7 @@
 //! Errors of the system that no client causes: strace(1) lets the call fail and the step does not
 //! know. A count such as `when=1..3` is of that call alone, from the server's start.
 
+use std::io::{self, Read};
 use std::time::{Duration, Instant};
 
 use tests::{Client, Server, Start, Step, can_trace, needs};
@@ -20,13 +21,13 @@ fn start(step: Step, fault: &str) -> Option<Server> {
     needs("strace", can_trace()).then(|| Start::of(step).injecting(fault).start())
 }
 
-/// The line about a client; the system's words are those of [`std::io::Error`].
+/// The line about a client; the system's words are those of [`io::Error`].
 fn line(client: &Client, call: &str, error: i32) -> String {
-    format!("{}: {call}: {}", client.addr(), std::io::Error::from_raw_os_error(error))
+    format!("{}: {call}: {}", client.addr(), io::Error::from_raw_os_error(error))
 }
 
 fn again(error: i32) -> String {
-    format!("accept: {}: trying again in a second", std::io::Error::from_raw_os_error(error))
+    format!("accept: {}: trying again in a second", io::Error::from_raw_os_error(error))
 }
 
 /// A client that is answered although `fault` comes, and nothing is reported.
@@ -49,9 +50,16 @@ fn is_gone_after(step: Step, fault: &str, call: &str, error: i32) {
     client.send(MESSAGE);
     server.errors.wait_for_line(&line(&client, call, error));
     let expected = [line(&client, call, error)];
-    client.close();
+    // The end of the stream, or a reset where its message lies there unread.
+    let seen = client.stream().read(&mut [0]);
+    let gone = matches!(&seen, Ok(0) | Err(_)) && !matches!(&seen, Err(error) if is_late(error));
+    assert!(gone, "{step}, {fault}: the client was expected to be closed, not {seen:?}");
     the_next_is_served(&mut server);
     assert_eq!(reports(server), expected, "{step}, {fault}");
+}
+
+fn is_late(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::WouldBlock
 }
 
 #[test]
@@ -219,7 +227,7 @@ fn ends_while_it_serves(step: Step, fault: &str, call: &str, error: i32) {
     // The server may end while this client still connects.
     let _client = Client::try_connect(server.addr);
     assert_eq!(server.wait().code(), Some(1), "{step}, {fault}: exit code");
-    let reason = std::io::Error::from_raw_os_error(error);
+    let reason = io::Error::from_raw_os_error(error);
     let expected = format!("{}: {call}: {reason}", server.addr);
     assert_eq!(reports(server), [expected], "{step}, {fault}");
 }
