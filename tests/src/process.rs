@@ -1,12 +1,12 @@
 //! What the system knows of a running process.
 
-#[cfg(target_os = "linux")]
 use std::fs;
 use std::io;
 use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::param::clock_ticks_per_second;
 #[cfg(target_os = "linux")]
 use rustix::process::prlimit;
 use rustix::process::{
@@ -75,16 +75,37 @@ impl Process {
         String::from_utf8_lossy(&ps.stdout).trim().to_owned()
     }
 
-    /// How many descriptors it has open.
-    ///
-    /// # Panics
-    /// When there is no such process.
-    #[cfg(target_os = "linux")]
+    /// How many descriptors it has open; None where the system does not tell (Linux does).
     #[must_use]
-    pub fn descriptors(self) -> usize {
-        let folder = format!("/proc/{}/fd", self.0);
-        let entries = fs::read_dir(&folder);
-        entries.unwrap_or_else(|error| panic!("{folder}: {error}")).count()
+    pub fn descriptors(self) -> Option<usize> {
+        fs::read_dir(format!("/proc/{}/fd", self.0)).ok().map(Iterator::count)
+    }
+
+    /// The processor time that it has used; None where the system does not tell (Linux does).
+    #[must_use]
+    pub fn processor_time(self) -> Option<Duration> {
+        let ticks: u64 =
+            self.stat(14)?.parse::<u64>().ok()? + self.stat(15)?.parse::<u64>().ok()?;
+        Some(Duration::from_secs(ticks) / u32::try_from(clock_ticks_per_second()).ok()?)
+    }
+
+    /// A field of `/proc/PID/stat`, numbered from 1 as in proc(5).
+    fn stat(self, number: usize) -> Option<String> {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.0)).ok()?;
+        // The second field is the name in parentheses, which may hold anything.
+        let (_, fields) = stat.rsplit_once(") ")?;
+        fields.split(' ').nth(number.checked_sub(3)?).map(str::to_owned)
+    }
+
+    /// All processes of the group that it leads; itself alone where the system does not tell (Linux
+    /// does).
+    #[must_use]
+    pub fn group(self) -> Vec<Self> {
+        let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+        let processes = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+        let leads = |process: &Self| process.stat(5).is_some_and(|it| it == self.0.to_string());
+        let group: Vec<Self> = processes.map(Self).filter(leads).collect();
+        if group.is_empty() { vec![self] } else { group }
     }
 
     /// The flags of each socket that it has open (`O_NONBLOCK` and others, see proc(5)), by its
@@ -138,6 +159,8 @@ pub fn raise_descriptor_limit(wanted: u64) -> io::Result<u64> {
     if soft >= limit {
         return Ok(soft);
     }
-    setrlimit(Resource::Nofile, Rlimit { current: Some(limit), maximum })?;
+    let set = setrlimit(Resource::Nofile, Rlimit { current: Some(limit), maximum });
+    // By its number: with the feature that converts errors, rustix adds one to the steps' bitflags.
+    set.map_err(|error| io::Error::from_raw_os_error(error.raw_os_error()))?;
     Ok(limit)
 }

@@ -6,6 +6,7 @@ use std::io::{self, Read};
 use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -153,6 +154,13 @@ impl Start {
         self
     }
 
+    /// With readers of both that leave at once, as `2>&1 | head -1`; a step's reads first where it
+    /// listens.
+    #[must_use]
+    pub fn readers_leave(self) -> Self {
+        self.stdout_reader_leaves().stderr_reader_leaves()
+    }
+
     /// For a long run: of what it says the last lines alone are kept.
     #[must_use]
     pub fn last_lines_logged(mut self) -> Self {
@@ -213,14 +221,20 @@ impl Start {
     }
 
     fn spawn(&self) -> io::Result<Server> {
+        let mut commands = lock_commands();
         let mut child = self.command().stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
-        let narration = child.stdout.take().map_or_else(Log::empty, |it| self.stdout.log(1, it));
+        let lines = if matches!(self.program, Program::Step(_)) { 1 } else { 0 };
+        let narration = child.stdout.take();
+        let narration = narration.map_or_else(Log::empty, |it| self.stdout.log(lines, it));
         let errors = child.stderr.take().map_or_else(Log::empty, |it| self.stderr.log(0, it));
         let port = match self.program {
             Program::Step(_) => 0,
             Program::Command { port, .. } => port,
         };
         let addr = SocketAddr::from(([127, 0, 0, 1], port));
+        if let Program::Command { .. } = self.program {
+            commands.push(Process(child.id()));
+        }
         Ok(Server { start: self.clone(), child, narration, errors, addr })
     }
 
@@ -294,6 +308,22 @@ impl Stream {
     }
 }
 
+/// The commands that run, each the leader of its group: here, so that a signal that ends this
+/// process can end them first.
+static COMMANDS: Mutex<Vec<Process>> = Mutex::new(Vec::new());
+
+fn lock_commands() -> MutexGuard<'static, Vec<Process>> {
+    COMMANDS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Ends every command with all that it started, and lets no server start for as long as the answer
+/// is kept.
+pub fn end_commands() -> impl Sized {
+    let commands = lock_commands();
+    commands.iter().for_each(|command| command.end_group());
+    commands
+}
+
 /// Whether strace(1) is there and may trace here.
 #[must_use]
 pub fn can_trace() -> bool {
@@ -305,9 +335,9 @@ pub fn can_trace() -> bool {
     strace.is_ok_and(|status| status.success())
 }
 
-/// Waits for the end of a process until [`DEADLINE`].
-fn wait(child: &mut Child) -> Option<ExitStatus> {
-    let give_up = Instant::now() + DEADLINE;
+/// Waits for the end of a process, for that long.
+fn wait(child: &mut Child, patience: Duration) -> Option<ExitStatus> {
+    let give_up = Instant::now() + patience;
     while Instant::now() < give_up {
         // The standard library has no wait with a deadline, and no event to wait for instead.
         if let Ok(Some(status)) = child.try_wait() {
@@ -365,7 +395,17 @@ impl Server {
 
     /// Whether it is still running.
     pub fn is_running(&mut self) -> bool {
-        matches!(self.child.try_wait(), Ok(None))
+        self.ended().is_none()
+    }
+
+    /// How it has ended, if it has.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().ok().flatten()
+    }
+
+    /// Waits until it has ended, for that long.
+    pub fn wait_for(&mut self, patience: Duration) -> Option<ExitStatus> {
+        wait(&mut self.child, patience)
     }
 
     /// Waits until it has ended.
@@ -373,8 +413,8 @@ impl Server {
     /// # Panics
     /// When it is still running at [`DEADLINE`].
     pub fn wait(&mut self) -> ExitStatus {
-        wait(&mut self.child)
-            .unwrap_or_else(|| panic!("{} was expected to end", self.start.program))
+        let ended = self.wait_for(DEADLINE);
+        ended.unwrap_or_else(|| panic!("{} was expected to end", self.start.program))
     }
 
     /// Ends it, and returns what it narrated.
@@ -385,9 +425,11 @@ impl Server {
     }
 
     /// Ends it with all that it started, at once.
-    fn kill(&mut self) {
+    pub fn kill(&mut self) {
+        let process = self.process();
         if matches!(self.start.program, Program::Command { .. }) {
-            self.process().end_group();
+            process.end_group();
+            lock_commands().retain(|running| *running != process);
         }
         let _ = self.child.kill();
         let _ = self.child.wait();
@@ -396,7 +438,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        let ended_before = self.child.try_wait().ok().flatten();
+        let ended_before = self.ended();
         self.kill();
         if thread::panicking() {
             let end =

@@ -61,7 +61,7 @@ fn variable(name: &str) -> Option<u64> {
 /// How many descriptors a server has open, on Linux: elsewhere nothing is compared.
 fn descriptors(server: &Server) -> usize {
     #[cfg(target_os = "linux")]
-    return server.process().descriptors();
+    return server.process().descriptors().unwrap_or_default();
     #[cfg(not(target_os = "linux"))]
     return server.addr.port().into();
 }

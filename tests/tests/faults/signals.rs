@@ -48,7 +48,7 @@ fn ends_at_once(signal: Signal) {
         assert_eq!(
             status.signal(),
             Some(signal.as_raw()),
-            "{step} was expected to end of {signal}: {status}"
+            "{step} was expected to end of {signal:?}: {status}"
         );
         let rest = client.receive_to_the_end();
         assert!(rest.is_empty(), "{step}: the end of the stream was expected, but got {rest:?}");

@@ -1,0 +1,223 @@
+//! Puts any server through what the steps went through, case by case, and says what it found.
+
+#![forbid(unsafe_code)]
+
+use std::io::{self, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::process::{self, ExitCode};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use clap::{Arg, ArgAction, Command, value_parser};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
+use signal_hook::iterator::Signals;
+use socket2::{Domain, Socket, Type};
+use tests::cases::{self, Case, Fault, Level, Verdict};
+use tests::{Start, end_commands, raise_descriptor_limit};
+
+/// How long a client waits for an answer before the verdict is that none comes.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What this process needs for its clients.
+const DESCRIPTORS: u64 = 4096;
+
+fn main() -> ExitCode {
+    let mut found = command().get_matches();
+    if found.get_flag("list") {
+        list();
+        return ExitCode::SUCCESS;
+    }
+    let words: Vec<String> = found.remove_many("command").into_iter().flatten().collect();
+    let port: u16 = found.remove_one("port").unwrap_or_default();
+    let only: Option<String> = found.remove_one("only");
+    let until: Option<String> = found.remove_one("until");
+    let until = Level::ALL.into_iter().find(|level| Some(level.name()) == until.as_deref());
+
+    let asked: Vec<&Case> = cases::all()
+        .filter(|case| only.as_ref().is_none_or(|only| case.name == only))
+        .filter(|case| until.is_none_or(|until| case.level <= until))
+        .collect();
+    let done = end_with_a_signal().and_then(|()| {
+        raise_descriptor_limit(DESCRIPTORS)?;
+        check(&words, port, &asked)
+    });
+    match done {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("check: {error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn command() -> Command {
+    let option = |name, value, help| Arg::new(name).long(name).value_name(value).help(help);
+    Command::new("check")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about("Puts any server through what the steps went through")
+        .after_help(
+            "The command is started anew for each case, in a process group of its own, and ended \
+             with\nall that it started. (What calls setsid escapes.) Where it has {port} in it, a \
+             free port is put\nthere. The server must listen on 127.0.0.1, and answer \
+             `Hello World` to whatever it receives.",
+        )
+        .arg(
+            option("port", "PORT", "Port on which the server listens, if {port} is nowhere")
+                .default_value("5000")
+                .value_parser(value_parser!(u16)),
+        )
+        .arg(
+            option("until", "LEVEL", "Ask no further than to the end of this level")
+                .value_parser(Level::ALL.map(Level::name)),
+        )
+        .arg(
+            option("only", "NAME", "Ask this case alone, and say how to do it by hand")
+                .value_parser(cases::all().map(|case| case.name).collect::<Vec<_>>())
+                .conflicts_with("until"),
+        )
+        .arg(
+            Arg::new("list")
+                .long("list")
+                .action(ArgAction::SetTrue)
+                .help("Show the cases, by level"),
+        )
+        .arg(
+            Arg::new("command")
+                .value_name("COMMAND")
+                .required_unless_present("list")
+                .num_args(1..)
+                .trailing_var_arg(true)
+                .allow_hyphen_values(true)
+                .help("What starts the server, with its arguments"),
+        )
+}
+
+fn list() {
+    for level in Level::ALL {
+        println!("{}", level.name());
+        for case in cases::all().filter(|case| case.level == level) {
+            println!("  {:<32} {}", case.name, case.question);
+        }
+    }
+}
+
+/// A signal that ends this program ends the server first.
+fn end_with_a_signal() -> io::Result<()> {
+    let mut signals = Signals::new([SIGHUP, SIGINT, SIGQUIT, SIGTERM])?;
+    thread::spawn(move || {
+        if let Some(signal) = signals.forever().next() {
+            let _none_starts_meanwhile = end_commands();
+            process::exit(128 + signal);
+        }
+    });
+    Ok(())
+}
+
+/// Asks each of the cases and prints what comes of it.
+fn check(words: &[String], port: u16, asked: &[&Case]) -> io::Result<ExitCode> {
+    let mut yes = 0;
+    let mut noes: Vec<&Case> = Vec::new();
+    let mut not_asked: Option<&str> = None;
+    let mut level = None;
+    for (number, case) in asked.iter().enumerate() {
+        if level != Some(case.level) {
+            println!("{}", case.level.name());
+            level = Some(case.level);
+        }
+        print!("{:>4}/{} {:<32}", number + 1, asked.len(), case.name);
+        io::stdout().flush()?;
+        if let Some(reason) = not_asked {
+            println!("not asked: {reason}");
+            continue;
+        }
+        match case.ask(&start(words, port)?, PATIENCE)? {
+            Verdict::Yes(measured) if measured.is_empty() => {
+                println!("yes");
+                yes += 1;
+            }
+            Verdict::Yes(measured) => {
+                println!("yes: {measured}");
+                yes += 1;
+            }
+            Verdict::No { fault: Fault::CannotAsk(reason), .. } => println!("not asked: {reason}"),
+            Verdict::No { fault: Fault::NotListening(why), last_words, .. } => {
+                if yes + noes.len() == 0 {
+                    println!("not asked");
+                    return Err(io::Error::other(with_last_words(why, &last_words)));
+                }
+                println!("not asked: {why}");
+                show(&last_words);
+            }
+            Verdict::No { fault, server, last_words } => {
+                println!("no");
+                println!("          {fault}; {server}");
+                show(&last_words);
+                if matches!(fault, Fault::OneAtATime { .. }) {
+                    not_asked = Some("it serves one client at a time");
+                } else if number == 0 && asked.len() > 1 {
+                    not_asked = Some("it does not answer one client yet");
+                }
+                noes.push(case);
+            }
+        }
+    }
+    sum_up(asked, yes, &noes);
+    Ok(if yes == asked.len() { ExitCode::SUCCESS } else { ExitCode::from(1) })
+}
+
+fn show(last_words: &[String]) {
+    for line in last_words {
+        println!("          it said: {line}");
+    }
+}
+
+fn with_last_words(why: String, last_words: &[String]) -> String {
+    if last_words.is_empty() { why } else { format!("{why}; it said: {}", last_words.join(" / ")) }
+}
+
+/// The line at the end: how many, how far, and what to read.
+fn sum_up(asked: &[&Case], yes: usize, noes: &[&Case]) {
+    if let ([case], _) = (asked, noes) {
+        println!("By hand: {}", case.by_hand);
+    }
+    let Some(first) = noes.first() else {
+        println!("{yes} of {}.", asked.len());
+        return;
+    };
+    let stands = Level::ALL.into_iter().take_while(|level| *level < first.level).last();
+    let stands = stands
+        .map_or("before the first level".to_owned(), |level| format!("at \"{}\"", level.name()));
+    println!(
+        "{yes} of {}. It stands {stands}. About \"{}\" read {}.",
+        asked.len(),
+        first.name,
+        first.read
+    );
+}
+
+/// How to start the server, on a port that is nobody's.
+fn start(words: &[String], port: u16) -> io::Result<Start> {
+    if !words.iter().any(|word| word.contains("{port}")) {
+        wait_until_free(port)?;
+        return Ok(Start::command_on(words.to_vec(), port));
+    }
+    let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
+    let words = words.iter().map(|word| word.replace("{port}", &port.to_string()));
+    Ok(Start::command_on(words.collect(), port))
+}
+
+/// The server of the case before may need a moment to be gone.
+fn wait_until_free(port: u16) -> io::Result<()> {
+    let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let give_up = Instant::now() + Duration::from_secs(2);
+    loop {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+        socket.set_reuse_address(true)?;
+        let Err(error) = socket.bind(&addr.into()) else { return Ok(()) };
+        if Instant::now() > give_up {
+            let why = format!("{addr} is somebody else's ({error}): stop that program first");
+            return Err(io::Error::other(why));
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+}

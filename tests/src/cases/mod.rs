@@ -1,0 +1,187 @@
+//! What a server is put through: each case once, as a function. The tests run them on the steps, and
+//! `check` on whatever it is given.
+
+mod answers;
+mod leaving;
+mod misbehaving;
+pub mod storm;
+mod together;
+mod too_many;
+mod trial;
+mod world;
+
+use std::fmt::{self, Display, Formatter};
+use std::io;
+use std::time::Duration;
+
+pub use trial::Trial;
+
+use crate::Start;
+
+/// The order in which a student meets the cases.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// One client gets its answers.
+    Answers,
+    /// A client that leaves takes nobody with it.
+    Leaving,
+    /// Several clients are served at once.
+    Together,
+    /// One client cannot hold up the others.
+    Misbehaving,
+    /// More clients come than fit.
+    TooMany,
+    /// What the system and the user do.
+    World,
+    /// All of it at the same time.
+    Storm,
+}
+
+impl Level {
+    /// All levels, in their order.
+    pub const ALL: [Self; 7] = [
+        Self::Answers,
+        Self::Leaving,
+        Self::Together,
+        Self::Misbehaving,
+        Self::TooMany,
+        Self::World,
+        Self::Storm,
+    ];
+
+    /// Its name, as `check` prints it and takes it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Answers => "it answers",
+            Self::Leaving => "clients leave",
+            Self::Together => "two at once",
+            Self::Misbehaving => "clients misbehave",
+            Self::TooMany => "too many",
+            Self::World => "the world",
+            Self::Storm => "a storm",
+        }
+    }
+}
+
+/// Something that a server is expected to do.
+#[derive(Debug, Clone, Copy)]
+pub struct Case {
+    /// Where it belongs.
+    pub level: Level,
+    /// Its name, as `check` prints it and takes it.
+    pub name: &'static str,
+    /// What it asks, in a student's words.
+    pub question: &'static str,
+    /// The page and section that explain it.
+    pub read: &'static str,
+    /// How to do the same by hand, with the server running in another terminal.
+    pub by_hand: &'static str,
+    prepare: fn(Start) -> Start,
+    run: fn(&mut Trial) -> Result<String, Fault>,
+}
+
+/// All cases, in their order.
+pub fn all() -> impl Iterator<Item = &'static Case> {
+    [
+        answers::CASES,
+        leaving::CASES,
+        together::CASES,
+        misbehaving::CASES,
+        too_many::CASES,
+        world::CASES,
+        storm::CASES,
+    ]
+    .into_iter()
+    .flatten()
+}
+
+/// Why the answer of a case is `no`, or why there is none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fault {
+    /// The server did something else than was expected.
+    Wrong {
+        /// What was expected.
+        expected: String,
+        /// What came.
+        came: String,
+    },
+    /// It serves one client at a time.
+    OneAtATime {
+        /// Whether the second one was served when the first had left.
+        served_then: bool,
+    },
+    /// Nobody listens, so nothing can be said.
+    NotListening(String),
+    /// This machine cannot ask it.
+    CannotAsk(String),
+}
+
+impl Fault {
+    fn wrong(expected: impl Into<String>, came: impl Into<String>) -> Self {
+        Self::Wrong { expected: expected.into(), came: came.into() }
+    }
+}
+
+impl Display for Fault {
+    fn fmt(&self, line: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Wrong { expected, came } => write!(line, "expected {expected}, came {came}"),
+            Self::OneAtATime { served_then } => {
+                let then = if *served_then { "and was served then" } else { "and not served then" };
+                write!(line, "one at a time: the second waited until the first left, {then}")
+            }
+            Self::NotListening(why) | Self::CannotAsk(why) => line.write_str(why),
+        }
+    }
+}
+
+/// Says what was expected where a client's call failed.
+trait Expecting<T> {
+    fn expecting(self, expected: &str) -> Result<T, Fault>;
+}
+
+impl<T> Expecting<T> for io::Result<T> {
+    fn expecting(self, expected: &str) -> Result<T, Fault> {
+        self.map_err(|error| Fault::wrong(expected, error.to_string()))
+    }
+}
+
+/// The answer to a case.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// It did what was expected; with what was measured, if anything was.
+    Yes(String),
+    /// It did not.
+    No {
+        /// What was expected and what came.
+        fault: Fault,
+        /// What became of the server, in words.
+        server: String,
+        /// The last that it said on standard error.
+        last_words: Vec<String>,
+    },
+}
+
+impl Case {
+    /// Starts the server anew and puts it through this case. `patience` is how long a client waits
+    /// for anything.
+    ///
+    /// # Errors
+    /// When there is no such program.
+    pub fn ask(&self, start: &Start, patience: Duration) -> io::Result<Verdict> {
+        let mut trial = Trial::of((self.prepare)(start.clone()), patience)?;
+        Ok(match (self.run)(&mut trial) {
+            Ok(measured) => Verdict::Yes(measured),
+            Err(fault) => {
+                let server = trial.what_became_of_the_server();
+                Verdict::No { fault, server, last_words: trial.last_words() }
+            }
+        })
+    }
+}
+
+/// As it is.
+fn unchanged(start: Start) -> Start {
+    start
+}
