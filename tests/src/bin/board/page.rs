@@ -16,9 +16,10 @@ pub fn draw(
     (rows, columns): (usize, usize),
 ) -> Picture {
     if rows < SMALLEST.0 || columns < SMALLEST.1 {
-        let (rows, columns) = SMALLEST;
+        let (least_rows, least_columns) = SMALLEST;
         let mut page = Page::of(1, columns);
-        page.put(0, 0, columns, &format!("Too small: {columns}x{rows} or more"), Role::Text);
+        let text = format!("Too small: {least_columns}x{least_rows} or more");
+        page.put(0, 0, columns, &text, Role::Text);
         return page.0;
     }
     let mut page = Page::of(rows, columns);
