@@ -225,7 +225,7 @@ impl Page {
             line("select() was given, to wait for:", Role::Finding);
             let none = ["to_read", "to_write"].map(|name| format!("{name}: not in select() now"));
             let lists = model.lists.as_ref().map_or(none, |[to_read, to_write]| {
-                [listed("to_read:  ", to_read, width), listed("to_write: ", to_write, width)]
+                [listed("to_read", to_read, width), listed("to_write", to_write, width)]
             });
             lists.iter().for_each(|list| line(list, Role::Text));
         }
@@ -255,13 +255,18 @@ fn shown(all: usize, rows: usize) -> usize {
 /// A list in so many characters: where not all fit, it counts the rest.
 fn listed(name: &str, list: &[String], width: usize) -> String {
     if list.is_empty() {
-        return format!("{name}nobody");
+        return format!("{name}: nobody");
     }
-    let fits = |shown: usize| {
-        let rest = list.len() - shown;
-        let more = if rest > 0 { format!(" and {rest} more") } else { String::new() };
-        let text = format!("{name}{}{more}", list[..shown].join(" "));
-        (text.len() <= width).then_some(text)
-    };
-    (1..=list.len()).rev().find_map(fits).unwrap_or_else(|| name.to_owned())
+    let mut text = format!("{name}:");
+    for (number, letters) in list.iter().enumerate() {
+        let rest = match list.len() - number - 1 {
+            0 => String::new(),
+            rest => format!(" and {rest} more"),
+        };
+        if text.len() + 1 + letters.len() + rest.len() > width {
+            return format!("{text} and {} more", list.len() - number);
+        }
+        text = format!("{text} {letters}");
+    }
+    text
 }
