@@ -24,5 +24,5 @@ pub use narration::say_ready;
 pub use narration::{say, say_report};
 pub use room::Room;
 
-/// How long to wait before another try, where nothing tells that it would do better.
+/// How long to wait before another try where there was no room: nothing tells when there will be.
 const PAUSE: Duration = Duration::from_secs(1);

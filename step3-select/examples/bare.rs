@@ -6,8 +6,9 @@
 //! and no longer in `recv()` for one.
 //!
 //! `src/main.rs` is the same with the care that a server needs. What stops this one: a client that
-//! never reads (`send()` waits for it, and everybody else too), and more clients than fit (without
-//! a descriptor for one more it does nothing but try again, and past `FD_SETSIZE` it panics).
+//! never reads (`send()` waits for it, and everybody else too), and a client whose descriptor does
+//! not fit an `fd_set` (it panics). With no descriptor left it serves those it has, but never rests:
+//! it tries to accept over and over.
 
 #![forbid(unsafe_code)]
 
@@ -52,20 +53,23 @@ fn event_loop(server_socket: &TcpListener) {
 
     loop {
         let mut to_read = FdSet::new();
+        let mut highest = server_socket.as_raw_fd(); // select looks at no descriptor above it
         to_read.insert(server_socket.as_fd());
-        for client in to_monitor.values() {
+        for (sock, client) in &to_monitor {
             to_read.insert(client.client_socket.as_fd());
+            highest = highest.max(*sock);
         }
 
         narrate!("Before select()");
-        if let Err(error) = select(None, &mut to_read, None, None, None) {
+        if let Err(error) = select(highest + 1, &mut to_read, None, None, None) {
             Error::on(server_socket, "select", error).exit();
         }
 
         // select leaves in a set who is ready. A set borrows its sockets, a number borrows nothing,
         // and it is safe here: a socket is closed in its own turn only, so a new client can only
         // get a number whose turn in this round is over.
-        let ready_to_read: Vec<RawFd> = to_read.fds(None).map(|sock| sock.as_raw_fd()).collect();
+        let ready_to_read: Vec<RawFd> =
+            to_read.fds(Some(highest)).map(|borrowed| borrowed.as_raw_fd()).collect();
         let addr_of = |sock| to_monitor.get(&sock).map(|client| client.addr);
         say_ready("read", &ready_to_read, addr_of);
 

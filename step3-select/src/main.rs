@@ -127,9 +127,9 @@ fn event_loop(server_socket: &TcpListener) {
         // and it is safe here: a socket is closed in its own turn only, so a new client can only
         // get a number whose turn in this round is over.
         let ready_to_read: Vec<RawFd> =
-            to_read.fds(Some(highest)).map(|sock| sock.as_raw_fd()).collect();
+            to_read.fds(Some(highest)).map(|borrowed| borrowed.as_raw_fd()).collect();
         let ready_to_write: Vec<RawFd> =
-            to_write.fds(Some(highest)).map(|sock| sock.as_raw_fd()).collect();
+            to_write.fds(Some(highest)).map(|borrowed| borrowed.as_raw_fd()).collect();
         let addr_of = |sock| to_monitor.get(&sock).map(|client| client.addr);
         say_ready("read", &ready_to_read, addr_of);
         say_ready("write", &ready_to_write, addr_of);

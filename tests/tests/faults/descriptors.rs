@@ -184,7 +184,7 @@ fn with_the_last_descriptors_of_an_fd_set_step_3_serves_one_client_or_ends() {
 }
 
 #[test]
-fn without_a_descriptor_for_one_more_bare_does_nothing_but_try_again() {
+fn with_no_descriptor_left_bare_serves_those_it_has_and_never_rests() {
     let server = Start::of(Step::Bare).descriptor_limit(5).start();
     let mut client = connect_and_ask(&server);
     let waiting = connect_and_send(&server);
@@ -194,7 +194,7 @@ fn without_a_descriptor_for_one_more_bare_does_nothing_but_try_again() {
 }
 
 #[test]
-fn past_fd_setsize_bare_panics() {
+fn a_client_whose_descriptor_does_not_fit_an_fd_set_makes_bare_panic() {
     if !descriptors_allowed(PLENTY) {
         return;
     }
