@@ -270,3 +270,31 @@ fn listed(name: &str, list: &[String], width: usize) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_server_says_steers_no_terminal() {
+        assert_eq!(
+            escaped("127.0.0.1:5 \x1b[31m\u{9b}é\r\n"),
+            "127.0.0.1:5 \\u{1b}[31m\\u{9b}é\\r\\n"
+        );
+    }
+
+    #[test]
+    fn a_list_that_does_not_fit_counts_the_rest() {
+        let list = ["server_socket", "A", "B", "C"].map(str::to_owned);
+        assert_eq!(listed("to_read", &list, 80), "to_read: server_socket A B C");
+        assert_eq!(listed("to_read", &list, 28), "to_read: server_socket A B C");
+        assert_eq!(listed("to_read", &list, 27), "to_read: server_socket and 3 more");
+        assert_eq!(listed("to_read", &[], 27), "to_read: nobody");
+    }
+
+    #[test]
+    fn bytes_take_five_characters_at_most() {
+        let counts = [0, 99_999, 100_000, 10_239_999, 10_240_000, 1 << 32];
+        assert_eq!(counts.map(bytes), ["0", "99999", "97K", "9999K", "9M", "4096M"]);
+    }
+}
