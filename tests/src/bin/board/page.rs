@@ -257,22 +257,18 @@ fn listed(name: &str, list: &[String], width: usize) -> String {
     if list.is_empty() {
         return format!("{name}: nobody");
     }
-    let mut text = format!("{name}:");
-    for (number, letters) in list.iter().enumerate() {
-        let rest = match list.len() - number - 1 {
-            0 => String::new(),
-            rest => format!(" and {rest} more"),
-        };
-        if text.len() + 1 + letters.len() + rest.len() > width {
-            return format!("{text} and {} more", list.len() - number);
-        }
-        text = format!("{text} {letters}");
+    let mut text = format!("{name}: {}", list.join(" "));
+    let mut shown = list.len();
+    while text.len() > width && shown > 0 {
+        // A space and at least a letter each: what cannot fit is not tried.
+        shown = (shown - 1).min(width / 2);
+        text = format!("{name}: {} and {} more", list[..shown].join(" "), list.len() - shown);
     }
     text
 }
 
 #[cfg(test)]
-mod tests {
+mod unit_tests {
     use super::*;
 
     #[test]
@@ -288,7 +284,8 @@ mod tests {
         let list = ["server_socket", "A", "B", "C"].map(str::to_owned);
         assert_eq!(listed("to_read", &list, 80), "to_read: server_socket A B C");
         assert_eq!(listed("to_read", &list, 28), "to_read: server_socket A B C");
-        assert_eq!(listed("to_read", &list, 27), "to_read: server_socket and 3 more");
+        let list = ["server_socket", "A", "B", "CC", "DD"].map(str::to_owned);
+        assert_eq!(listed("to_read", &list, 33), "to_read: server_socket and 4 more");
         assert_eq!(listed("to_read", &[], 27), "to_read: nobody");
     }
 

@@ -103,7 +103,7 @@ fn is_code(line: &str) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+mod unit_tests {
     use super::*;
 
     #[test]
