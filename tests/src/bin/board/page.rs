@@ -179,6 +179,9 @@ impl Page {
             self.put(row, left, width, text, role);
             row += 1;
         };
+        if model.addr.is_none() {
+            return;
+        }
         if model.clients.is_none() {
             line("Only Linux tells (/proc/net/tcp).", Role::Text);
             return;
