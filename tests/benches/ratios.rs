@@ -137,6 +137,7 @@ fn row(name: &str, step: Step, load: Load) {
         noise.push((again, bare));
     }
     let processor = ratio(&against_bare, |cost| cost.processor);
+    let over_bound = Step::STEPS.contains(&step) && processor.is_some_and(|ratio| ratio > BOUND);
     let own = against_bare.iter().map(|(ours, _)| ours.processor).collect::<Option<Vec<f64>>>();
     println!(
         "{name:<16} {:<15} {:>9} {:>9} {:>12} {:>9} {:>10}{}",
@@ -146,7 +147,7 @@ fn row(name: &str, step: Step, load: Load) {
         shown(ratio(&against_bare, |cost| Some(cost.elapsed))),
         shown(ratio(&noise, |cost| Some(cost.elapsed))),
         shown(own.map(|own| median(own) / 1000.0)),
-        if processor.is_some_and(|ratio| ratio > BOUND) { "  over 1.10" } else { "" },
+        if over_bound { "  over 1.10" } else { "" },
     );
 }
 
@@ -163,6 +164,16 @@ fn pairs(wanted: impl Fn(&str) -> bool) {
         (format!("among_idle/{idle}"), Step::Select, Load::Rounds { active: 1, idle })
     }));
     rows.extend(Step::STEPS.map(|step| ("arrivals".to_owned(), step, Load::Arrivals)));
+    for step in Step::AFTER {
+        for (name, active, idle) in [
+            ("round_trip", 1, 0),
+            ("crowd/100", 100, 0),
+            ("crowd/900", 900, 0),
+            ("among_idle/900", 1, 900),
+        ] {
+            rows.push((name.to_owned(), step, Load::Rounds { active, idle }));
+        }
+    }
     rows.retain(|(name, ..)| wanted(name));
     if rows.is_empty() {
         return;
@@ -170,10 +181,11 @@ fn pairs(wanted: impl Fn(&str) -> bool) {
 
     println!(
         "Cost per answer as a ratio to a bare loop that makes the same system calls and does \
-         nothing else.\nMedian of {PAIRS} interleaved pairs; 1.00 is as good as it gets. `noise` \
-         is a bare loop against\nanother: a ratio that is no further from 1.00 means nothing. \
-         Processor time is the server's own\n(/proc/PID/schedstat); elapsed is what a client \
-         waits, with its own part and the kernel's."
+         nothing else;\nfor mio and tokio to that of step 3. Median of {PAIRS} interleaved pairs; \
+         1.00 is as good as it gets.\n`noise` is a bare loop against another: a ratio that is no \
+         further from 1.00 means nothing.\nProcessor time is the server's own \
+         (/proc/PID/schedstat); elapsed is what a client waits, with its\nown part and the \
+         kernel's."
     );
     match pinned() {
         Some(core) => println!("The server is pinned to core {core}, the load to another.\n"),

@@ -19,15 +19,22 @@ pub enum Step {
     Select,
     /// `step3-select`'s example `bare`
     Bare,
+    /// `step3-select`'s example `mio`
+    Mio,
+    /// `step3-select`'s example `tokio`
+    Tokio,
 }
 
 impl Step {
-    /// The three steps, without `bare`.
+    /// The three steps, without the examples.
     pub const STEPS: [Self; 3] = [Self::Blocking, Self::Functions, Self::Select];
-    /// The three steps and `bare`.
-    pub const ALL: [Self; 4] = [Self::Blocking, Self::Functions, Self::Select, Self::Bare];
+    /// What comes after them: the examples that the feature `after` is for.
+    pub const AFTER: [Self; 2] = [Self::Mio, Self::Tokio];
+    /// The three steps and the examples.
+    pub const ALL: [Self; 6] =
+        [Self::Blocking, Self::Functions, Self::Select, Self::Bare, Self::Mio, Self::Tokio];
 
-    /// The name of the binary, which is the folder's too but for `bare`.
+    /// The name of the binary, which is the folder's too but for the examples.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -35,6 +42,8 @@ impl Step {
             Self::Functions => "step2-functions",
             Self::Select => "step3-select",
             Self::Bare => "bare",
+            Self::Mio => "mio",
+            Self::Tokio => "tokio",
         }
     }
 
@@ -51,8 +60,13 @@ impl Step {
     /// When cargo cannot build it: there is nothing to test then.
     #[must_use]
     pub fn binary(self) -> &'static Path {
-        static BINARIES: OnceLock<HashMap<String, PathBuf>> = OnceLock::new();
-        let binaries = BINARIES.get_or_init(build);
+        static STEPS: OnceLock<HashMap<String, PathBuf>> = OnceLock::new();
+        static AFTER: OnceLock<HashMap<String, PathBuf>> = OnceLock::new();
+        let binaries = if Self::AFTER.contains(&self) {
+            AFTER.get_or_init(|| build(build_of_what_comes_after()))
+        } else {
+            STEPS.get_or_init(|| build(build_of_the_steps()))
+        };
         binaries.get(self.name()).unwrap_or_else(|| panic!("cargo built no {self}"))
     }
 }
@@ -63,23 +77,36 @@ impl Display for Step {
     }
 }
 
-/// The one call of cargo that builds all servers, in the profile of this library.
+/// The one call of cargo that builds the steps and `bare`, in the profile of this library.
 pub fn build_of_the_steps() -> CargoBuild {
-    let cargo = CargoBuild::new()
-        .manifest_path(concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml"))
+    cargo_build()
         .args(["-p", "step1-blocking", "-p", "step2-functions", "-p", "step3-select"])
-        .args(["--bins", "--examples"]);
+        .args(["--bins", "--examples"])
+}
+
+/// The one that builds what comes after them. It is another, for those tests alone that need it:
+/// with the feature that it takes, step 3 would be built once more.
+fn build_of_what_comes_after() -> CargoBuild {
+    cargo_build().args(["-p", "step3-select", "--features", "after"]).args([
+        "--example",
+        "mio",
+        "--example",
+        "tokio",
+    ])
+}
+
+fn cargo_build() -> CargoBuild {
+    let cargo =
+        CargoBuild::new().manifest_path(concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml"));
     if cfg!(debug_assertions) { cargo } else { cargo.release() }
 }
 
-/// Builds all servers, most of which cargo finds built, and returns where each binary is.
-fn build() -> HashMap<String, PathBuf> {
-    let messages = build_of_the_steps()
-        .exec()
-        .unwrap_or_else(|error| panic!("the steps do not build: {error}"));
+/// Builds servers, most of which cargo finds built, and returns where each binary is.
+fn build(cargo: CargoBuild) -> HashMap<String, PathBuf> {
+    let messages = cargo.exec().unwrap_or_else(|error| panic!("the servers do not build: {error}"));
     let mut binaries = HashMap::new();
     for message in messages {
-        let message = message.unwrap_or_else(|error| panic!("the steps do not build: {error}"));
+        let message = message.unwrap_or_else(|error| panic!("the servers do not build: {error}"));
         if let Ok(Message::CompilerArtifact(artifact)) = message.decode()
             && let Some(executable) = artifact.executable
         {

@@ -125,7 +125,7 @@ pub fn wrapped(wrapper: &[&str], command: &Command) -> Command {
 pub fn pinned() -> Option<&'static str> {
     static CORE: OnceLock<Option<String>> = OnceLock::new();
     let pin = || {
-        let _ = Step::Select.binary(); // cargo may build on every core
+        let _ = [Step::Select, Step::Tokio].map(Step::binary); // cargo may build on every core
         let status = fs::read_to_string("/proc/self/status").ok()?;
         let allowed = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:\t"))?;
         let mut cores = allowed.split([',', '-']);

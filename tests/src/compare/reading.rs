@@ -379,7 +379,7 @@ fn places<'a>(lanes: impl IntoIterator<Item = &'a Lanes>) -> String {
         Step::Blocking => Some("1".to_owned()),
         Step::Functions => Some("2".to_owned()),
         Step::Select => Some("3".to_owned()),
-        Step::Bare => None,
+        Step::Bare | Step::Mio | Step::Tokio => None,
     };
     let mut names: Vec<String> = steps.iter().filter_map(number).collect();
     let steps_word = if names.len() == 1 { "step" } else { "steps" };
