@@ -12,6 +12,7 @@ pub mod cases;
 mod client;
 pub mod compare;
 mod connection;
+pub mod kernel;
 mod log;
 mod process;
 mod server;

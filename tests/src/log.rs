@@ -97,7 +97,8 @@ impl Log {
             if said.lines.len() >= reader.keeps.saturating_mul(2) {
                 let forgotten = said.lines.len() - reader.keeps;
                 said.lines.drain(..forgotten);
-                said.counts.clear();
+                // Those with an address never end; the others are few.
+                said.counts.retain(|line, _| line.starts_with("Before "));
             }
             match said.counts.get_mut(text) {
                 Some(times) => *times += 1,
@@ -202,7 +203,8 @@ impl Log {
         self.said().lines.clone()
     }
 
-    /// How often the line `text` has been said so far.
+    /// How often the line `text` has been said so far. Where the last lines alone are kept, only a
+    /// line that begins with `Before` is counted from the start.
     #[must_use]
     pub fn count(&self, text: &str) -> usize {
         self.said().count(text)

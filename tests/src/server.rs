@@ -220,7 +220,11 @@ impl Start {
         command
     }
 
-    fn spawn(&self) -> io::Result<Server> {
+    /// Starts it and waits for nothing: where a step listens is known when it has said so.
+    ///
+    /// # Errors
+    /// When there is no such program.
+    pub fn spawn(&self) -> io::Result<Server> {
         let mut commands = lock_commands();
         let mut child = self.command().stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
         let lines = if matches!(self.program, Program::Step(_)) { 1 } else { 0 };

@@ -47,6 +47,22 @@ impl Step {
         }
     }
 
+    /// The step of that name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|step| step.name() == name)
+    }
+
+    /// The source that a student reads.
+    #[must_use]
+    pub fn source(self) -> PathBuf {
+        let file = match self {
+            Self::Bare => "step3-select/examples/bare.rs".to_owned(),
+            _ => format!("{self}/src/main.rs"),
+        };
+        Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/..")).join(file)
+    }
+
     /// Whether it serves one client at a time.
     #[must_use]
     pub fn blocks(self) -> bool {

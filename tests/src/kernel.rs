@@ -1,0 +1,350 @@
+//! What the kernel knows: in which system call a process is, and what waits in its connections.
+//!
+//! Linux tells in `/proc`, see proc(5). Elsewhere every answer is None.
+
+use std::fs;
+use std::io::Read;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::RawFd;
+#[cfg(target_os = "linux")]
+use std::os::unix::fs::FileExt;
+
+use crate::Process;
+
+/// What a process does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Doing {
+    /// It computes, or is about to.
+    Runs,
+    /// It waits in a system call.
+    Waits(SystemCall),
+}
+
+/// A system call that has not returned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SystemCall {
+    /// Its number, which is another on each architecture.
+    pub number: libc::c_long,
+    /// What was given to it; as many of these as it takes.
+    pub arguments: [u64; 6],
+}
+
+impl SystemCall {
+    /// Its name in syscalls(2), of those in which a small server may wait.
+    #[must_use]
+    pub fn name(&self) -> Option<&'static str> {
+        let names = NAMES.iter();
+        names.copied().find_map(|(number, name)| (number == self.number).then_some(name))
+    }
+
+    /// As a line of `/proc/PID/syscall` tells it: the number, the arguments, the stack pointer and
+    /// the program counter.
+    fn parse(line: &str) -> Option<Doing> {
+        let mut words = line.split_whitespace();
+        let number = words.next()?;
+        if number == "running" {
+            return Some(Doing::Runs);
+        }
+        let number = number.parse().ok()?;
+        let mut arguments = [0; 6];
+        if number >= 0 {
+            for argument in &mut arguments {
+                *argument = u64::from_str_radix(words.next()?.strip_prefix("0x")?, 16).ok()?;
+            }
+        }
+        Some(Doing::Waits(Self { number, arguments }))
+    }
+}
+
+#[cfg(target_os = "linux")]
+const NAMES: &[(libc::c_long, &str)] = &[
+    (libc::SYS_accept, "accept"),
+    (libc::SYS_accept4, "accept4"),
+    (libc::SYS_clock_nanosleep, "clock_nanosleep"),
+    (libc::SYS_epoll_pwait, "epoll_pwait"),
+    (libc::SYS_futex, "futex"),
+    (libc::SYS_ppoll, "ppoll"),
+    (libc::SYS_pselect6, "pselect6"),
+    (libc::SYS_read, "read"),
+    (libc::SYS_recvfrom, "recvfrom"),
+    (libc::SYS_recvmsg, "recvmsg"),
+    (libc::SYS_sendmsg, "sendmsg"),
+    (libc::SYS_sendto, "sendto"),
+    (libc::SYS_write, "write"),
+    (libc::SYS_writev, "writev"),
+    // Newer architectures have but the ones with more arguments.
+    #[cfg(target_arch = "x86_64")]
+    (libc::SYS_epoll_wait, "epoll_wait"),
+    #[cfg(target_arch = "x86_64")]
+    (libc::SYS_poll, "poll"),
+    #[cfg(target_arch = "x86_64")]
+    (libc::SYS_select, "select"),
+];
+
+#[cfg(not(target_os = "linux"))]
+const NAMES: &[(libc::c_long, &str)] = &[];
+
+impl Process {
+    /// What it does now; None where the system does not tell, and when there is no such process.
+    #[must_use]
+    pub fn doing(self) -> Option<Doing> {
+        SystemCall::parse(&fs::read_to_string(format!("/proc/{}/syscall", self.0)).ok()?)
+    }
+
+    /// The lists that a `pselect6` which has not returned was given, for reading and for writing:
+    /// until it returns they stand in the memory of the process as they were asked. None where the
+    /// system does not tell, and for another call.
+    #[must_use]
+    pub fn selecting(self, call: &SystemCall) -> Option<[Vec<RawFd>; 2]> {
+        if call.name() != Some("pselect6") {
+            return None;
+        }
+        let [highest_and_one, to_read, to_write, ..] = call.arguments;
+        // FD_SETSIZE at most: an fd_set holds no more.
+        let length = usize::try_from(highest_and_one).ok()?.min(1024);
+        let list = |address| {
+            if address == 0 { Some(Vec::new()) } else { self.descriptor_set(address, length) }
+        };
+        Some([list(to_read)?, list(to_write)?])
+    }
+
+    /// The descriptors below `length` in the `fd_set` at an address.
+    #[cfg(target_os = "linux")]
+    fn descriptor_set(self, address: u64, length: usize) -> Option<Vec<RawFd>> {
+        const BITS: usize = usize::BITS as usize;
+        let mut bytes = vec![0; length.div_ceil(BITS) * size_of::<usize>()];
+        let memory = fs::File::open(format!("/proc/{}/mem", self.0)).ok()?;
+        memory.read_exact_at(&mut bytes, address).ok()?;
+        // An array of unsigned longs, see select(2).
+        let words: Vec<usize> = bytes
+            .chunks_exact(size_of::<usize>())
+            .map(|word| usize::from_ne_bytes(word.try_into().unwrap_or_default()))
+            .collect();
+        let is_in = |sock: &usize| words[sock / BITS] >> (sock % BITS) & 1 == 1;
+        (0..length).filter(is_in).map(|sock| sock.try_into().ok()).collect()
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn descriptor_set(self, _address: u64, _length: usize) -> Option<Vec<RawFd>> {
+        None
+    }
+
+    /// The inode of a socket that it has open under a descriptor: [`TcpSocket::inode`].
+    #[must_use]
+    pub fn inode(self, descriptor: RawFd) -> Option<u64> {
+        let socket = fs::read_link(format!("/proc/{}/fd/{descriptor}", self.0)).ok()?;
+        socket.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
+    }
+}
+
+/// The state of a TCP socket (RFC 9293, 3.3.2), of those that matter here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// It listens.
+    Listen,
+    /// Both ends may send.
+    Established,
+    /// The other end has said that it sends no more; this one has not closed.
+    CloseWait,
+    /// Any other: not yet connected, or closed at this end.
+    Other,
+}
+
+/// One row of the kernel's table of TCP sockets: this end of a connection, or a listening socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TcpSocket {
+    /// The address of this end.
+    pub local: SocketAddr,
+    /// The address of the other end.
+    pub remote: SocketAddr,
+    /// Its state.
+    pub state: State,
+    /// How many bytes the other end has not acknowledged.
+    pub unsent: u64,
+    /// How many bytes wait to be read; of a listening socket: how many connections to be accepted.
+    pub unread: u64,
+    /// The number under which a process has it open, 0 if none has.
+    pub inode: u64,
+}
+
+impl TcpSocket {
+    /// Whether it is connected and no process has accepted it yet. (One that was closed has no
+    /// process either, but it is neither `Established` nor in `CloseWait` any more.)
+    #[must_use]
+    pub fn waits_for_accept(&self) -> bool {
+        self.inode == 0 && self.is_open()
+    }
+
+    /// Whether it is connected and this end has not closed it.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        matches!(self.state, State::Established | State::CloseWait)
+    }
+
+    /// A row of `/proc/net/tcp` or `tcp6`, if its local port is `port`.
+    fn parse(row: &str, port: u16) -> Option<Self> {
+        let mut fields = row.split_ascii_whitespace().skip(1);
+        let local = fields.next()?;
+        // Before all else: of a thousand rows most may be others'.
+        if u16::from_str_radix(local.rsplit(':').next()?, 16).ok()? != port {
+            return None;
+        }
+        let (local, remote) = (address(local)?, address(fields.next()?)?);
+        let state = match fields.next()? {
+            "0A" => State::Listen,
+            "01" => State::Established,
+            "08" => State::CloseWait,
+            _ => State::Other,
+        };
+        let (unsent, unread) = fields.next()?.split_once(':')?;
+        let [unsent, unread] = [unsent, unread].map(|queue| u64::from_str_radix(queue, 16).ok());
+        // Behind: the timer, the retransmissions, the user and the probes.
+        let inode = fields.nth(4)?.parse().ok()?;
+        Some(Self { local, remote, state, unsent: unsent?, unread: unread?, inode })
+    }
+}
+
+/// An address and a port as `/proc/net/tcp` and `tcp6` write them: words of four bytes in the order
+/// of this machine, and a number.
+fn address(text: &str) -> Option<SocketAddr> {
+    let (ip, port) = text.split_once(':')?;
+    let word = |word| u32::from_str_radix(word, 16).map(u32::to_ne_bytes).ok();
+    let ip: IpAddr = if ip.len() == 8 {
+        Ipv4Addr::from(word(ip)?).into()
+    } else {
+        let mut bytes = [0; 16];
+        for (index, bytes) in bytes.chunks_exact_mut(4).enumerate() {
+            bytes.copy_from_slice(&word(ip.get(index * 8..index * 8 + 8)?)?);
+        }
+        // An IPv4 client of a socket that takes both.
+        IpAddr::from(Ipv6Addr::from(bytes)).to_canonical()
+    };
+    Some(SocketAddr::new(ip, u16::from_str_radix(port, 16).ok()?))
+}
+
+/// The TCP sockets of this machine whose local port is `port`; None where the system does not
+/// tell. They come in no order that means anything.
+#[must_use]
+pub fn tcp_sockets(port: u16) -> Option<Vec<TcpSocket>> {
+    let mut table = String::new();
+    fs::File::open("/proc/net/tcp").ok()?.read_to_string(&mut table).ok()?;
+    // A kernel without IPv6 has no second one.
+    if let Ok(mut tcp6) = fs::File::open("/proc/net/tcp6") {
+        tcp6.read_to_string(&mut table).ok()?;
+    }
+    Some(table.lines().filter_map(|row| TcpSocket::parse(row, port)).collect())
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use std::io::Write;
+    use std::net::{TcpListener, TcpStream};
+    use std::thread;
+    use std::time::Instant;
+
+    use super::*;
+    use crate::{DEADLINE, Server, Step};
+
+    /// Asks until the kernel says so.
+    fn wait_for<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+        let give_up = Instant::now() + DEADLINE;
+        loop {
+            if let Some(answer) = ask() {
+                return answer;
+            }
+            assert!(Instant::now() < give_up, "expected {what}");
+            thread::yield_now();
+        }
+    }
+
+    fn call_of(server: &Server) -> Option<SystemCall> {
+        match server.process().doing() {
+            Some(Doing::Waits(call)) => Some(call),
+            _ => None,
+        }
+    }
+
+    fn waits_in(server: &Server, name: &str) -> SystemCall {
+        wait_for(name, || call_of(server).filter(|call| call.name() == Some(name)))
+    }
+
+    #[test]
+    fn a_server_is_in_the_call_in_which_it_waits() {
+        for step in [Step::Blocking, Step::Functions] {
+            let server = Server::start(step);
+            waits_in(&server, "accept4");
+            let client = server.connect();
+            let call = waits_in(&server, "recvfrom");
+            let socket = client.addr();
+            let sockets = tcp_sockets(server.addr.port()).expect("Linux tells");
+            let socket = sockets.iter().find(|it| it.remote == socket).expect("it is connected");
+            let descriptor = RawFd::try_from(call.arguments[0]).expect("a descriptor");
+            assert_eq!(server.process().inode(descriptor), Some(socket.inode));
+        }
+    }
+
+    #[test]
+    fn the_lists_that_select_was_given_are_read_from_the_servers_memory() {
+        for step in [Step::Bare, Step::Select] {
+            let server = Server::start(step);
+            let lists = || {
+                let lists = server.process().selecting(&call_of(&server)?)?;
+                let inode = |sock: &RawFd| server.process().inode(*sock);
+                let [to_read, to_write] =
+                    lists.map(|list| list.iter().filter_map(inode).collect::<Vec<_>>());
+                Some((to_read, to_write))
+            };
+            let (to_read, to_write) = wait_for("one socket to read", || {
+                lists().filter(|(to_read, _)| to_read.len() == 1)
+            });
+            let sockets = tcp_sockets(server.addr.port()).expect("Linux tells");
+            let listening = sockets.iter().find(|it| it.state == State::Listen).expect("one");
+            assert_eq!((to_read, to_write), (vec![listening.inode], vec![]));
+            let client = server.connect();
+            let (to_read, _) = wait_for("two sockets to read", || {
+                lists().filter(|(to_read, _)| to_read.len() == 2)
+            });
+            let sockets = tcp_sockets(server.addr.port()).expect("Linux tells");
+            let accepted = sockets.iter().find(|it| it.remote == client.addr()).expect("one");
+            assert!(to_read.contains(&accepted.inode), "{accepted:?} was expected in {to_read:?}");
+        }
+    }
+
+    #[test]
+    fn a_connection_that_nobody_accepted_waits_with_its_bytes() {
+        for host in ["127.0.0.1", "::1", "::"] {
+            let Ok(listening) = TcpListener::bind((host, 0)) else {
+                let _skipped = crate::needs("IPv6", false);
+                continue;
+            };
+            let addr = listening.local_addr().expect("an address");
+            let other_end = if host == "::" { "127.0.0.1" } else { host };
+            let mut client = TcpStream::connect((other_end, addr.port())).expect("a connection");
+            client.write_all(b"hello\n").expect("sent");
+            let client = client.local_addr().expect("an address");
+            let socket = || {
+                let sockets = tcp_sockets(addr.port()).expect("Linux tells");
+                sockets.into_iter().find(|socket| socket.remote == client)
+            };
+            let waiting = wait_for("six bytes", || socket().filter(|socket| socket.unread == 6));
+            assert!(waiting.waits_for_accept(), "{waiting:?} was expected to wait");
+            let listens = tcp_sockets(addr.port()).expect("Linux tells");
+            let listens = listens.iter().find(|it| it.state == State::Listen).expect("it listens");
+            assert_eq!((listens.unread, listens.local), (1, addr));
+            let accepted = listening.accept().expect("a connection");
+            let open = socket().expect("it is connected");
+            assert!(open.is_open() && !open.waits_for_accept(), "{open:?} was accepted");
+            drop(accepted);
+        }
+    }
+
+    #[test]
+    fn what_is_no_row_is_no_socket() {
+        for row in ["", "  sl  local_address rem_address", "0: 0100007F:1388", "0: 7F:1388 7F:1 01"]
+        {
+            assert_eq!(TcpSocket::parse(row, 0x1388), None, "{row:?}");
+        }
+        assert_eq!(SystemCall::parse("running\n"), Some(Doing::Runs));
+        assert_eq!(SystemCall::parse("0 0x3 0x7f"), None);
+    }
+}
