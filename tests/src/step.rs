@@ -57,7 +57,7 @@ impl Step {
     #[must_use]
     pub fn source(self) -> PathBuf {
         let file = match self {
-            Self::Bare => "step3-select/examples/bare.rs".to_owned(),
+            Self::Bare | Self::Mio | Self::Tokio => format!("step3-select/examples/{self}.rs"),
             _ => format!("{self}/src/main.rs"),
         };
         Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/..")).join(file)

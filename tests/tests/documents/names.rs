@@ -4,6 +4,9 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
+use tests::Step;
+use tests::cases;
+
 use crate::markdown::{Document, READMES, root};
 
 /// Words of others: the article's, the standard library's, the kernel's and the shell's, the next
@@ -178,8 +181,12 @@ impl Workspace {
                 return Err(format!("{command}: there is no {}", pair[1]));
             }
         }
+        if command.contains("-p tests --bin") {
+            return Err(format!("{command}: builds other features than without -p tests"));
+        }
         let is_missing = |word: &&&str| match word.strip_prefix("target/debug/") {
-            Some(binary) => !root().join(binary).exists(),
+            Some(binary) => !Step::ALL.iter().any(|step| binary.ends_with(step.name())),
+            None if word.contains("*/") => !star_leads_somewhere(word),
             None => is_path(word) && !word.starts_with('/') && !root().join(word).exists(),
         };
         match words.iter().find(is_missing) {
@@ -189,6 +196,15 @@ impl Workspace {
             _ => Ok(()),
         }
     }
+}
+
+/// Whether `step1*/src/main.rs` is the path of a file.
+fn star_leads_somewhere(path: &str) -> bool {
+    let Some((begin, rest)) = path.split_once('*') else { return false };
+    let folders = fs::read_dir(root()).expect("a folder can be read").flatten();
+    folders
+        .filter(|folder| folder.file_name().to_string_lossy().starts_with(begin))
+        .any(|folder| folder.path().join(rest.trim_start_matches('/')).exists())
 }
 
 /// Whether `text` looks like a path and not like anything else with a slash.
@@ -209,6 +225,23 @@ fn stands_in(text: &str, words: &str) -> bool {
         let ends = whole.ends_with(is_letter) && after.is_some_and(is_letter);
         !begins && !ends
     })
+}
+
+/// The cases of `check` that a table with such a column names and that do not exist, and those that
+/// exist and that it leaves out.
+pub fn wrong_cases(document: &Document) -> Vec<String> {
+    let rows = document.text.lines().skip_while(|line| !line.ends_with("| seen by `check` |"));
+    let cells = rows.skip(2).take_while(|line| line.starts_with('|')).filter_map(|row| {
+        row.trim_end_matches(['|', ' ']).rsplit('|').next()
+    });
+    let named: BTreeSet<&str> = cells
+        .flat_map(|cell| cell.split(", "))
+        .map(|name| name.trim().trim_matches('`'))
+        .filter(|name| !name.is_empty())
+        .collect();
+    let known: BTreeSet<&str> = cases::all().map(|case| case.name).collect();
+    let differ = named.symmetric_difference(&known);
+    differ.map(|name| format!("{}: the case {name:?} of `check`", document.path)).collect()
 }
 
 /// The links of `document` that lead nowhere.
