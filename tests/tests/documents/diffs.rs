@@ -74,9 +74,11 @@ fn listing(path: &str) -> String {
 
 /// The function `name` of a listing, without the comment above it.
 fn function(listing: &str, name: &str) -> Option<String> {
-    let begins = |line: &&str| line.split('(').next().is_some_and(|before| {
-        before.strip_suffix(name).is_some_and(|before| before.ends_with("fn "))
-    });
+    let begins = |line: &&str| {
+        line.split('(').next().is_some_and(|before| {
+            before.strip_suffix(name).is_some_and(|before| before.ends_with("fn "))
+        })
+    };
     let lines = listing.lines().skip_while(|line| !begins(line));
     let mut function = String::new();
     for line in lines {

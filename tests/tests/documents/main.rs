@@ -78,6 +78,12 @@ fn the_table_of_what_the_servers_do_names_the_cases_of_check_and_all_of_them() {
 }
 
 #[test]
+fn each_case_of_check_names_a_page_and_a_section() {
+    let pages: Vec<String> = tests::cases::all().map(|case| format!("[]({})", case.read)).collect();
+    expect_none(names::dead_links(&Document::parse("README.md", &pages.join("\n"))));
+}
+
+#[test]
 fn the_calls_are_those_that_strace_shows() {
     for document in documents() {
         for block in document.blocks.iter().filter(|block| block.language == "strace") {
@@ -139,7 +145,8 @@ mod red {
 
     #[test]
     fn a_stale_line_of_a_listing_is_found() {
-        let document = changed("step3-select/CARE.md", "if room.is_left() {", "if room.was_left() {");
+        let document =
+            changed("step3-select/CARE.md", "if room.is_left() {", "if room.was_left() {");
         assert_eq!(diffs::problems(&document).len(), 1);
     }
 

@@ -119,7 +119,8 @@ impl Document {
                     document.links.push((dest_url.into_string(), line));
                 }
                 Event::End(TagEnd::Heading(_)) => {
-                    document.anchors.push(anchor(&passage.words));
+                    // With the words in code, which a passage keeps apart.
+                    document.anchors.push(anchor(text[range].trim_start_matches('#')));
                     document.passages.push(std::mem::take(&mut passage));
                 }
                 Event::End(TagEnd::Paragraph | TagEnd::Item) => {

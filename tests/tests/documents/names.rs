@@ -13,11 +13,11 @@ use crate::markdown::{Document, READMES, root};
 /// steps'. All else that a page has in code stands in the workspace.
 const OUTSIDE: &[&str] = &[
     "-N",
-    "-f",
+    "-e trace=",
+    "-l",
+    "-t",
     "AsFd",
     "EINTR",
-    "EMFILE",
-    "F_DUPFD_CLOEXEC",
     "FD_SETSIZE",
     "FdSet<'fd>",
     "Recv-Q",
@@ -39,10 +39,13 @@ const OUTSIDE: &[&str] = &[
     "localhost:5000",
     "mio",
     "netcat-openbsd",
+    "it",
     "poll",
     "print(...)",
     "println!",
     "pselect6",
+    "qu",
+    "quit",
     "recvfrom",
     "select(to_monitor, [], [])",
     "send_message(client_socket)",
@@ -50,14 +53,15 @@ const OUTSIDE: &[&str] = &[
     "server_socket.accept()",
     "sock is server_socket",
     "socket.socket",
+    "third",
     "tokio",
 ];
 
 /// Programs that a page may tell the reader to run. What cargo and git are told is checked.
 const PROGRAMS: &[&str] = &[
-    "apt", "brew", "cargo", "fg", "git", "ip", "ipconfig", "jobs", "kill", "nc", "ncat", "netstat",
-    "printf", "python3", "rustup", "script", "socat", "ss", "strace", "sudo", "telnet", "ulimit",
-    "wsl",
+    "apt", "brew", "cargo", "fg", "git", "head", "ip", "ipconfig", "jobs", "kill", "nc", "ncat",
+    "netstat", "printf", "python3", "rustup", "script", "socat", "ss", "ssh", "strace", "sudo",
+    "telnet", "top", "ulimit", "wsl",
 ];
 
 /// The workspace, as far as a page can name it.
@@ -231,9 +235,10 @@ fn stands_in(text: &str, words: &str) -> bool {
 /// exist and that it leaves out.
 pub fn wrong_cases(document: &Document) -> Vec<String> {
     let rows = document.text.lines().skip_while(|line| !line.ends_with("| seen by `check` |"));
-    let cells = rows.skip(2).take_while(|line| line.starts_with('|')).filter_map(|row| {
-        row.trim_end_matches(['|', ' ']).rsplit('|').next()
-    });
+    let cells = rows
+        .skip(2)
+        .take_while(|line| line.starts_with('|'))
+        .filter_map(|row| row.trim_end_matches(['|', ' ']).rsplit('|').next());
     let named: BTreeSet<&str> = cells
         .flat_map(|cell| cell.split(", "))
         .map(|name| name.trim().trim_matches('`'))
