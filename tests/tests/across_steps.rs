@@ -140,16 +140,37 @@ fn crates(packages: &[&str], edges: &str) -> BTreeSet<String> {
 
 #[test]
 fn a_step_is_built_of_the_same_crates_and_features_with_package_and_with_bin() {
-    let together = crates(&["--workspace"], "normal,build,dev");
-    for step in Step::STEPS {
-        let alone = crates(&["--package", step.name()], "normal,build");
-        let differ: Vec<_> = alone.difference(&together).collect();
-        assert!(
-            differ.is_empty(),
-            "`cargo run --bin {step}` would build these with other features, which a member or a \
-             dependency of `tests` adds: {differ:#?}"
-        );
+    for features in [&["--workspace"][..], &["--workspace", "--all-features"]] {
+        let together = crates(features, "normal,build,dev");
+        for step in Step::STEPS {
+            let alone = crates(&["--package", step.name()], "normal,build");
+            let own = format!("{step} v"); // step 3 has the feature itself
+            let differ: Vec<_> =
+                alone.difference(&together).filter(|line| !line.starts_with(&own)).collect();
+            assert!(
+                differ.is_empty(),
+                "`cargo run --bin {step}` would build these with other features, which a member \
+                 or a dependency of `tests` adds: {differ:#?}"
+            );
+        }
     }
+}
+
+#[test]
+fn what_comes_after_adds_no_crate_to_step_3_and_bare() {
+    // An example is built with the development dependencies too.
+    let of = |step: Step| {
+        let mut crates = crates(&["--package", step.name()], "normal,build,dev");
+        crates.retain(|line| !line.starts_with(step.name()));
+        crates
+    };
+    assert_eq!(of(Step::Select), of(Step::Blocking), "step 3 is built of what step 1 is built of");
+    let after = crates(&["--package", "step3-select", "--features", "after"], "normal");
+    let needs = |name: &str| after.iter().any(|line| line.starts_with(name));
+    assert!(
+        needs("mio v") && needs("tokio v"),
+        "the feature was expected to bring both: {after:#?}"
+    );
 }
 
 #[test]

@@ -505,12 +505,14 @@ fn wait_until_unread(place: &str, server: SocketAddr, client: SocketAddr, bytes:
 #[cfg(not(target_os = "linux"))]
 fn wait_until_unread(_: &str, _: SocketAddr, _: SocketAddr, _: usize) {}
 
-/// The step that `cargo run -p step1-blocking` or `... --example bare` names, and what follows.
+/// The server that `cargo run -p step1-blocking` or `... --example bare` names, and what follows.
 fn step_and_arguments(command: &str) -> Option<(Step, &str)> {
     let package = command.strip_prefix("cargo run -p ")?;
     Step::ALL.into_iter().find_map(|step| {
         let after = match step {
             Step::Bare => package.strip_prefix("step3-select --example bare"),
+            Step::Mio => package.strip_prefix("step3-select --features after --example mio"),
+            Step::Tokio => package.strip_prefix("step3-select --features after --example tokio"),
             _ => package.strip_prefix(step.name()).filter(|rest| !rest.contains("--example")),
         }?;
         let arguments = after.trim_start().trim_start_matches("--").trim_start();

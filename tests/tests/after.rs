@@ -1,0 +1,201 @@
+//! What comes after `select`: the server over `mio`, and with `async` over `tokio`. They go through
+//! the cases that `check` has for any server, and here is besides what is their own.
+
+#![forbid(unsafe_code)]
+
+use tests::cases::{self, Fault, Verdict};
+use tests::{ANSWER, Client, DEADLINE, Server, StalledReader, Start, Step, needs};
+
+/// Puts `step` through all cases.
+fn expect_yes_to_each_case(step: Step) {
+    for case in cases::all() {
+        let name = case.name;
+        let verdict = case.ask(&Start::of(step).quiet(), DEADLINE);
+        match verdict.unwrap_or_else(|error| panic!("{step} does not start: {error}")) {
+            Verdict::Yes(_) => {}
+            Verdict::No { fault: Fault::CannotAsk(why), .. } => {
+                let _skipped = needs(&format!("way to ask {step} about \"{name}\" ({why})"), false);
+            }
+            Verdict::No { fault, server, last_words } => {
+                panic!("{step}, \"{name}\": {fault}; {server}; it said {last_words:#?}")
+            }
+        }
+    }
+}
+
+#[test]
+fn mio_does_in_each_case_what_is_expected_of_any_server() {
+    expect_yes_to_each_case(Step::Mio);
+}
+
+#[test]
+fn tokio_does_in_each_case_what_is_expected_of_any_server() {
+    expect_yes_to_each_case(Step::Tokio);
+}
+
+#[test]
+fn descriptors_from_1024_on_are_taken_like_any_other() {
+    for step in Step::AFTER {
+        let start = Start::of(step).descriptor_limit(1100).descriptors_taken_below(1012);
+        let server = start.start();
+        let mut clients: Vec<Client> = (0..24).map(|_| server.connect()).collect();
+        clients.iter_mut().for_each(Client::ask);
+        clients.remove(0).close();
+        clients.iter_mut().for_each(Client::ask);
+    }
+}
+
+#[test]
+fn three_clients_that_come_in_one_moment_are_all_served() {
+    for step in Step::AFTER {
+        let server = Server::start(step);
+        server.connect().ask();
+        server.process().stop();
+        let mut clients: Vec<Client> = (0..3).map(|_| server.connect()).collect();
+        clients.iter_mut().for_each(|client| client.send(b"hello\n"));
+        server.process().go_on();
+        clients.iter_mut().for_each(Client::receive_answer);
+        clients.iter_mut().for_each(Client::ask);
+    }
+}
+
+#[test]
+fn ten_thousand_bytes_in_one_piece_are_answered_to_the_last_and_so_is_the_end_behind_them() {
+    for step in Step::AFTER {
+        let server = Server::start(step);
+        let mut client = server.connect();
+        client.ask();
+        server.process().stop();
+        client.send(&[b'x'; 10_000]);
+        client.half_close();
+        server.process().go_on();
+        // 4096, 4096 and the rest.
+        assert_eq!(
+            String::from_utf8_lossy(&client.receive_to_the_end()),
+            String::from_utf8_lossy(&ANSWER.repeat(3)),
+            "three times what one recv of {step} takes, and the end"
+        );
+    }
+}
+
+#[test]
+fn mio_narrates_as_bare_does_and_tells_once_of_who_sends_more_than_one_recv_takes() {
+    let server = Server::start(Step::Mio);
+    let listening = format!("Listening on {}", server.addr);
+    server.narration.wait_for_count("Before poll()", 1);
+
+    let mut client = server.connect();
+    let connects = format!("Connection from {}", client.addr());
+    let is_ready = format!("Ready to read: {}", client.addr());
+    server.narration.wait_for_count("Before poll()", 2);
+    client.ask();
+    server.narration.wait_for_count("Before poll()", 3);
+    client.send(&[b'x'; 10_000]);
+    client.receive_answers(3);
+    server.narration.wait_for_count("Before poll()", 4);
+    client.close();
+    server.narration.wait_for_count("Before poll()", 5);
+
+    assert_eq!(
+        server.stop(),
+        [
+            &listening,
+            "Before poll()",
+            "Ready to read: server_socket",
+            &connects,
+            "Before poll()",
+            &is_ready,
+            "Before poll()",
+            &is_ready,
+            "Before poll()",
+            &is_ready,
+            "Before poll()",
+        ]
+    );
+}
+
+#[test]
+fn tokio_narrates_as_step_2_does_with_the_clients_mixed() {
+    let server = Server::start(Step::Tokio);
+    let listening = format!("Listening on {}", server.addr);
+    let mut first = server.connect();
+    let first_connects = format!("Connection from {}", first.addr());
+    first.ask();
+    server.narration.wait_for_count("Before recv()", 2);
+    let mut second = server.connect();
+    let second_connects = format!("Connection from {}", second.addr());
+    second.ask();
+    server.narration.wait_for_count("Before recv()", 4);
+    first.ask();
+    server.narration.wait_for_count("Before recv()", 5);
+
+    assert_eq!(
+        server.stop(),
+        [
+            &listening,
+            "Before accept()",
+            &first_connects,
+            "Before accept()",
+            "Before recv()",
+            "Before recv()",
+            &second_connects,
+            "Before accept()",
+            "Before recv()",
+            "Before recv()",
+            "Before recv()",
+        ]
+    );
+}
+
+#[test]
+fn while_tokio_pauses_for_want_of_a_descriptor_those_who_are_there_are_answered() {
+    let server = Start::of(Step::Tokio).descriptor_limit(16).start();
+    let mut first = server.connect();
+    first.ask();
+    let _more_than_fit: Vec<Client> = (0..16).map(|_| server.connect()).collect();
+    server.errors.wait_for("a failed accept", |lines| {
+        lines.iter().find(|line| line.text.starts_with("accept: ")).map(|_| ())
+    });
+    (0..100).for_each(|_| first.ask());
+}
+
+#[test]
+fn without_descriptors_for_its_event_loop_tokio_ends_with_one_line_and_exit_code_1() {
+    // The listening socket has one, and for a moment its copy had the other.
+    let output = Start::of(Step::Tokio).descriptor_limit(5).run();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "exit code of tokio, which said: {errors}");
+    assert_eq!(errors.lines().count(), 1, "tokio was expected to say one line: {errors}");
+}
+
+#[test]
+fn who_never_reads_is_dropped_by_mio() {
+    let server = Start::of(Step::Mio).quiet().start();
+    let mut polite = server.connect();
+    polite.ask();
+    // TCP may stall such a client before the server is: one of several leaves no doubt.
+    let dropped = (0..20).any(|_| {
+        let client = StalledReader::connect(server.addr);
+        let mut client = client.unwrap_or_else(|error| panic!("expected a connection: {error}"));
+        client.send_until_stuck().is_err()
+    });
+    assert!(dropped, "mio was expected to drop one of twenty clients that never read");
+    polite.ask();
+}
+
+#[test]
+fn who_never_reads_waits_by_itself_at_tokio_and_gets_its_answers_when_it_reads() {
+    let server = Start::of(Step::Tokio).quiet().start();
+    let mut polite = server.connect();
+    polite.ask();
+    let client = StalledReader::connect(server.addr);
+    let mut client = client.unwrap_or_else(|error| panic!("expected a connection: {error}"));
+    let stuck = client.send_until_stuck();
+    stuck.unwrap_or_else(|error| panic!("expected to get stuck in send(), but: {error}"));
+    (0..10).for_each(|_| polite.ask());
+    let received = client.read_again();
+    let received = received.unwrap_or_else(|error| panic!("expected answers, but: {error}"));
+    assert_eq!(received, ANSWER.repeat(received.len() / ANSWER.len()), "whole answers");
+    assert!(!received.is_empty(), "answers were expected");
+    polite.ask();
+}
