@@ -93,6 +93,11 @@ fn the_calls_are_those_that_strace_shows() {
 }
 
 #[test]
+fn the_faults_that_the_care_lets_strace_make_stop_bare_and_not_step_3() {
+    system_calls::expect_faults(&Document::read("step3-select/CARE.md"));
+}
+
+#[test]
 fn closing_a_socket_that_an_fd_set_borrows_is_refused_at_that_line_and_nowhere_else() {
     let document = Document::read("step3-select/README.md");
     let mut refused = document.blocks.iter().filter(|block| block.attribute("refused").is_some());

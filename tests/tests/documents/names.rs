@@ -17,6 +17,7 @@ const OUTSIDE: &[&str] = &[
     "-l",
     "-t",
     "AsFd",
+    "EAGAIN",
     "EINTR",
     "FD_SETSIZE",
     "FdSet<'fd>",
