@@ -284,8 +284,8 @@ mod unit_tests {
         let list = ["server_socket", "A", "B", "C"].map(str::to_owned);
         assert_eq!(listed("to_read", &list, 80), "to_read: server_socket A B C");
         assert_eq!(listed("to_read", &list, 28), "to_read: server_socket A B C");
-        let list = ["server_socket", "A", "B", "CC", "DD"].map(str::to_owned);
-        assert_eq!(listed("to_read", &list, 33), "to_read: server_socket and 4 more");
+        let list = ["server_socket", "A", "B", "CC", "DD", "EE"].map(str::to_owned);
+        assert_eq!(listed("to_read", &list, 33), "to_read: server_socket and 5 more");
         assert_eq!(listed("to_read", &[], 27), "to_read: nobody");
     }
 
