@@ -115,14 +115,11 @@ fn give_hints(addr: SocketAddr) {
     }
     let port = addr.port();
     let host = host_to_connect_to(addr);
-    let keys = "(Ctrl-C leaves; Ctrl-C here stops the server)";
     if ip.is_unspecified() {
-        report!(
-            "From another terminal: nc ADDRESS {port} {keys}; `ip -brief address` shows this \
-             machine's addresses (macOS: `ipconfig getifaddr en0`)"
-        );
+        report!("From another machine: nc ADDRESS {port} (Ctrl-C ends either)");
+        report!("ADDRESS, here: `ip -brief address` (macOS: `ipconfig getifaddr en0`)");
     } else {
-        report!("From another terminal: nc {host} {port} {keys}");
+        report!("From another terminal: nc {host} {port} (Ctrl-C ends either)");
     }
 }
 

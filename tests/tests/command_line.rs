@@ -207,9 +207,9 @@ impl Drop for Terminal {
 #[test]
 fn a_person_at_a_terminal_is_told_how_to_connect() {
     for (host, expected) in [
-        ("127.0.0.1", "From another terminal: nc 127.0.0.1 PORT (Ctrl-C leaves; Ctrl-C here stops"),
-        ("0.0.0.0", "nc ADDRESS PORT (Ctrl-C leaves; Ctrl-C here stops the server); `ip -brief"),
-        ("::", "nc ADDRESS PORT (Ctrl-C leaves; Ctrl-C here stops the server); `ip -brief"),
+        ("127.0.0.1", "From another terminal: nc 127.0.0.1 PORT (Ctrl-C ends either)"),
+        ("0.0.0.0", "From another machine: nc ADDRESS PORT (Ctrl-C ends either)"),
+        ("::", "From another machine: nc ADDRESS PORT (Ctrl-C ends either)"),
     ] {
         if host == "::" && !has_ipv6() {
             continue;

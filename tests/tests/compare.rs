@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use pty::pty::{Winsize, openpty};
 use tests::compare::{
     ClientDid, Conditions, Dress, Lanes, Picture, Reading, Recording, Scenario, ServerIs, Shows,
-    perform, svg, trace,
+    perform, svg,
 };
 use tests::{DEADLINE, Process, Signal, Step};
 
@@ -38,7 +38,7 @@ fn lanes(
     server: Vec<(Duration, ServerIs)>,
     clients: Vec<Vec<(Duration, ClientDid)>>,
 ) -> Lanes {
-    Lanes { step, server, clients, errors: Vec::new(), failures: Vec::new() }
+    Lanes { step, server, clients, errors: Vec::new(), failures: Vec::new(), stuck_in: None }
 }
 
 fn recording(name: &str, shows: Shows, until: u64, steps: Vec<Lanes>) -> Recording {
@@ -50,7 +50,8 @@ fn recording(name: &str, shows: Shows, until: u64, steps: Vec<Lanes>) -> Recordi
         planned: Duration::from_millis(until),
         until: Duration::from_millis(until),
         steps,
-        missing: Vec::new(),
+        notes: Vec::new(),
+        longest_frame: Duration::from_millis(45),
     }
 }
 
@@ -207,7 +208,8 @@ fn stalled_reader() -> Recording {
         } else {
             vec![at(0.2, with(A)), at(left + 0.1, with(B)), at(answered + 0.1, waits)]
         };
-        lanes(step, server, vec![a, b])
+        let stuck_in = if step == Step::Select { "pselect6" } else { "sendto" };
+        Lanes { stuck_in: Some(stuck_in), ..lanes(step, server, vec![a, b]) }
     });
     recording("stalled-reader", Shows::Lanes, 1242, steps.into())
 }
@@ -236,6 +238,7 @@ fn idle_crowd() -> Recording {
             time += wait * spread;
             did.push(at(time, ClientDid::Answered));
         }
+        did.push(at(time, ClientDid::Measured(Duration::from_secs_f64(wait / 2000.0))));
     }
     recording("idle-crowd", Shows::Bars, 5, vec![lanes(Step::Select, Vec::new(), vec![did])])
 }
@@ -357,16 +360,6 @@ fn a_fixed_recording_is_drawn_as_expected_in_svg() {
 }
 
 #[test]
-fn a_fixed_recording_is_written_as_expected_as_a_trace() {
-    for recording in [two_clients(), stalled_reader(), vanished_client()] {
-        let text = trace(&recording, &reading(&recording));
-        let json: serde_json::Value = serde_json::from_str(&text).expect("JSON");
-        assert!(json["traceEvents"].is_array(), "events were expected in {json}");
-        expect_file(&format!("{}.json", recording.scenario), &text);
-    }
-}
-
-#[test]
 fn a_picture_so_far_ends_at_the_present() {
     let mut so_far = two_clients();
     so_far.until = Duration::from_millis(600);
@@ -479,6 +472,97 @@ fn a_stalled_reader_that_stops_step_3_or_does_not_stop_bare_fails() {
     expect_failure(&recording, Step::Bare, "until A left");
 }
 
+// What is said of recordings that do not fit: by hand, in words.
+
+/// `two-clients` on one step, where B asks, is answered, and A goes, if it says so.
+fn b_beside_a(step: Step, asked: f64, answered: f64, gone: Option<f64>) -> Recording {
+    use ClientDid::{Answered, Asks, Comes, Leaves};
+    let mut a = vec![at(0.1, Comes), at(0.2, Asks), at(0.4, Answered)];
+    a.extend(gone.map(|gone| at(gone, Leaves)));
+    let b = vec![at(asked, Comes), at(asked, Asks), at(answered, Answered)];
+    let until = answered.max(gone.unwrap_or_default()) as u64 + 10;
+    recording("two-clients", Shows::Lanes, until, vec![lanes(step, Vec::new(), vec![a, b])])
+}
+
+#[test]
+fn what_is_said_of_b_is_what_its_stamps_and_as_show() {
+    let cases = [
+        // A server that sleeps for a second before each answer.
+        (200.0, 2000.0, Some(1000.0), "On step 3 B waited longer than A stayed."),
+        (
+            200.0,
+            700.0,
+            Some(1000.0),
+            "On step 3 B was answered while A was there, but not at once.",
+        ),
+        // One that answers each byte: A has failed, and did not say when it went.
+        (200.0, 1000.0, None, "On step 3 B was answered, but when A left is not known."),
+        // Stopped clocks.
+        (999.2, 1000.0, Some(1000.0), "On step 3 B came too late to tell."),
+        (1200.0, 1200.8, Some(1000.0), "On step 3 B came too late to tell."),
+        // What is planned.
+        (200.0, 1000.4, Some(1000.0), "On step 3 B waited as long as A stayed."),
+        (200.0, 200.4, Some(1000.0), "On step 3 B waited as long as an answer takes."),
+    ];
+    for (asked, answered, gone, expected) in cases {
+        let said = reading(&b_beside_a(Step::Select, asked, answered, gone)).summary;
+        assert_eq!(said, expected, "B asked at {asked}, was answered at {answered}, A: {gone:?}");
+    }
+}
+
+#[test]
+fn where_b_came_too_late_nothing_is_concluded_of_the_server() {
+    for step in Step::STEPS {
+        let late = reading(&b_beside_a(step, 999.2, 1000.0, Some(1000.0)));
+        assert_eq!(late.failures, [""; 0]);
+        assert_eq!(late.findings, ["B waited 0.8 ms, but came too late to tell"]);
+    }
+}
+
+#[test]
+fn a_recording_that_was_stopped_says_so_and_no_more() {
+    for mut recording in fixed() {
+        recording.longest_frame = Duration::from_millis(1500);
+        let said = reading(&recording).summary;
+        assert_eq!(said, "Everything was stopped meanwhile, for 1500 ms: play it again.");
+    }
+}
+
+#[test]
+fn a_server_stood_in_send_only_where_the_kernel_said_so() {
+    let mut recording = stalled_reader();
+    recording.steps[0].stuck_in = Some("recvfrom");
+    let said = reading(&recording).summary;
+    assert!(said.ends_with("The server stood in send() to A on bare."), "{said}");
+    recording.steps[1].stuck_in = None;
+    let said = reading(&recording).summary;
+    assert!(!said.contains("send()"), "{said}");
+}
+
+#[test]
+fn one_step_alone_says_nothing_of_several_and_no_answer_is_no_time() {
+    let mut recording = one_client();
+    recording.steps.truncate(1);
+    let said = reading(&recording).summary;
+    assert_eq!(said, "On step 1 A had its last answer after 400 ms.");
+    recording.steps[0].clients[A].retain(|(_, did)| *did != ClientDid::Answered);
+    let said = reading(&recording).summary;
+    assert_eq!(said, "On step 1 A had no answer.");
+}
+
+#[test]
+fn an_answer_to_each_byte_is_not_called_one_for_each_recv() {
+    let mut recording = stream();
+    for lanes in &mut recording.steps {
+        lanes.clients[A].splice(2..2, vec![at(0.4, ClientDid::Answered); 13]);
+    }
+    let said = reading(&recording).summary;
+    assert_eq!(
+        said,
+        "On steps 1, 2 and 3: 3 messages, 14 bytes → 14 answers; 1 message, 10000 bytes → 3 answers."
+    );
+}
+
 // The real servers.
 
 /// What was recorded of a scenario: all of them run at once, each on servers of its own.
@@ -496,7 +580,7 @@ fn played(name: &str) -> &'static (Recording, Reading) {
 }
 
 fn play(scenario: &Scenario) -> (Recording, Reading) {
-    let conditions = Conditions { steps: scenario.steps.to_vec(), pace: 1.0, descriptors: 2048 };
+    let conditions = Conditions { steps: scenario.steps.to_vec(), pace: 1.0 };
     let recording = perform(scenario, &conditions, |so_far| {
         assert_eq!(so_far.steps.len(), scenario.steps.len(), "every step was expected all along");
     });
@@ -537,10 +621,13 @@ fn the_second_client_waits_for_the_first_on_steps_1_and_2_and_not_on_step_3() {
         assert_eq!(lanes.waits(B).len(), 2, "{}", lanes.step);
         assert!(lanes.when(B, ClientDid::Leaves).is_some() && was_with(lanes, B));
     }
-    assert_eq!(
-        reading.summary,
-        "On steps 1 and 2 B waited as long as A stayed; on step 3 as long as an answer takes."
-    );
+    // A machine that stood still meanwhile concludes nothing.
+    if recording.longest_frame < Duration::from_millis(500) {
+        assert_eq!(
+            reading.summary,
+            "On steps 1 and 2 B waited as long as A stayed; on step 3 as long as an answer takes."
+        );
+    }
 }
 
 #[test]
@@ -595,20 +682,26 @@ fn a_stalled_reader_stops_step_2_and_bare_and_not_step_3() {
         assert!(left - stuck >= Duration::from_millis(500), "A leaves 500 ms later");
         let kept = first_answer(lanes, B) >= left;
         assert_eq!(kept, lanes.step != Step::Select, "whether B waited on {}", lanes.step);
+        if cfg!(target_os = "linux") {
+            let stood_in_send = lanes.stuck_in == Some("sendto");
+            assert_eq!(stood_in_send, kept, "{:?} on {}", lanes.stuck_in, lanes.step);
+        }
         assert!(lanes.server.len() < 2000, "{} entries: runs are one", lanes.server.len());
     }
 }
 
 #[test]
-fn one_client_is_answered_500_times_among_each_number_of_idle_ones() {
+fn one_client_is_answered_600_times_among_each_number_of_idle_ones_in_three_turns() {
     let (recording, reading) = played("idle-crowd");
     let [lanes] = recording.steps.as_slice() else { panic!("step 3 alone was expected") };
     assert_eq!(lanes.step, Step::Select);
-    assert_eq!(lanes.waits(A).len(), 5 * 500);
+    assert_eq!(lanes.waits(A).len(), 5 * 600);
     for idle in [0, 10, 100, 300, 1000] {
-        assert!(lanes.when(A, ClientDid::Among(idle)).is_some(), "among {idle}");
+        assert_eq!(lanes.all(A, ClientDid::Among(idle)).count(), 3, "among {idle}");
     }
-    assert!(reading.summary.starts_with("Among 1000 idle clients"), "{}", reading.summary);
+    if recording.longest_frame < Duration::from_millis(500) {
+        assert!(reading.summary.starts_with("Among 1000 idle clients"), "{}", reading.summary);
+    }
 }
 
 // The program.
@@ -724,20 +817,11 @@ fn files_are_written_and_those_of_the_same_name_replaced() {
     fs::create_dir_all(&svg_folder).expect("a folder");
     fs::write(svg_folder.join("stream.svg"), "old").expect("a file");
     let svgs = svg_folder.to_str().expect("a path in UTF-8");
-    let output = run(&["stream", "--svg", svgs, "--trace", folder.path()]);
+    let output = run(&["stream", "--svg", svgs]);
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
     let svg = fs::read_to_string(svg_folder.join("stream.svg")).expect("stream.svg");
     assert!(svg.starts_with("<svg") && svg.contains("<title") && svg.contains("<desc"), "{svg}");
     assert!(svg.contains("3 messages, 14 bytes → 1 answer"), "{svg}");
-    let trace = fs::read_to_string(folder.0.join("stream.json")).expect("stream.json");
-    let trace: serde_json::Value = serde_json::from_str(&trace).expect("JSON");
-    let named = |what: &str| {
-        let events = trace["traceEvents"].as_array().expect("events").iter();
-        let names = events.filter(|event| event["name"] == what);
-        names.map(|event| event["args"]["name"].as_str().unwrap_or_default()).collect::<Vec<_>>()
-    };
-    assert_eq!(named("process_name"), Step::STEPS.map(Step::name));
-    assert_eq!(named("thread_name"), ["server", "A"].repeat(3));
     let left = fs::read_dir(&svg_folder).expect("a folder").count();
     assert_eq!(left, 1, "nothing else was expected in the folder");
 }
@@ -750,7 +834,7 @@ fn a_folder_that_cannot_be_written_is_an_error_before_anything_runs() {
     fs::write(&file, "").expect("a file");
     let file = file.to_str().expect("a path in UTF-8");
     fs::create_dir_all(folder.0.join("stream.svg")).expect("a folder");
-    for wrong in [["--svg", file], ["--trace", file], ["--svg", folder.path()]] {
+    for wrong in [["--svg", file], ["--svg", folder.path()]] {
         let output = run(&[&["stream"], &wrong[..]].concat());
         assert_eq!(output.status.code(), Some(1), "{wrong:?}");
         assert_eq!(text(&output.stdout), "", "nothing was expected to run with {wrong:?}");
@@ -759,16 +843,14 @@ fn a_folder_that_cannot_be_written_is_an_error_before_anything_runs() {
 }
 
 #[test]
-fn where_the_descriptor_limit_is_low_what_fits_is_drawn_and_what_is_missing_is_said() {
-    let run = format!("ulimit -n 128 && exec {} idle-crowd", env!("CARGO_BIN_EXE_compare"));
+fn where_the_descriptor_limit_is_low_one_line_says_so_before_anything_plays() {
+    let run = format!("ulimit -n 128 && exec {} stream idle-crowd", env!("CARGO_BIN_EXE_compare"));
     let output = Command::new("sh").args(["-c", &run]).stdin(Stdio::null()).output();
     let output = output.expect("sh");
-    let drawn = text(&output.stdout);
-    assert_eq!(output.status.code(), Some(0), "{drawn}{}", text(&output.stderr));
-    for expected in ["   10 idle", "100, 300 and 1000 idle clients", "(ulimit -Hn) is 128"] {
-        assert!(drawn.contains(expected), "{expected:?} was expected in\n{drawn}");
-    }
-    assert!(!drawn.contains("  300 idle"), "{drawn}");
+    assert_eq!((output.status.code(), text(&output.stdout)), (Some(1), String::new()));
+    let said = text(&output.stderr);
+    let expected = "this takes 1041 open descriptors, and the hard limit is 128: raise it";
+    assert!(said.contains(expected) && said.lines().count() == 1, "{said}");
 }
 
 #[test]
@@ -928,9 +1010,9 @@ fn copy_of(end: &OwnedFd) -> Stdio {
     end.try_clone().expect("a copy").into()
 }
 
-fn screen_of_24_by_80() -> vt100::Parser {
+fn screen_of(rows: u16) -> vt100::Parser {
     let size = |number| NonZero::new(number).expect("a size");
-    vt100::Parser::new(size(24), size(80), 0)
+    vt100::Parser::new(size(rows), size(80), 0)
 }
 
 fn rows_of(screen: &vt100::Screen, columns: u16) -> Vec<String> {
@@ -940,7 +1022,7 @@ fn rows_of(screen: &vt100::Screen, columns: u16) -> Vec<String> {
 #[test]
 fn the_lanes_grow_while_the_scenario_runs() {
     let mut terminal = OnTerminal::start(&mut compare(&["two-clients"]), 24, 80);
-    let mut screen = screen_of_24_by_80();
+    let mut screen = screen_of(24);
     // For each picture: when it came, and how long `A`'s lane was at each step.
     let mut lengths: Vec<(Instant, Vec<usize>)> = Vec::new();
     for (time, bytes) in terminal.read_to_the_end() {
@@ -982,6 +1064,22 @@ fn the_lanes_grow_while_the_scenario_runs() {
     assert_eq!(rows[23], "", "the cursor stands below the picture: {rows:#?}");
 }
 
+#[test]
+fn with_23_rows_the_lanes_grow_too_and_the_question_stays_on_the_screen() {
+    let mut terminal = OnTerminal::start(&mut compare(&["two-clients"]), 23, 80);
+    let mut screen = screen_of(23);
+    let mut pictures = 0;
+    for (_, bytes) in terminal.read_to_the_end() {
+        screen.process(&bytes);
+        if bytes.ends_with(b"\n") {
+            pictures += 1;
+            let rows = rows_of(screen.screen(), 80);
+            assert!(rows[0].starts_with("two-clients   A stays for a second."), "{rows:#?}");
+        }
+    }
+    assert!(pictures > 8, "{pictures} pictures");
+}
+
 /// All that `compare` writes to a terminal.
 fn on_terminal(command: &mut Command, rows: u16, columns: u16) -> String {
     let mut terminal = OnTerminal::start(command, rows, columns);
@@ -993,9 +1091,12 @@ fn on_terminal(command: &mut Command, rows: u16, columns: u16) -> String {
 #[test]
 fn a_terminal_that_is_too_small_or_no_live_shows_the_finished_picture_only() {
     for (flags, rows, columns) in
-        [(&["stream"][..], 10, 80), (&["stream"], 24, 60), (&["stream", "--no-live"], 24, 80)]
+        [(&["stream"][..], 8, 80), (&["stream"], 24, 60), (&["stream", "--no-live"], 24, 80)]
     {
         let written = on_terminal(&mut compare(flags), rows, columns);
+        let here = format!("here are {columns} and {rows}.");
+        let said = usize::from(!flags.contains(&"--no-live"));
+        assert_eq!(written.matches(&here).count(), said, "{written:?}");
         assert_eq!(written.matches("step1-blocking").count(), 1, "{written:?}");
         assert!(!written.contains("\x1b[2K"), "{written:?}");
     }
@@ -1024,7 +1125,7 @@ fn pause_shows_the_question_and_waits_for_enter() {
     let more = terminal.output.recv_timeout(Duration::from_millis(500));
     assert!(more.is_err(), "nothing was expected before Enter, but {more:?} came");
     terminal.keys.write_all(b"\n").expect("Enter");
-    let mut screen = screen_of_24_by_80();
+    let mut screen = screen_of(24);
     screen.process(before.as_bytes());
     terminal.read_to_the_end().iter().for_each(|(_, bytes)| screen.process(bytes));
     let rows = rows_of(screen.screen(), 80);

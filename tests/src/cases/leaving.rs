@@ -59,7 +59,7 @@ pub const CASES: &[Case] = &[
         level: Level::Leaving,
         name: "reset while queued",
         question: "A client resets before the server accepts it. Is the next one served?",
-        read: "step3-select/README.md#what-a-server-needs-besides",
+        read: "step3-select/CARE.md#a-client-that-is-gone-before-it-is-accepted",
         by_hand: "stop the server with Ctrl-Z, let clients come and go, and let it go on with fg",
         prepare: unchanged,
         run: reset_while_queued,

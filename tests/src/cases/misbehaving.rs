@@ -7,7 +7,7 @@ use std::thread;
 use super::{Case, Expecting, Fault, Level, Trial, unchanged};
 use crate::{Connection, StalledReader};
 
-const READ: &str = "step3-select/README.md#three-lists";
+const READ: &str = "step3-select/CARE.md#a-client-that-never-reads";
 
 /// How many never read: TCP may stall one of them before the server does, several leave no doubt.
 const CULPRITS: usize = 5;

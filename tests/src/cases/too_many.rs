@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{Case, Expecting, Fault, Level, Trial};
 use crate::{Connection, MESSAGE, Start};
 
-const READ: &str = "step3-select/README.md#what-a-server-needs-besides";
+const READ: &str = "step3-select/CARE.md#more-clients-than-fit";
 
 /// How many wait while the server is full: on macOS the backlog holds 128.
 const WAITING: usize = 5;

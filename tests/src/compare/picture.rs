@@ -90,7 +90,7 @@ impl Picture {
         if let Some(reading) = reading {
             picture.add_row();
             picture.paragraph(&reading.summary, width);
-            recording.missing.iter().for_each(|missing| picture.paragraph(missing, width));
+            recording.notes.iter().for_each(|note| picture.paragraph(note, width));
         }
         picture
     }
@@ -261,9 +261,7 @@ impl Picture {
         }
         let row = self.add_row();
         self.put(row, 0, "█", Role::Waits);
-        let asked = recording.steps.iter().flat_map(reading::among_idle).map(|(_, asked, _)| asked);
-        let asked = asked.max().unwrap_or_default();
-        self.put(row, 2, &format!("waits for its answer: the median of {asked} times"), Role::Text);
+        self.put(row, 2, reading::measured(recording), Role::Text);
     }
 }
 

@@ -19,8 +19,11 @@ pub struct Recording {
     pub until: Duration,
     /// One entry for each server.
     pub steps: Vec<Lanes>,
-    /// What could not be shown, and why.
-    pub missing: Vec<String>,
+    /// What must be known besides: the steps that it is not for, and how the server was built.
+    pub notes: Vec<String>,
+    /// The longest time between two looks at the clock: far more than planned if the machine or a
+    /// person stopped everything meanwhile.
+    pub longest_frame: Duration,
 }
 
 /// What a picture shows of a scenario.
@@ -30,7 +33,7 @@ pub enum Shows {
     Lanes,
     /// What was sent in one write, and how many answers came.
     Writes,
-    /// A bar for the time of an answer among each number of idle clients.
+    /// A bar for what an answer takes among each number of idle clients.
     Bars,
 }
 
@@ -47,6 +50,8 @@ pub struct Lanes {
     pub errors: Vec<String>,
     /// What a client could not do, in words.
     pub failures: Vec<String>,
+    /// The system call in which the server was when `A` was stuck, where the kernel tells.
+    pub stuck_in: Option<&'static str>,
 }
 
 /// What a server is in.
@@ -85,6 +90,9 @@ pub enum ClientDid {
     Stuck,
     /// Has that many idle clients around it from now on.
     Among(usize),
+    /// Knows what processor time the server took for each answer since it is [among](Self::Among)
+    /// so many, where the system tells.
+    Measured(Duration),
     /// Closes.
     Leaves,
     /// Closes with a reset.

@@ -1,7 +1,9 @@
 //! The scenarios.
 
+use std::time::Duration;
+
 use super::reading::{self, Reading};
-use super::{Act, Conditions, Recording, Script, Shows, client};
+use super::{Act, Recording, Script, Shows, client};
 use crate::Step;
 
 /// The descriptors that `compare` needs besides those of its clients: the standard ones, the pipes
@@ -125,12 +127,14 @@ static SCENARIOS: [Scenario; 7] = [
         },
         steps: &[Step::Select],
         scripts: || {
-            let among = |script: Script, idle| script.among(idle).asks_times(500);
-            vec![[0, 10, 100, 300, 1000].into_iter().fold(client(), among)]
+            let among = |script: Script, idle| script.among(idle).asks_times(200);
+            // The sizes in turns: what disturbs the machine for a while disturbs no size alone.
+            let turns = [0, 10, 100, 300, 1000].repeat(3);
+            vec![turns.into_iter().fold(client(), among)]
         },
         come_first: false,
         shows: Shows::Bars,
-        planned: 500,
+        planned: 3000,
         tail: 0,
         read: reading::idle_crowd,
     },
@@ -166,89 +170,31 @@ impl Scenario {
     /// What was measured, and whether it is what the contract says.
     #[must_use]
     pub fn read(&self, recording: &Recording) -> Reading {
-        (self.read)(recording)
-    }
-
-    /// The scripts of all clients for whom there are descriptors, and in words what is missing.
-    pub(super) fn cast(&self, conditions: &Conditions) -> (Vec<Script>, Vec<String>) {
-        let servers = conditions.steps.len().max(1) as u64;
-        let room = conditions.descriptors.saturating_sub(OWN_DESCRIPTORS) / servers;
-        let room = usize::try_from(room).unwrap_or(usize::MAX);
-        let mut scripts = (self.scripts)();
-        let wanted = scripts.len();
-        scripts.truncate(room.max(2));
-        let mut missing = Vec::new();
-        if scripts.len() < wanted {
-            missing.push(format!("{} of {wanted} clients", wanted - scripts.len()));
+        // No frame of a busy machine is as late as that.
+        const STOPPED: Duration = Duration::from_millis(500);
+        let mut reading = (self.read)(recording);
+        if recording.longest_frame > STOPPED {
+            reading.summary = format!(
+                "Everything was stopped meanwhile, for {}: play it again.",
+                reading::in_ms(recording.longest_frame)
+            );
         }
-        let all = scripts.len();
-        let mut most = 0;
-        for script in &mut scripts {
-            let too_many = |act: &Act| matches!(act, Act::Among(idle) if idle + all > room);
-            if let Some(end) = script.acts.iter().position(too_many) {
-                let lost = script.acts.drain(end..).filter_map(|act| match act {
-                    Act::Among(idle) => Some(idle),
-                    _ => None,
-                });
-                let lost: Vec<usize> = lost.collect();
-                most = lost.iter().copied().max().unwrap_or_default();
-                let lost: Vec<String> = lost.iter().map(ToString::to_string).collect();
-                missing.push(format!("{} idle clients", reading::listed(&lost)));
-            }
-        }
-        let needed = (wanted + most) as u64 * servers + OWN_DESCRIPTORS;
-        let why = format!(
-            "the hard limit of open descriptors (ulimit -Hn) is {}, and that takes {needed}",
-            conditions.descriptors
-        );
-        (scripts, missing.into_iter().map(|what| format!("Missing: {what}; {why}.")).collect())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn cast(name: &str, descriptors: u64) -> (Vec<Script>, Vec<String>) {
-        let scenario = Scenario::named(name).expect("a scenario");
-        let steps = scenario.steps.to_vec();
-        scenario.cast(&Conditions { steps, pace: 1.0, descriptors })
+        reading
     }
 
-    #[test]
-    fn with_enough_descriptors_nothing_is_missing() {
-        for scenario in Scenario::all() {
-            let (scripts, missing) = cast(scenario.name, 2048);
-            assert_eq!((scripts, missing), ((scenario.scripts)(), Vec::new()));
-        }
+    /// How many descriptors `compare` needs to play it on that many servers.
+    #[must_use]
+    pub fn descriptors(&self, servers: usize) -> u64 {
+        let scripts = (self.scripts)();
+        let idle = scripts.iter().flat_map(|script| &script.acts).map(|act| match act {
+            Act::Among(idle) => *idle,
+            _ => 0,
+        });
+        let clients = scripts.len() + idle.max().unwrap_or_default();
+        (clients * servers) as u64 + OWN_DESCRIPTORS
     }
 
-    #[test]
-    fn with_few_descriptors_what_fits_is_played_and_what_is_missing_is_named() {
-        let (scripts, missing) = cast("idle-crowd", 256);
-        assert_eq!(
-            scripts,
-            [client()
-                .among(0)
-                .asks_times(500)
-                .among(10)
-                .asks_times(500)
-                .among(100)
-                .asks_times(500)]
-        );
-        assert_eq!(
-            missing,
-            [
-                "Missing: 300 and 1000 idle clients; the hard limit of open descriptors (ulimit -Hn) is 256, and that takes 1041."
-            ]
-        );
-        let (scripts, missing) = cast("crowd", 64);
-        assert_eq!(scripts.len(), 8);
-        assert_eq!(
-            missing,
-            [
-                "Missing: 2 of 10 clients; the hard limit of open descriptors (ulimit -Hn) is 64, and that takes 70."
-            ]
-        );
+    pub(super) fn scripts(&self) -> Vec<Script> {
+        (self.scripts)()
     }
 }

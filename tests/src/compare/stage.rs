@@ -10,6 +10,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use super::{Act, ClientDid, Lanes, Recording, Scenario, Script, ServerIs, Shows, letter};
+use crate::kernel::Doing;
 use crate::{ANSWER, Client, Line, Log, Process, Server, StalledReader, Step};
 
 /// How often the recording so far is shown.
@@ -32,8 +33,6 @@ pub struct Conditions {
     pub steps: Vec<Step>,
     /// How many times as long every thinking time is.
     pub pace: f64,
-    /// How many descriptors a process may have open.
-    pub descriptors: u64,
 }
 
 impl Conditions {
@@ -85,7 +84,7 @@ pub fn perform(
     mut watch: impl FnMut(&Recording),
 ) -> Recording {
     let mut performing = Performing::default();
-    let (scripts, missing) = scenario.cast(conditions);
+    let scripts = scenario.scripts();
     let mut recording = Recording {
         scenario: scenario.name.to_owned(),
         question: scenario.question(conditions.pace),
@@ -93,8 +92,17 @@ pub fn perform(
         planned: conditions.time(scenario.planned),
         until: Duration::ZERO,
         steps: Vec::new(),
-        missing,
+        notes: Vec::new(),
+        longest_frame: Duration::ZERO,
     };
+    let left_out = Step::STEPS.into_iter().filter(|step| !scenario.steps.contains(step));
+    let left_out: Vec<&str> = left_out.map(Step::name).collect();
+    if !left_out.is_empty() {
+        recording.notes.push(format!("Not for {}.", left_out.join(", ")));
+    }
+    if scenario.shows == Shows::Bars && cfg!(debug_assertions) {
+        recording.notes.push("The server is a debug build.".to_owned());
+    }
     let mut stages: Vec<Stage> = conditions
         .steps
         .iter()
@@ -122,8 +130,10 @@ pub fn perform(
     let tail = conditions.time(scenario.tail);
     let mut over: Option<Instant> = None;
     loop {
+        let before = recording.until;
         let now = Instant::now();
         recording.until = now.saturating_duration_since(start);
+        recording.longest_frame = recording.longest_frame.max(recording.until - before);
         recording.steps = stages.iter_mut().map(Stage::recorded).collect();
         if over.is_some_and(|over| now >= over + tail) {
             break;
@@ -164,6 +174,7 @@ struct Known {
     clients: Vec<Vec<(Duration, ClientDid)>>,
     addresses: HashMap<SocketAddr, usize>,
     over: Vec<bool>,
+    stuck_in: Option<&'static str>,
 }
 
 impl Stage {
@@ -174,6 +185,7 @@ impl Stage {
                 clients: vec![Vec::new(); scripts.len()],
                 addresses: HashMap::new(),
                 over: vec![false; scripts.len()],
+                stuck_in: None,
             }),
             changed: Condvar::new(),
         });
@@ -231,6 +243,7 @@ impl Stage {
             clients: known.clients.clone(),
             errors: Vec::new(),
             failures: Vec::new(),
+            stuck_in: known.stuck_in,
         }
     }
 
@@ -296,7 +309,7 @@ impl Actor {
                 Act::At(time) => self.think_until(start + self.conditions.time(time)),
                 Act::Think(time) => self.think_until(Instant::now() + self.conditions.time(time)),
                 Act::Ask => self.ask(),
-                Act::AskTimes(times) => (0..times).for_each(|_| self.ask()),
+                Act::AskTimes(times) => self.ask_times(times),
                 Act::Send(bytes) => self.send(bytes, acts.peek().is_none()),
                 Act::Among(idle) => self.be_among(idle),
                 Act::SendUntilStuck => self.send_until_stuck(),
@@ -360,6 +373,20 @@ impl Actor {
         self.did(ClientDid::Answered);
     }
 
+    /// Asks that many times, and before them a few times that do not count: then the server has
+    /// closed those who left, and is warm.
+    fn ask_times(&mut self, times: usize) {
+        (0..times / 10).for_each(|_| self.polite().ask());
+        let before = processor_time(self.process);
+        (0..times).for_each(|_| self.ask());
+        if let Some((before, after)) = before.zip(processor_time(self.process)) {
+            let each = after.saturating_sub(before).as_nanos() / (times as u128).max(1);
+            self.did(ClientDid::Measured(Duration::from_nanos(
+                each.try_into().unwrap_or(u64::MAX),
+            )));
+        }
+    }
+
     /// Sends `bytes` in one write and counts the answers: until the server has been silent for a
     /// while or, after the last piece, until it closes too.
     fn send(&mut self, bytes: &[u8], last: bool) {
@@ -403,6 +430,7 @@ impl Actor {
     /// so all of them have been accepted.
     fn be_among(&mut self, idle: usize) {
         self.polite();
+        self.idle.truncate(idle);
         while self.idle.len() < idle {
             self.idle.push(Client::connect(self.server));
         }
@@ -427,6 +455,9 @@ impl Actor {
                 break stuck;
             }
         };
+        if let Some(Doing::Waits(call)) = self.process.doing() {
+            lock(&self.shared.known).stuck_in = call.name();
+        }
         self.did_at(stuck, ClientDid::Stuck);
         self.connection = Connection::Stalled(reader);
     }
@@ -491,6 +522,16 @@ fn is_runnable(process: Process) -> bool {
     let ps = Command::new("ps").args(["-o", "state=", "-p", &process.0.to_string()]).output();
     let ps = ps.unwrap_or_else(|error| panic!("ps does not start: {error}"));
     String::from_utf8_lossy(&ps.stdout).trim_start().starts_with('R')
+}
+
+/// How long a process has had a processor. Only Linux tells it as exactly as one answer needs: in
+/// nanoseconds, the first number of `/proc/PID/schedstat` (of the main thread, which is all that a
+/// step has).
+fn processor_time(process: Process) -> Option<Duration> {
+    let schedstat = std::fs::read_to_string(format!("/proc/{}/schedstat", process.0)).ok()?;
+    let nanoseconds = schedstat.split_whitespace().next()?.parse().ok()?;
+    // Zero where the kernel does not count.
+    (nanoseconds > 0).then(|| Duration::from_nanos(nanoseconds))
 }
 
 fn be_patient(client: &Client, patience: Duration) {

@@ -70,7 +70,7 @@ pub fn svg(recording: &Recording, reading: &Reading) -> String {
         Shows::Bars => drawing.bars(recording, reading),
     }
     drawing.y += 14;
-    for paragraph in [&reading.summary].into_iter().chain(&recording.missing) {
+    for paragraph in [&reading.summary].into_iter().chain(&recording.notes) {
         for line in super::picture::wrap(paragraph, 104) {
             drawing.y += 22;
             drawing.text(MARGIN, "", &line);

@@ -1,4 +1,5 @@
-//! The experiments that change the code: a block `diff experiment=FILE test=TARGET red=NAME,NAME`.
+//! The experiments that change the code: a block `diff experiment=FILE test=TARGET red=NAME,NAME`, or
+//! without `test` where the code is only run.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -39,9 +40,11 @@ pub fn problems(document: &Document, workspace: &Workspace) -> Vec<String> {
             problem(words);
         }
         let file = block.attribute("experiment").unwrap_or_default();
+        let mut promised = vec![format!("git restore {file}")];
         let target = block.attribute("test").unwrap_or_default();
-        let mut promised =
-            vec![format!("cargo test -p tests --test {target}"), format!("git restore {file}")];
+        if !target.is_empty() {
+            promised.push(format!("cargo test -p tests --test {target}"));
+        }
         for red in red(block) {
             if !workspace.has_test(target, &red) {
                 problem(format!("{target} has no test {red}"));
@@ -73,14 +76,22 @@ pub fn run(document: &Document, block: &Block) {
     let text = changed(block).unwrap_or_else(|problem| panic!("{place}: {problem}"));
     fs::write(folder.join(file), text).expect("the copy can be written");
 
-    let target = block.attribute("test").unwrap_or_default();
+    let target = block.attribute("test");
+    let arguments = match target {
+        Some(target) => vec!["test", "--offline", "-p", "tests", "--test", target],
+        None => vec!["check", "--offline", "--workspace", "--bins", "--examples"],
+    };
     let tests = Command::new(env!("CARGO"))
-        .args(["test", "--offline", "-p", "tests", "--test", target])
+        .args(arguments)
         .current_dir(&folder)
         .env("CARGO_TARGET_DIR", Path::new(env!("CARGO_TARGET_TMPDIR")).join("experiments"))
         .stdin(Stdio::null())
         .output()
         .expect("cargo starts");
+    if target.is_none() {
+        assert!(tests.status.success(), "{place}: it was expected to build");
+        return;
+    }
     let said = String::from_utf8_lossy(&tests.stdout);
     let failed = said.lines().filter_map(|line| {
         line.strip_prefix("test ")?.strip_suffix(" ... FAILED").map(str::to_owned)

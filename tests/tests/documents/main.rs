@@ -59,12 +59,47 @@ fn the_terminals_of_step_3_show_what_happens() {
 }
 
 #[test]
+fn the_terminals_of_the_care_show_what_happens() {
+    session::play(&Document::read("step3-select/CARE.md"));
+}
+
+#[test]
+fn no_page_is_longer_than_its_lesson() {
+    expect_none(documents().filter_map(|document| {
+        let most = if document.path.starts_with("step2") { 1400 } else { 2700 };
+        let words = document.text.split_whitespace().count();
+        (words > most).then(|| format!("{}: {words} words, {most} at most", document.path))
+    }));
+}
+
+#[test]
+fn the_table_of_what_the_servers_do_names_the_cases_of_check_and_all_of_them() {
+    expect_none(names::wrong_cases(&Document::read("README.md")));
+}
+
+#[test]
+fn each_case_of_check_names_a_page_and_a_section() {
+    let pages: Vec<String> = tests::cases::all().map(|case| format!("[]({})", case.read)).collect();
+    expect_none(names::dead_links(&Document::parse("README.md", &pages.join("\n"))));
+}
+
+#[test]
+fn the_table_of_what_the_servers_cost_is_the_one_that_the_benchmark_prints() {
+    expect_none(names::wrong_loads(&markdown::read("README.md")));
+}
+
+#[test]
 fn the_calls_are_those_that_strace_shows() {
     for document in documents() {
         for block in document.blocks.iter().filter(|block| block.language == "strace") {
             system_calls::expect_calls(&document, block);
         }
     }
+}
+
+#[test]
+fn the_faults_that_the_care_lets_strace_make_stop_bare_and_not_step_3() {
+    system_calls::expect_faults(&Document::read("step3-select/CARE.md"));
 }
 
 #[test]
@@ -116,6 +151,33 @@ mod red {
         let stale = "\n-fn main() {\n";
         let document = changed("step2-functions/README.md", stale, "\n-fn main() -> ! {\n");
         assert_eq!(diffs::problems(&document).len(), 1);
+    }
+
+    #[test]
+    fn a_stale_line_of_a_listing_is_found() {
+        let document =
+            changed("step3-select/CARE.md", "if room.is_left() {", "if room.was_left() {");
+        assert_eq!(diffs::problems(&document).len(), 1);
+    }
+
+    #[test]
+    fn a_case_that_check_does_not_have_is_found_and_one_that_is_left_out() {
+        let document = changed("README.md", "`half-close`", "`half-open`");
+        assert_eq!(names::wrong_cases(&document).len(), 2);
+    }
+
+    #[test]
+    fn a_load_that_is_not_measured_is_found() {
+        let page = markdown::read("README.md").replace("| round_trip ", "| a_round_trip ");
+        assert!(!names::wrong_loads(&page).is_empty());
+    }
+
+    #[test]
+    #[should_panic(expected = "the calls of `strace")]
+    fn a_stale_call_is_found() {
+        let document = changed("step3-select/README.md", "[3 4]", "[3 5]");
+        let mut blocks = document.blocks.iter().filter(|block| block.language == "strace");
+        system_calls::expect_calls(&document, blocks.next().expect("step 3 shows the calls"));
     }
 
     #[test]

@@ -7,12 +7,13 @@ use std::path::{Path, PathBuf};
 
 use pulldown_cmark::{CodeBlockKind, Event, Options, Parser, Tag, TagEnd};
 
-/// Every README, by its path from the top folder.
-pub const READMES: [&str; 4] = [
+/// Every page, by its path from the top folder.
+pub const READMES: [&str; 5] = [
     "README.md",
     "step1-blocking/README.md",
     "step2-functions/README.md",
     "step3-select/README.md",
+    "step3-select/CARE.md",
 ];
 
 /// The top folder of the workspace.
@@ -118,7 +119,8 @@ impl Document {
                     document.links.push((dest_url.into_string(), line));
                 }
                 Event::End(TagEnd::Heading(_)) => {
-                    document.anchors.push(anchor(&passage.words));
+                    // With the words in code, which a passage keeps apart.
+                    document.anchors.push(anchor(text[range].trim_start_matches('#')));
                     document.passages.push(std::mem::take(&mut passage));
                 }
                 Event::End(TagEnd::Paragraph | TagEnd::Item) => {

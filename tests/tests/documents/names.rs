@@ -4,31 +4,32 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use crate::markdown::{Document, READMES, root};
+use tests::Step;
+use tests::cases;
+
+use crate::markdown::{Document, READMES, read, root};
 
 /// Words of others: the article's, the standard library's, the kernel's and the shell's, the next
 /// steps'. All else that a page has in code stands in the workspace.
 const OUTSIDE: &[&str] = &[
     "-N",
-    "-f",
+    "-e trace=",
+    "-l",
+    "-t",
     "AsFd",
+    "EAGAIN",
     "EINTR",
-    "EMFILE",
-    "F_DUPFD_CLOEXEC",
     "FD_SETSIZE",
-    "FdSet<'fd>",
     "Recv-Q",
     "Send-Q",
     "accept4",
     "async",
-    "await",
     "client_socket.close()",
     "client_socket.recv(4096)",
     "client_socket.send(response)",
     "close",
     "dtruss",
     "epoll",
-    "fd_set",
     "fileno",
     "hi",
     "if not request",
@@ -36,10 +37,13 @@ const OUTSIDE: &[&str] = &[
     "localhost:5000",
     "mio",
     "netcat-openbsd",
+    "it",
     "poll",
     "print(...)",
     "println!",
     "pselect6",
+    "qu",
+    "quit",
     "recvfrom",
     "select(to_monitor, [], [])",
     "send_message(client_socket)",
@@ -47,14 +51,15 @@ const OUTSIDE: &[&str] = &[
     "server_socket.accept()",
     "sock is server_socket",
     "socket.socket",
+    "third",
     "tokio",
 ];
 
 /// Programs that a page may tell the reader to run. What cargo and git are told is checked.
 const PROGRAMS: &[&str] = &[
-    "apt", "brew", "cargo", "fg", "git", "ip", "ipconfig", "jobs", "kill", "nc", "ncat", "netstat",
-    "printf", "python3", "rustup", "script", "socat", "ss", "strace", "sudo", "telnet", "ulimit",
-    "wsl",
+    "apt", "brew", "cargo", "fg", "git", "head", "ip", "ipconfig", "jobs", "kill", "nc", "ncat",
+    "netstat", "printf", "python3", "rustup", "script", "socat", "ss", "ssh", "strace", "sudo",
+    "telnet", "top", "ulimit", "wsl",
 ];
 
 /// The workspace, as far as a page can name it.
@@ -178,8 +183,12 @@ impl Workspace {
                 return Err(format!("{command}: there is no {}", pair[1]));
             }
         }
+        if command.contains("-p tests --bin") {
+            return Err(format!("{command}: builds other features than without -p tests"));
+        }
         let is_missing = |word: &&&str| match word.strip_prefix("target/debug/") {
-            Some(binary) => !root().join(binary).exists(),
+            Some(binary) => !Step::ALL.iter().any(|step| binary.ends_with(step.name())),
+            None if word.contains("*/") => !star_leads_somewhere(word),
             None => is_path(word) && !word.starts_with('/') && !root().join(word).exists(),
         };
         match words.iter().find(is_missing) {
@@ -189,6 +198,15 @@ impl Workspace {
             _ => Ok(()),
         }
     }
+}
+
+/// Whether `step1*/src/main.rs` is the path of a file.
+fn star_leads_somewhere(path: &str) -> bool {
+    let Some((begin, rest)) = path.split_once('*') else { return false };
+    let folders = fs::read_dir(root()).expect("a folder can be read").flatten();
+    folders
+        .filter(|folder| folder.file_name().to_string_lossy().starts_with(begin))
+        .any(|folder| folder.path().join(rest.trim_start_matches('/')).exists())
 }
 
 /// Whether `text` looks like a path and not like anything else with a slash.
@@ -209,6 +227,44 @@ fn stands_in(text: &str, words: &str) -> bool {
         let ends = whole.ends_with(is_letter) && after.is_some_and(is_letter);
         !begins && !ends
     })
+}
+
+/// The cases of `check` that a table with such a column names and that do not exist, and those that
+/// exist and that it leaves out.
+pub fn wrong_cases(document: &Document) -> Vec<String> {
+    let rows = document.text.lines().skip_while(|line| !line.ends_with("| seen by `check` |"));
+    let cells = rows
+        .skip(2)
+        .take_while(|line| line.starts_with('|'))
+        .filter_map(|row| row.trim_end_matches(['|', ' ']).rsplit('|').next());
+    let named: BTreeSet<&str> = cells
+        .flat_map(|cell| cell.split(", "))
+        .map(|name| name.trim().trim_matches('`'))
+        .filter(|name| !name.is_empty())
+        .collect();
+    let known: BTreeSet<&str> = cases::all().map(|case| case.name).collect();
+    let differ = named.symmetric_difference(&known);
+    differ.map(|name| format!("{}: the case {name:?} of `check`", document.path)).collect()
+}
+
+/// What differs between the table of what the servers cost on `page` and the source of the benchmark
+/// that prints it: its head, and the loads, but for their sizes.
+pub fn wrong_loads(page: &str) -> Vec<String> {
+    let benchmark = read("tests/benches/ratios.rs");
+    let mut table = page.lines().skip_while(|line| !line.starts_with("| load | server |"));
+    let head = table.next().unwrap_or_default();
+    let mut wrong = Vec::new();
+    if head.is_empty() || !benchmark.contains(&format!("\n{head}\n")) {
+        wrong.push(format!("the benchmark prints no such head: {head:?}"));
+    }
+    let rows = table.skip(1).take_while(|line| line.starts_with('|'));
+    for row in rows {
+        let load = row.trim_start_matches(['|', ' ']).split([' ', '/']).next().unwrap_or_default();
+        if !["\"", "/"].iter().any(|end| benchmark.contains(&format!("(\"{load}{end}"))) {
+            wrong.push(format!("the benchmark has no load {load:?}"));
+        }
+    }
+    wrong
 }
 
 /// The links of `document` that lead nowhere.

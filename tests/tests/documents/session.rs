@@ -2,8 +2,8 @@
 //! is what they say; the terminal is imitated: its shell, its jobs and its keys.
 //!
 //! A block `console terminal=N` goes on where terminal N stands. After `$ ` comes a command: a
-//! server is started on a port of its own, a client is the library's, `^Z`, `^C`, `^D`, `kill %1`
-//! and `fg %1` do to them what a shell does, `ss` is run. Under a client, `Hello World` is an
+//! server is started on a port of its own, a client is the library's, `^Z`, `^C`, `^D`, `kill %-`
+//! and `fg` do to them what a shell does, `ss` is run. Under a client, `Hello World` is an
 //! answer and any other line is typed. `again=N` plays the first N blocks of the page anew before.
 //!
 //! A block without `terminal` is commands that end by themselves, and all that they say.
@@ -60,6 +60,10 @@ struct Session {
 #[derive(Default)]
 struct Terminal {
     jobs: Vec<Option<Job>>,
+    /// Those that sleep, the last one at the end.
+    asleep: Vec<usize>,
+    /// What the shell says of the one that was killed, below the next line.
+    killed: Option<String>,
     foreground: Option<Foreground>,
 }
 
@@ -96,6 +100,13 @@ impl Session {
                     terminal.suspend(&place, self.running(&place), number, lines.next());
                 }
                 (Some(Foreground::Job(number)), None) => {
+                    let line = match terminal.killed.take() {
+                        Some(killed) => line.strip_suffix(&*killed).unwrap_or_else(|| {
+                            terminal.killed = Some(killed);
+                            line
+                        }),
+                        None => line,
+                    };
                     let ports = &mut self.running(&place).ports;
                     if terminal.job(&place, number).goes_on(&place, line, ports) {
                         terminal.jobs[number] = None;
@@ -141,11 +152,12 @@ impl Session {
             self.terminals.clear();
             terminal.foreground = Some(Foreground::Server);
         } else if let Some(job) = command.strip_prefix("kill ") {
-            let number = job_number(place, job);
-            terminal.job(place, number);
+            let number = terminal.wake(place, job);
+            let killed = terminal.job(place, number).command.clone();
+            terminal.killed = Some(format!("[{}]-  Terminated              {killed}", number + 1));
             self.running(place).notices(|| terminal.jobs[number] = None);
-        } else if let Some(job) = command.strip_prefix("fg ") {
-            let number = job_number(place, job);
+        } else if command == "fg" {
+            let number = terminal.wake(place, "%");
             let repeated = terminal.job(place, number).command.clone();
             assert_eq!(lines.next(), Some(&*repeated), "{place}: the shell repeats the command");
             terminal.foreground = Some(Foreground::Job(number));
@@ -176,7 +188,19 @@ impl Terminal {
         job.expect_unanswered(place, running.server.addr);
         let expected = format!("[{}]+  Stopped                 {}", number + 1, job.command);
         assert_eq!(said, Some(&*expected), "{place}: what the shell says after it");
+        self.asleep.push(number);
         self.foreground = None;
+    }
+
+    /// The number of the one that was put to sleep last (`%`) or before it (`%-`), which wakes.
+    fn wake(&mut self, place: &str, job: &str) -> usize {
+        let from_the_end = match job {
+            "%" => 1,
+            "%-" => 2,
+            _ => panic!("{place}: {job:?} names no job"),
+        };
+        let at = self.asleep.len().checked_sub(from_the_end);
+        self.asleep.remove(at.unwrap_or_else(|| panic!("{place}: there is no job {job}")))
     }
 }
 
@@ -188,11 +212,6 @@ fn output(lines: &mut Peekable<Lines<'_>>) -> String {
         output += "\n";
     }
     output
-}
-
-fn job_number(place: &str, job: &str) -> usize {
-    let number = job.strip_prefix('%').and_then(|number| number.parse::<usize>().ok());
-    number.unwrap_or_else(|| panic!("{place}: {job:?} names no job")) - 1
 }
 
 /// What `printf '...'` writes.
@@ -382,7 +401,7 @@ enum Program {
 
 impl Job {
     fn start(place: &str, command: &str, server: SocketAddr) -> Self {
-        let own = command.strip_prefix("cargo run -p tests --bin client");
+        let own = command.strip_prefix("cargo run --bin client");
         let program = match own.map(|arguments| arguments.trim_start_matches(" -- ")) {
             Some(flag) if !flag.is_empty() && flag != "--reset" => {
                 let mut client = Command::new(env!("CARGO_BIN_EXE_client"));
@@ -530,7 +549,7 @@ fn run_to_its_end(place: &str, command: &str, shown: &str) {
     };
     let mut program = if let Some((step, arguments)) = step_and_arguments(command) {
         own(step.binary().to_owned(), arguments)
-    } else if let Some(arguments) = command.strip_prefix("cargo run -p tests --bin client -- ") {
+    } else if let Some(arguments) = command.strip_prefix("cargo run --bin client -- ") {
         own(env!("CARGO_BIN_EXE_client").into(), arguments)
     } else if let Some(arguments) = command.strip_prefix("cargo run --bin compare -- ") {
         let compare = option_env!("CARGO_BIN_EXE_compare");

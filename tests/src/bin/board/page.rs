@@ -179,6 +179,9 @@ impl Page {
             self.put(row, left, width, text, role);
             row += 1;
         };
+        if model.addr.is_none() {
+            return;
+        }
         if model.clients.is_none() {
             line("Only Linux tells (/proc/net/tcp).", Role::Text);
             return;
@@ -284,8 +287,8 @@ mod unit_tests {
         let list = ["server_socket", "A", "B", "C"].map(str::to_owned);
         assert_eq!(listed("to_read", &list, 80), "to_read: server_socket A B C");
         assert_eq!(listed("to_read", &list, 28), "to_read: server_socket A B C");
-        let list = ["server_socket", "A", "B", "CC", "DD"].map(str::to_owned);
-        assert_eq!(listed("to_read", &list, 33), "to_read: server_socket and 4 more");
+        let list = ["server_socket", "A", "B", "CC", "DD", "EE"].map(str::to_owned);
+        assert_eq!(listed("to_read", &list, 33), "to_read: server_socket and 5 more");
         assert_eq!(listed("to_read", &[], 27), "to_read: nobody");
     }
 
