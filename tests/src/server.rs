@@ -51,6 +51,7 @@ pub struct Start {
     fault: Option<String>,
     stdout: Stream,
     stderr: Stream,
+    listens_within: Duration,
 }
 
 /// What becomes of a stream that the server writes to.
@@ -86,7 +87,21 @@ impl Start {
             fault: None,
             stdout: Stream::Logged,
             stderr: Stream::Logged,
+            listens_within: DEADLINE,
         }
+    }
+
+    /// With so much time until it listens.
+    #[must_use]
+    pub fn listening_within(mut self, time: Duration) -> Self {
+        self.listens_within = time;
+        self
+    }
+
+    /// How much time it has until it listens.
+    #[must_use]
+    pub fn listens_within(&self) -> Duration {
+        self.listens_within
     }
 
     /// With `--host HOST`.

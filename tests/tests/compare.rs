@@ -38,7 +38,7 @@ fn lanes(
     server: Vec<(Duration, ServerIs)>,
     clients: Vec<Vec<(Duration, ClientDid)>>,
 ) -> Lanes {
-    Lanes { step, server, clients, errors: Vec::new(), failures: Vec::new() }
+    Lanes { step, server, clients, errors: Vec::new(), failures: Vec::new(), stuck_in: None }
 }
 
 fn recording(name: &str, shows: Shows, until: u64, steps: Vec<Lanes>) -> Recording {
@@ -51,6 +51,7 @@ fn recording(name: &str, shows: Shows, until: u64, steps: Vec<Lanes>) -> Recordi
         until: Duration::from_millis(until),
         steps,
         missing: Vec::new(),
+        longest_frame: Duration::from_millis(45),
     }
 }
 
@@ -207,7 +208,8 @@ fn stalled_reader() -> Recording {
         } else {
             vec![at(0.2, with(A)), at(left + 0.1, with(B)), at(answered + 0.1, waits)]
         };
-        lanes(step, server, vec![a, b])
+        let stuck_in = if step == Step::Select { "pselect6" } else { "sendto" };
+        Lanes { stuck_in: Some(stuck_in), ..lanes(step, server, vec![a, b]) }
     });
     recording("stalled-reader", Shows::Lanes, 1242, steps.into())
 }
@@ -477,6 +479,97 @@ fn a_stalled_reader_that_stops_step_3_or_does_not_stop_bare_fails() {
     let mut recording = stalled_reader();
     recording.steps[1] = Lanes { step: Step::Bare, ..select };
     expect_failure(&recording, Step::Bare, "until A left");
+}
+
+// What is said of recordings that do not fit: by hand, in words.
+
+/// `two-clients` on one step, where B asks, is answered, and A goes, if it says so.
+fn b_beside_a(step: Step, asked: f64, answered: f64, gone: Option<f64>) -> Recording {
+    use ClientDid::{Answered, Asks, Comes, Leaves};
+    let mut a = vec![at(0.1, Comes), at(0.2, Asks), at(0.4, Answered)];
+    a.extend(gone.map(|gone| at(gone, Leaves)));
+    let b = vec![at(asked, Comes), at(asked, Asks), at(answered, Answered)];
+    let until = answered.max(gone.unwrap_or_default()) as u64 + 10;
+    recording("two-clients", Shows::Lanes, until, vec![lanes(step, Vec::new(), vec![a, b])])
+}
+
+#[test]
+fn what_is_said_of_b_is_what_its_stamps_and_as_show() {
+    let cases = [
+        // A server that sleeps for a second before each answer.
+        (200.0, 2000.0, Some(1000.0), "On step 3 B waited longer than A stayed."),
+        (
+            200.0,
+            700.0,
+            Some(1000.0),
+            "On step 3 B was answered while A was there, but not at once.",
+        ),
+        // One that answers each byte: A has failed, and did not say when it went.
+        (200.0, 1000.0, None, "On step 3 B was answered, but when A left is not known."),
+        // Stopped clocks.
+        (999.2, 1000.0, Some(1000.0), "On step 3 B came too late to tell."),
+        (1200.0, 1200.8, Some(1000.0), "On step 3 B came too late to tell."),
+        // What is planned.
+        (200.0, 1000.4, Some(1000.0), "On step 3 B waited as long as A stayed."),
+        (200.0, 200.4, Some(1000.0), "On step 3 B waited as long as an answer takes."),
+    ];
+    for (asked, answered, gone, expected) in cases {
+        let said = reading(&b_beside_a(Step::Select, asked, answered, gone)).summary;
+        assert_eq!(said, expected, "B asked at {asked}, was answered at {answered}, A: {gone:?}");
+    }
+}
+
+#[test]
+fn where_b_came_too_late_nothing_is_concluded_of_the_server() {
+    for step in Step::STEPS {
+        let late = reading(&b_beside_a(step, 999.2, 1000.0, Some(1000.0)));
+        assert_eq!(late.failures, [""; 0]);
+        assert_eq!(late.findings, ["B waited 0.8 ms, but came too late to tell"]);
+    }
+}
+
+#[test]
+fn a_recording_that_was_stopped_says_so_and_no_more() {
+    for mut recording in fixed() {
+        recording.longest_frame = Duration::from_millis(1500);
+        let said = reading(&recording).summary;
+        assert_eq!(said, "Everything was stopped meanwhile, for 1500 ms: play it again.");
+    }
+}
+
+#[test]
+fn a_server_stood_in_send_only_where_the_kernel_said_so() {
+    let mut recording = stalled_reader();
+    recording.steps[0].stuck_in = Some("recvfrom");
+    let said = reading(&recording).summary;
+    assert!(said.ends_with("The server stood in send() to A on bare."), "{said}");
+    recording.steps[1].stuck_in = None;
+    let said = reading(&recording).summary;
+    assert!(!said.contains("send()"), "{said}");
+}
+
+#[test]
+fn one_step_alone_says_nothing_of_several_and_no_answer_is_no_time() {
+    let mut recording = one_client();
+    recording.steps.truncate(1);
+    let said = reading(&recording).summary;
+    assert_eq!(said, "On step 1 A had its last answer after 400 ms.");
+    recording.steps[0].clients[A].retain(|(_, did)| *did != ClientDid::Answered);
+    let said = reading(&recording).summary;
+    assert_eq!(said, "On step 1 A had its last answer after no answer.");
+}
+
+#[test]
+fn an_answer_to_each_byte_is_not_called_one_for_each_recv() {
+    let mut recording = stream();
+    for lanes in &mut recording.steps {
+        lanes.clients[A].splice(2..2, vec![at(0.4, ClientDid::Answered); 13]);
+    }
+    let said = reading(&recording).summary;
+    assert_eq!(
+        said,
+        "On steps 1, 2 and 3: 3 messages, 14 bytes → 14 answers; 1 message, 10000 bytes → 3 answers."
+    );
 }
 
 // The real servers.

@@ -4,7 +4,7 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use super::{Case, Expecting, Fault, Level, Trial, unchanged};
+use super::{Case, Expecting, Fault, Kind, Level, Trial, leave, unchanged};
 use crate::{Connection, StalledReader};
 
 const READ: &str = "step3-select/CARE.md#a-client-that-never-reads";
@@ -70,6 +70,7 @@ fn never_reads(trial: &mut Trial) -> Result<String, Fault> {
         each.into_iter().map(|client| client.join().expect("no panic in it")).collect()
     });
     let culprits = culprits.expecting("a connection")?;
+    culprits.iter().for_each(|client| trial.keep(client.stream()));
     early.ask().expecting("an answer to the first client while others never read")?;
     let mut late = trial.connect()?;
     for _ in 0..10 {
@@ -77,6 +78,7 @@ fn never_reads(trial: &mut Trial) -> Result<String, Fault> {
     }
     let grown = trial.memory().saturating_sub(before);
     let sent: u64 = culprits.iter().map(StalledReader::sent).sum();
+    trial.let_all_leave();
     drop(culprits);
     late.ask().expecting("an answer when those who never read have left")?;
     trial.the_next_is_served("those who never read")?;
@@ -84,7 +86,7 @@ fn never_reads(trial: &mut Trial) -> Result<String, Fault> {
     if grown <= MOST_MEMORY {
         return Ok(measured);
     }
-    Err(Fault::wrong("at most 8 MiB more memory", measured))
+    Err(Fault::wrong("at most 8 MiB more memory", measured, Kind::Measured))
 }
 
 /// Floods as fast as the server takes it, and reads what comes back, until told to stop.
@@ -123,7 +125,7 @@ fn floods(trial: &mut Trial) -> Result<String, Fault> {
     });
     asked.expecting("an answer to a polite client while others flood")?;
     flooded.expecting("those who flood to stay connected")?;
-    drop(floods);
+    leave(floods)?;
     trial.the_next_is_served("those who flooded")?;
     Ok(String::new())
 }

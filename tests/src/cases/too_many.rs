@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Case, Expecting, Fault, Level, Trial};
+use super::{Case, Expecting, Fault, Level, Trial, leave};
 use crate::{Connection, MESSAGE, Start};
 
 const READ: &str = "step3-select/CARE.md#more-clients-than-fit";
@@ -129,7 +129,7 @@ fn more_than_fit(trial: &mut Trial, most: usize) -> Result<String, Fault> {
         }
         all_are_answered(&mut served)?;
     }
-    drop(served);
+    leave(served)?;
     trial.the_next_is_served("as many as fit")?;
     Ok(measured)
 }
@@ -146,7 +146,7 @@ fn a_low_one_leaves_and_two_arrive(trial: &mut Trial) -> Result<String, Fault> {
     all_are_answered(&mut served)?;
     one_leaves_for(&mut served, second)?;
     all_are_answered(&mut served)?;
-    drop(served);
+    leave(served)?;
     trial.the_next_is_served("them")?;
     Ok(String::new())
 }

@@ -11,6 +11,8 @@ use super::{ClientDid, ServerIs, letter};
 /// still with, and both over where it waits: being with a client takes at least one column.
 pub(super) fn of_server(lane: &[(Duration, ServerIs)], until: Duration, axis: &Axis) -> Vec<Cell> {
     let mut cells = vec![Cell::BLANK; axis.columns];
+    // A server that never selects has one client at a time: of several in a column, the last.
+    let selects = lane.iter().any(|(_, is)| matches!(is, ServerIs::Selecting));
     let mut entries = lane.iter().peekable();
     let mut is: Option<&ServerIs> = None;
     for (column, cell) in cells.iter_mut().enumerate() {
@@ -25,7 +27,12 @@ pub(super) fn of_server(lane: &[(Duration, ServerIs)], until: Duration, axis: &A
         let mut turns_to = BTreeSet::new();
         while let Some((_, next)) = entries.next_if(|(at, _)| axis.column(*at) <= column) {
             match next {
-                ServerIs::With(clients) => turns_to.extend(clients),
+                ServerIs::With(clients) => {
+                    if !selects && clients.len() == 1 {
+                        turns_to.clear();
+                    }
+                    turns_to.extend(clients);
+                }
                 ServerIs::Accepting | ServerIs::Selecting => waits = Some(next),
             }
             is = Some(next);

@@ -21,6 +21,9 @@ pub struct Recording {
     pub steps: Vec<Lanes>,
     /// What could not be shown, and why.
     pub missing: Vec<String>,
+    /// The longest time between two looks at the clock: far more than planned if the machine or a
+    /// person stopped everything meanwhile.
+    pub longest_frame: Duration,
 }
 
 /// What a picture shows of a scenario.
@@ -47,6 +50,8 @@ pub struct Lanes {
     pub errors: Vec<String>,
     /// What a client could not do, in words.
     pub failures: Vec<String>,
+    /// The system call in which the server was when `A` was stuck, where the kernel tells.
+    pub stuck_in: Option<&'static str>,
 }
 
 /// What a server is in.

@@ -1,5 +1,7 @@
 //! The scenarios.
 
+use std::time::Duration;
+
 use super::reading::{self, Reading};
 use super::{Act, Conditions, Recording, Script, Shows, client};
 use crate::Step;
@@ -166,7 +168,16 @@ impl Scenario {
     /// What was measured, and whether it is what the contract says.
     #[must_use]
     pub fn read(&self, recording: &Recording) -> Reading {
-        (self.read)(recording)
+        // No frame of a busy machine is as late as that.
+        const STOPPED: Duration = Duration::from_millis(500);
+        let mut reading = (self.read)(recording);
+        if recording.longest_frame > STOPPED {
+            reading.summary = format!(
+                "Everything was stopped meanwhile, for {}: play it again.",
+                reading::in_ms(recording.longest_frame)
+            );
+        }
+        reading
     }
 
     /// The scripts of all clients for whom there are descriptors, and in words what is missing.

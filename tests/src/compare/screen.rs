@@ -80,6 +80,8 @@ pub struct Screen {
     live: bool,
     /// The size that the picture was drawn for, and its rows.
     drawn: Option<((u16, u16), usize)>,
+    /// Whether it was said that nothing can be shown live here.
+    said_too_small: bool,
 }
 
 impl Screen {
@@ -95,6 +97,7 @@ impl Screen {
             terminal: able.then(Term::stdout),
             live: able && live,
             drawn: None,
+            said_too_small: false,
         }
     }
 
@@ -118,10 +121,19 @@ impl Screen {
         const BELOW: usize = 4;
         match self.size() {
             Some((rows, columns)) if self.live => {
-                if picture.rows.len() + BELOW > rows.into() || picture.width() > columns.into() {
-                    return self.wipe();
+                let picture = compact(picture, usize::from(rows).saturating_sub(BELOW));
+                let (height, width) = (picture.rows.len() + BELOW, picture.width() + 1);
+                if height > rows.into() || width > columns.into() {
+                    self.wipe()?;
+                    if !std::mem::replace(&mut self.said_too_small, true) {
+                        self.say(&format!(
+                            "Live, this takes {width} columns and {height} rows; here are \
+                             {columns} and {rows}. The finished picture follows."
+                        ))?;
+                    }
+                    return Ok(());
                 }
-                self.draw(picture, (rows, columns))
+                self.draw(&picture, (rows, columns))
             }
             _ => Ok(()),
         }
@@ -132,9 +144,12 @@ impl Screen {
     /// # Errors
     /// What write(2) says.
     pub fn finish(&mut self, picture: &Picture) -> io::Result<()> {
-        let size = self.size().unwrap_or_default();
-        self.draw(picture, size)?;
+        let size = self.size();
+        // One row is the cursor's.
+        let room = size.map_or(usize::MAX, |(rows, _)| usize::from(rows).saturating_sub(1));
+        self.draw(&compact(picture, room), size.unwrap_or_default())?;
         self.drawn = None;
+        self.said_too_small = false;
         Ok(())
     }
 
@@ -185,6 +200,15 @@ impl Screen {
     pub fn take_back(&self, rows: usize) -> io::Result<()> {
         if self.terminal.is_some() { write(&format!("\r\x1b[{rows}A\x1b[J")) } else { Ok(()) }
     }
+}
+
+/// A picture without its blank rows, if it has more than `room`.
+fn compact(picture: &Picture, room: usize) -> Picture {
+    let mut picture = picture.clone();
+    if picture.rows.len() > room {
+        picture.rows.retain(|row| row.iter().any(|cell| cell.glyph != ' '));
+    }
+    picture
 }
 
 fn write(text: &str) -> io::Result<()> {

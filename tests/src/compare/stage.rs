@@ -10,6 +10,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use super::{Act, ClientDid, Lanes, Recording, Scenario, Script, ServerIs, Shows, letter};
+use crate::kernel::Doing;
 use crate::{ANSWER, Client, Line, Log, Process, Server, StalledReader, Step};
 
 /// How often the recording so far is shown.
@@ -94,7 +95,13 @@ pub fn perform(
         until: Duration::ZERO,
         steps: Vec::new(),
         missing,
+        longest_frame: Duration::ZERO,
     };
+    let left_out = Step::STEPS.into_iter().filter(|step| !scenario.steps.contains(step));
+    let left_out: Vec<&str> = left_out.map(Step::name).collect();
+    if !left_out.is_empty() {
+        recording.missing.push(format!("Not for {}.", left_out.join(", ")));
+    }
     let mut stages: Vec<Stage> = conditions
         .steps
         .iter()
@@ -122,8 +129,10 @@ pub fn perform(
     let tail = conditions.time(scenario.tail);
     let mut over: Option<Instant> = None;
     loop {
+        let before = recording.until;
         let now = Instant::now();
         recording.until = now.saturating_duration_since(start);
+        recording.longest_frame = recording.longest_frame.max(recording.until - before);
         recording.steps = stages.iter_mut().map(Stage::recorded).collect();
         if over.is_some_and(|over| now >= over + tail) {
             break;
@@ -164,6 +173,7 @@ struct Known {
     clients: Vec<Vec<(Duration, ClientDid)>>,
     addresses: HashMap<SocketAddr, usize>,
     over: Vec<bool>,
+    stuck_in: Option<&'static str>,
 }
 
 impl Stage {
@@ -174,6 +184,7 @@ impl Stage {
                 clients: vec![Vec::new(); scripts.len()],
                 addresses: HashMap::new(),
                 over: vec![false; scripts.len()],
+                stuck_in: None,
             }),
             changed: Condvar::new(),
         });
@@ -231,6 +242,7 @@ impl Stage {
             clients: known.clients.clone(),
             errors: Vec::new(),
             failures: Vec::new(),
+            stuck_in: known.stuck_in,
         }
     }
 
@@ -427,6 +439,9 @@ impl Actor {
                 break stuck;
             }
         };
+        if let Some(Doing::Waits(call)) = self.process.doing() {
+            lock(&self.shared.known).stuck_in = call.name();
+        }
         self.did_at(stuck, ClientDid::Stuck);
         self.connection = Connection::Stalled(reader);
     }
