@@ -199,8 +199,7 @@ impl Trial {
             if line.text.starts_with("Traceback (") {
                 in_traceback = true;
                 words.clear();
-            } else if !line.text.trim().is_empty() && !(in_traceback && line.text.starts_with(' '))
-            {
+            } else if !(line.text.trim().is_empty() || in_traceback && line.text.starts_with(' ')) {
                 words.push(line.text);
             }
         }

@@ -145,7 +145,11 @@ fn check(given: &Given, asked: &[&Case]) -> io::Result<ExitCode> {
             println!("not asked: {reason}");
             continue;
         }
-        match case.ask(&given.start()?, PATIENCE)? {
+        let asked_it = given.start().and_then(|start| {
+            let answer = case.ask(&start, PATIENCE);
+            answer.map_err(|error| io::Error::other(format!("{}: {error}", given.words[0])))
+        });
+        match asked_it.inspect_err(|_| println!("not asked"))? {
             Verdict::Yes(measured) => {
                 let colon = if measured.is_empty() { "" } else { ": " };
                 println!("yes{colon}{measured}");
