@@ -132,8 +132,26 @@ impl Connection {
     /// When they do not come, or other bytes do.
     pub fn receive_answers(&mut self, answers: usize) -> io::Result<()> {
         let mut received = vec![0; ANSWER.len() * answers];
-        let read = self.stream.read_exact(&mut received);
-        read.map_err(|error| self.in_words("answer", &error))?;
+        let mut came = 0;
+        while came < received.len() {
+            let read = match self.stream.read(&mut received[came..]) {
+                Ok(0) => Err(ErrorKind::UnexpectedEof.into()),
+                other => other,
+            };
+            match read {
+                Ok(read) => came += read,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if came.is_multiple_of(ANSWER.len()) => {
+                    return Err(self.in_words("answer", &error));
+                }
+                Err(error) => {
+                    let part = in_answers(&received[..came]);
+                    let instead = self.in_words("more", &error);
+                    let words = format!("{part} and then {instead}");
+                    return Err(Error::new(ErrorKind::InvalidData, words));
+                }
+            }
+        }
         if received == ANSWER.repeat(answers) {
             return Ok(());
         }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use super::{Case, Expecting, Fault, Kind, Level, Trial, leave, unchanged};
-use crate::{Connection, StalledReader};
+use crate::{ANSWER, Connection, StalledReader, in_answers};
 
 const READ: &str = "step3-select/CARE.md#a-client-that-never-reads";
 
@@ -24,6 +24,16 @@ pub const CASES: &[Case] = &[
         by_hand: "cargo run --bin client -- --stall, and nc 127.0.0.1 5000 beside it",
         prepare: unchanged,
         run: never_reads,
+    },
+    Case {
+        level: Level::Misbehaving,
+        name: "one reads late",
+        question: "A client asks and asks, and reads when nothing more goes through. Are its \
+                   answers whole?",
+        read: READ,
+        by_hand: "cargo run --bin client -- --stall, and Enter when it says Stuck",
+        prepare: unchanged,
+        run: reads_late,
     },
     Case {
         level: Level::Misbehaving,
@@ -87,6 +97,33 @@ fn never_reads(trial: &mut Trial) -> Result<String, Fault> {
         return Ok(measured);
     }
     Err(Fault::wrong("at most 8 MiB more memory", measured, Kind::Measured))
+}
+
+/// A server may drop such a client, but not a part of an answer: `send` may take less than it was
+/// given.
+fn reads_late(trial: &mut Trial) -> Result<String, Fault> {
+    trial.the_next_is_served("nobody")?;
+    let client = StalledReader::connect(trial.server.addr);
+    let mut client = client.expecting("a connection")?;
+    trial.keep(client.stream());
+    // Whether it got stuck, or was dropped, or the server loses all it cannot send: reading tells.
+    let _ = send_until_stuck(&mut client);
+    client.stream().set_read_timeout(Some(trial.patience())).expecting("a connection")?;
+    let received = match client.read_again() {
+        Err(error)
+            if matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::NotConnected) =>
+        {
+            trial.the_next_is_served("one that was dropped")?;
+            return Ok("it was dropped".to_owned());
+        }
+        received => received.expecting("its answers and the end of the stream")?,
+    };
+    let answers = received.len() / ANSWER.len();
+    if answers == 0 || received != ANSWER.repeat(answers) {
+        return Err(Fault::wrong("whole answers", in_answers(&received), Kind::Bytes));
+    }
+    trial.the_next_is_served("one that read late")?;
+    Ok(format!("{answers} answers"))
 }
 
 /// Floods as fast as the server takes it, and reads what comes back, until told to stop.

@@ -126,7 +126,7 @@ impl Trial {
 
     /// Sends a signal to all of them.
     pub fn signal(&self, signal: Signal) {
-        self.processes().into_iter().for_each(|process| process.signal(signal));
+        self.processes().into_iter().for_each(|process| process.signal_if_there(signal));
     }
 
     /// Stops the server while `act` is done: what happens meanwhile waits in the kernel.
@@ -138,9 +138,10 @@ impl Trial {
         act: impl FnOnce(&mut Self) -> Result<T, Fault>,
     ) -> Result<T, Fault> {
         let processes = self.processes();
-        processes.iter().for_each(|process| process.stop());
+        processes.iter().for_each(|process| process.signal_if_there(Signal::STOP));
+        processes.iter().for_each(|process| process.wait_until_stopped());
         let done = act(self);
-        processes.into_iter().for_each(Process::go_on);
+        processes.iter().for_each(|process| process.signal_if_there(Signal::CONT));
         done
     }
 
@@ -159,7 +160,7 @@ impl Trial {
     /// The memory that the server has in use, in KiB.
     #[must_use]
     pub fn memory(&self) -> u64 {
-        self.processes().into_iter().map(Process::memory).sum()
+        self.processes().into_iter().filter_map(Process::memory_if_there).sum()
     }
 
     /// What the server does when `fault` has been seen, in words.
@@ -178,7 +179,9 @@ impl Trial {
             self.server.errors.wait_for_the_end(UNTIL_IT_IS_GONE);
             return format!("the server ended ({status})");
         }
-        let spins = self.share_of_a_core(Duration::from_millis(300)).is_some_and(|it| it > 0.5);
+        let for_a_moment = Duration::from_millis(300);
+        let spins = self.share_of_a_core(for_a_moment).is_some_and(|share| share > 0.5)
+            || self.server.process().is_never_at_rest(for_a_moment) == Some(true);
         let does = match kind {
             _ if spins => "the server spins",
             Some(Kind::Silence) => "the server hangs",

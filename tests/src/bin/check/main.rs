@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 use std::io::{self, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::process::{self, ExitCode};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -13,7 +13,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use signal_hook::iterator::Signals;
 use socket2::{Domain, Socket, Type};
 use tests::cases::{self, Case, Fault, Level, Verdict};
-use tests::{Start, end_commands, raise_descriptor_limit};
+use tests::{Start, end_commands, free_port, raise_descriptor_limit};
 
 /// How long a client waits for an answer before the verdict is that none comes.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -233,7 +233,7 @@ impl Given {
     fn start(&self) -> io::Result<Start> {
         let (mut words, mut port) = (self.words.clone(), self.port);
         if words.iter().any(|word| word.contains("{port}")) {
-            port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
+            port = free_port()?;
             words.iter_mut().for_each(|word| *word = word.replace("{port}", &port.to_string()));
         } else {
             wait_until_free(port)?;
