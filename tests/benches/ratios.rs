@@ -26,6 +26,11 @@ const PAIRS: usize = 21;
 /// How long one turn is at least.
 const TURN: Duration = Duration::from_millis(40);
 
+/// The head of the table, in Markdown: the top page shows it.
+const HEAD: &str = "\
+| load | server | processor ratio | noise | elapsed ratio | noise | processor, us |
+| --- | --- | --- | --- | --- | --- | --- |";
+
 /// What a step may cost beside the bare loop.
 const BOUND: f64 = 1.10;
 
@@ -140,7 +145,7 @@ fn row(name: &str, step: Step, load: Load) {
     let over_bound = Step::STEPS.contains(&step) && processor.is_some_and(|ratio| ratio > BOUND);
     let own = against_bare.iter().map(|(ours, _)| ours.processor).collect::<Option<Vec<f64>>>();
     println!(
-        "{name:<16} {:<15} {:>9} {:>9} {:>12} {:>9} {:>10}{}",
+        "| {name:<14} | `{}` | {} | {} | {} | {} | {} |{}",
         step.name(),
         shown(processor),
         shown(ratio(&noise, |cost| cost.processor)),
@@ -191,21 +196,7 @@ fn pairs(wanted: impl Fn(&str) -> bool) {
         Some(core) => println!("The server is pinned to core {core}, the load to another.\n"),
         None => println!("Not pinned: one core alone, or no taskset.\n"),
     }
-    println!(
-        "{:<32} {:>9} {:>9} {:>12} {:>9} {:>10}\n{:<32} {:>9} {:>9} {:>12} {:>9} {:>10}",
-        "",
-        "processor",
-        "noise",
-        "elapsed",
-        "noise",
-        "processor",
-        "",
-        "ratio",
-        "",
-        "ratio",
-        "",
-        "us"
-    );
+    println!("{HEAD}");
     for (name, step, load) in rows {
         let (active, idle) = load.clients();
         if has_descriptors_for(3 * (active + idle)) {

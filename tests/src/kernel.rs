@@ -3,7 +3,6 @@
 //! Linux tells in `/proc`, see proc(5). Elsewhere every answer is None.
 
 use std::fs;
-use std::io::Read;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::RawFd;
 #[cfg(target_os = "linux")]
@@ -222,17 +221,16 @@ fn address(text: &str) -> Option<SocketAddr> {
     Some(SocketAddr::new(ip, u16::from_str_radix(port, 16).ok()?))
 }
 
-/// The TCP sockets of this machine whose local port is `port`; None where the system does not
-/// tell. They come in no order that means anything.
+/// The TCP sockets of this machine with the local port of a server that listens on `addr`; None
+/// where the system does not tell. They come in no order that means anything, and in pieces: where
+/// others come and go meanwhile, one may be missed or told twice.
 #[must_use]
-pub fn tcp_sockets(port: u16) -> Option<Vec<TcpSocket>> {
-    let mut table = String::new();
-    fs::File::open("/proc/net/tcp").ok()?.read_to_string(&mut table).ok()?;
-    // A kernel without IPv6 has no second one.
-    if let Ok(mut tcp6) = fs::File::open("/proc/net/tcp6") {
-        tcp6.read_to_string(&mut table).ok()?;
-    }
-    Some(table.lines().filter_map(|row| TcpSocket::parse(row, port)).collect())
+pub fn tcp_sockets(addr: SocketAddr) -> Option<Vec<TcpSocket>> {
+    // One table and not both: for each the kernel goes through all that it has. A socket on `::`
+    // has its IPv4 clients in the second one.
+    let table = if addr.is_ipv4() { "/proc/net/tcp" } else { "/proc/net/tcp6" };
+    let table = fs::read_to_string(table).ok()?;
+    Some(table.lines().filter_map(|row| TcpSocket::parse(row, addr.port())).collect())
 }
 
 #[cfg(all(test, target_os = "linux"))]
@@ -276,7 +274,7 @@ mod tests {
             let client = server.connect();
             let call = waits_in(&server, "recvfrom");
             let socket = client.addr();
-            let sockets = tcp_sockets(server.addr.port()).expect("Linux tells");
+            let sockets = tcp_sockets(server.addr).expect("Linux tells");
             let socket = sockets.iter().find(|it| it.remote == socket).expect("it is connected");
             let descriptor = RawFd::try_from(call.arguments[0]).expect("a descriptor");
             assert_eq!(server.process().inode(descriptor), Some(socket.inode));
@@ -297,14 +295,14 @@ mod tests {
             let (to_read, to_write) = wait_for("one socket to read", || {
                 lists().filter(|(to_read, _)| to_read.len() == 1)
             });
-            let sockets = tcp_sockets(server.addr.port()).expect("Linux tells");
+            let sockets = tcp_sockets(server.addr).expect("Linux tells");
             let listening = sockets.iter().find(|it| it.state == State::Listen).expect("one");
             assert_eq!((to_read, to_write), (vec![listening.inode], vec![]));
             let client = server.connect();
             let (to_read, _) = wait_for("two sockets to read", || {
                 lists().filter(|(to_read, _)| to_read.len() == 2)
             });
-            let sockets = tcp_sockets(server.addr.port()).expect("Linux tells");
+            let sockets = tcp_sockets(server.addr).expect("Linux tells");
             let accepted = sockets.iter().find(|it| it.remote == client.addr()).expect("one");
             assert!(to_read.contains(&accepted.inode), "{accepted:?} was expected in {to_read:?}");
         }
@@ -323,12 +321,12 @@ mod tests {
             client.write_all(b"hello\n").expect("sent");
             let client = client.local_addr().expect("an address");
             let socket = || {
-                let sockets = tcp_sockets(addr.port()).expect("Linux tells");
+                let sockets = tcp_sockets(addr).expect("Linux tells");
                 sockets.into_iter().find(|socket| socket.remote == client)
             };
             let waiting = wait_for("six bytes", || socket().filter(|socket| socket.unread == 6));
             assert!(waiting.waits_for_accept(), "{waiting:?} was expected to wait");
-            let listens = tcp_sockets(addr.port()).expect("Linux tells");
+            let listens = tcp_sockets(addr).expect("Linux tells");
             let listens = listens.iter().find(|it| it.state == State::Listen).expect("it listens");
             assert_eq!((listens.unread, listens.local), (1, addr));
             let accepted = listening.accept().expect("a connection");

@@ -3,22 +3,34 @@
 
 #![forbid(unsafe_code)]
 
-use tests::cases::{self, Fault, Verdict};
+use std::thread;
+
+use tests::cases::{self, Case, Fault, Level, Verdict};
 use tests::{ANSWER, Client, DEADLINE, Server, StalledReader, Start, Step, needs};
 
-/// Puts `step` through all cases.
+/// Puts `step` through all cases, the levels side by side: they mostly wait.
 fn expect_yes_to_each_case(step: Step) {
-    for case in cases::all() {
-        let name = case.name;
-        let verdict = case.ask(&Start::of(step).quiet(), DEADLINE);
-        match verdict.unwrap_or_else(|error| panic!("{step} does not start: {error}")) {
-            Verdict::Yes(_) => {}
-            Verdict::No { fault: Fault::CannotAsk(why), .. } => {
-                let _skipped = needs(&format!("way to ask {step} about \"{name}\" ({why})"), false);
-            }
-            Verdict::No { fault, server, last_words } => {
-                panic!("{step}, \"{name}\": {fault}; {server}; it said {last_words:#?}")
-            }
+    thread::scope(|scope| {
+        for level in Level::ALL {
+            scope.spawn(move || {
+                cases::all()
+                    .filter(|case| case.level == level)
+                    .for_each(|case| expect_yes(step, case));
+            });
+        }
+    });
+}
+
+fn expect_yes(step: Step, case: &Case) {
+    let name = case.name;
+    let verdict = case.ask(&Start::of(step).quiet(), DEADLINE);
+    match verdict.unwrap_or_else(|error| panic!("{step} does not start: {error}")) {
+        Verdict::Yes(_) => {}
+        Verdict::No { fault: Fault::CannotAsk(why), .. } => {
+            let _skipped = needs(&format!("way to ask {step} about \"{name}\" ({why})"), false);
+        }
+        Verdict::No { fault, server, last_words } => {
+            panic!("{step}, \"{name}\": {fault}; {server}; it said {last_words:#?}")
         }
     }
 }

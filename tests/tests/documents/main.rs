@@ -84,12 +84,22 @@ fn each_case_of_check_names_a_page_and_a_section() {
 }
 
 #[test]
+fn the_table_of_what_the_servers_cost_is_the_one_that_the_benchmark_prints() {
+    expect_none(names::wrong_loads(&markdown::read("README.md")));
+}
+
+#[test]
 fn the_calls_are_those_that_strace_shows() {
     for document in documents() {
         for block in document.blocks.iter().filter(|block| block.language == "strace") {
             system_calls::expect_calls(&document, block);
         }
     }
+}
+
+#[test]
+fn the_faults_that_the_care_lets_strace_make_stop_bare_and_not_step_3() {
+    system_calls::expect_faults(&Document::read("step3-select/CARE.md"));
 }
 
 #[test]
@@ -154,6 +164,12 @@ mod red {
     fn a_case_that_check_does_not_have_is_found_and_one_that_is_left_out() {
         let document = changed("README.md", "`half-close`", "`half-open`");
         assert_eq!(names::wrong_cases(&document).len(), 2);
+    }
+
+    #[test]
+    fn a_load_that_is_not_measured_is_found() {
+        let page = markdown::read("README.md").replace("| round_trip ", "| a_round_trip ");
+        assert!(!names::wrong_loads(&page).is_empty());
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::path::Path;
 use tests::Step;
 use tests::cases;
 
-use crate::markdown::{Document, READMES, root};
+use crate::markdown::{Document, READMES, read, root};
 
 /// Words of others: the article's, the standard library's, the kernel's and the shell's, the next
 /// steps'. All else that a page has in code stands in the workspace.
@@ -17,21 +17,19 @@ const OUTSIDE: &[&str] = &[
     "-l",
     "-t",
     "AsFd",
+    "EAGAIN",
     "EINTR",
     "FD_SETSIZE",
-    "FdSet<'fd>",
     "Recv-Q",
     "Send-Q",
     "accept4",
     "async",
-    "await",
     "client_socket.close()",
     "client_socket.recv(4096)",
     "client_socket.send(response)",
     "close",
     "dtruss",
     "epoll",
-    "fd_set",
     "fileno",
     "hi",
     "if not request",
@@ -247,6 +245,26 @@ pub fn wrong_cases(document: &Document) -> Vec<String> {
     let known: BTreeSet<&str> = cases::all().map(|case| case.name).collect();
     let differ = named.symmetric_difference(&known);
     differ.map(|name| format!("{}: the case {name:?} of `check`", document.path)).collect()
+}
+
+/// What differs between the table of what the servers cost on `page` and the source of the benchmark
+/// that prints it: its head, and the loads, but for their sizes.
+pub fn wrong_loads(page: &str) -> Vec<String> {
+    let benchmark = read("tests/benches/ratios.rs");
+    let mut table = page.lines().skip_while(|line| !line.starts_with("| load | server |"));
+    let head = table.next().unwrap_or_default();
+    let mut wrong = Vec::new();
+    if head.is_empty() || !benchmark.contains(&format!("\n{head}\n")) {
+        wrong.push(format!("the benchmark prints no such head: {head:?}"));
+    }
+    let rows = table.skip(1).take_while(|line| line.starts_with('|'));
+    for row in rows {
+        let load = row.trim_start_matches(['|', ' ']).split([' ', '/']).next().unwrap_or_default();
+        if !["\"", "/"].iter().any(|end| benchmark.contains(&format!("(\"{load}{end}"))) {
+            wrong.push(format!("the benchmark has no load {load:?}"));
+        }
+    }
+    wrong
 }
 
 /// The links of `document` that lead nowhere.

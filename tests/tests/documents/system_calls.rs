@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 use std::{env, fs, thread};
 
-use tests::{Client, DEADLINE, Log, Process, Step, can_trace, needs};
+use tests::{Client, DEADLINE, Log, Process, Start, Step, can_trace, needs};
 
 use crate::markdown::{Block, Document};
 
@@ -37,6 +37,46 @@ pub fn expect_calls(document: &Document, block: &Block) {
     };
     let all_same = shown.len() == calls.len() && shown.iter().zip(&calls).all(same);
     assert!(all_same, "{place}: the calls of `{command}` are\n{}", calls.join("\n"));
+}
+
+/// Expects of the faults that the page lets strace(1) make what it says: `bare` stands in `accept`
+/// until the next client comes, or ends; step 3 goes on.
+pub fn expect_faults(document: &Document) {
+    let [gone, signal] = ["pselect6:retval=1:when=2", "pselect6:error=EINTR:when=2"];
+    for fault in [gone, signal] {
+        let shown = document.blocks.iter().any(|block| {
+            block.language == "sh" && block.text.contains(&format!("-e inject={fault} "))
+        });
+        assert!(shown, "{}: the page does not show {fault}", document.path);
+    }
+    // The call has another name on other machines.
+    if !needs("strace on this machine", cfg!(target_arch = "x86_64") && can_trace()) {
+        return;
+    }
+    for fault in [gone, signal] {
+        let server = Start::of(Step::Select).injecting(fault).start();
+        server.connect().ask();
+    }
+
+    let server = Start::of(Step::Bare).injecting(gone).start();
+    let mut first = server.connect();
+    server.narration.wait_for("both to be ready", |lines| {
+        lines
+            .iter()
+            .any(|line| line.text.starts_with("Ready to read: server_socket, "))
+            .then_some(())
+    });
+    first.send(b"hello\n");
+    first.expect_no_answer_yet();
+    let _second = server.connect();
+    first.receive_answer();
+
+    let mut server = Start::of(Step::Bare).injecting(signal).start();
+    let _client = server.connect();
+    server
+        .errors
+        .wait_for_line(&format!("{}: select: Interrupted system call (os error 4)", server.addr));
+    assert_eq!(server.wait().code(), Some(1));
 }
 
 fn traced(step: Step, command: &str) -> Vec<String> {

@@ -54,7 +54,7 @@ fn expect_one_line(step: Step, leave: impl FnOnce(Client)) {
     assert_eq!(said.len(), 1, "{step}: one line was expected for the reset, but got {said:#?}");
 }
 
-/// Expects at most one line on standard error when a client leaves so: the contract leaves it open.
+/// Expects at most one line on standard error when a client leaves so: the system decides.
 fn expect_at_most_one_line(step: Step, leave: impl FnOnce(Client)) {
     let said = reports_after(step, 0, leave);
     assert!(said.len() <= 1, "{step}: at most one line was expected, but got {said:#?}");

@@ -28,6 +28,8 @@ use crate::terminal::Terminal;
 
 /// How long one look is from the next.
 const LOOK: Duration = Duration::from_millis(100);
+/// The servers that wait in the calls of the lesson.
+const SHOWN: [Step; 4] = [Step::Blocking, Step::Functions, Step::Select, Step::Bare];
 /// What Ctrl-C types (ASCII's ETX) where it is no signal.
 const CTRL_C: u8 = 3;
 
@@ -39,7 +41,7 @@ fn command() -> Command {
             Arg::new("step")
                 .value_name("STEP")
                 .required(true)
-                .value_parser(PossibleValuesParser::new(Step::ALL.map(Step::name))),
+                .value_parser(PossibleValuesParser::new(SHOWN.map(Step::name))),
         )
         .arg(
             Arg::new("host")

@@ -10,6 +10,11 @@ use tests::{Line, Server, Step};
 
 use crate::source::Call;
 
+/// For how many times the time that it took the kernel's table is not read again, and for how long
+/// at most. On a calm machine that is less than one look; but all connections of the machine are in
+/// it, those that have just closed too, and with thousands it takes longer.
+const TABLE_RESTS: (u32, Duration) = (7, Duration::from_millis(150));
+
 /// A connection, from the first look that saw it to the last.
 pub struct Client {
     pub letters: String,
@@ -54,6 +59,7 @@ pub struct Model {
     pub said: Vec<Said>,
     /// When it was.
     pub now: Instant,
+    next_table: Instant,
     looks: u64,
     met: usize,
     listening: Option<u64>,
@@ -74,6 +80,7 @@ impl Model {
             clients: None,
             said: Vec::new(),
             now: Instant::now(),
+            next_table: Instant::now(),
             looks: 0,
             met: 0,
             listening: None,
@@ -101,6 +108,10 @@ impl Model {
                 let descriptor = RawFd::try_from(waits.arguments[0]).ok();
                 let inode = descriptor.and_then(|it| server.process().inode(it));
                 self.serves = inode.and_then(|inode| self.letters_of(inode));
+                if self.serves.is_none() {
+                    // Somebody new.
+                    self.next_table = self.now;
+                }
             }
             let lists = server.process().selecting(&waits);
             // Only if it has not gone on while they were read.
@@ -132,7 +143,12 @@ impl Model {
 
     /// Notes who has come, who was accepted, and who has gone.
     fn meet(&mut self) {
-        let Some(sockets) = self.addr.and_then(|addr| tcp_sockets(addr.port())) else { return };
+        if self.now < self.next_table {
+            return;
+        }
+        let Some(sockets) = self.addr.and_then(tcp_sockets) else { return };
+        let (times, longest) = TABLE_RESTS;
+        self.next_table = Instant::now() + longest.min(self.now.elapsed() * times);
         let listening = sockets.iter().find(|socket| socket.state == State::Listen);
         self.listening = listening.map(|socket| socket.inode);
         let old = self.clients.take().unwrap_or_default();

@@ -16,9 +16,10 @@ pub fn draw(
     (rows, columns): (usize, usize),
 ) -> Picture {
     if rows < SMALLEST.0 || columns < SMALLEST.1 {
-        let (rows, columns) = SMALLEST;
+        let (least_rows, least_columns) = SMALLEST;
         let mut page = Page::of(1, columns);
-        page.put(0, 0, columns, &format!("Too small: {columns}x{rows} or more"), Role::Text);
+        let text = format!("Too small: {least_columns}x{least_rows} or more");
+        page.put(0, 0, columns, &text, Role::Text);
         return page.0;
     }
     let mut page = Page::of(rows, columns);
@@ -224,7 +225,7 @@ impl Page {
             line("select() was given, to wait for:", Role::Finding);
             let none = ["to_read", "to_write"].map(|name| format!("{name}: not in select() now"));
             let lists = model.lists.as_ref().map_or(none, |[to_read, to_write]| {
-                [listed("to_read:  ", to_read, width), listed("to_write: ", to_write, width)]
+                [listed("to_read", to_read, width), listed("to_write", to_write, width)]
             });
             lists.iter().for_each(|list| line(list, Role::Text));
         }
@@ -254,13 +255,43 @@ fn shown(all: usize, rows: usize) -> usize {
 /// A list in so many characters: where not all fit, it counts the rest.
 fn listed(name: &str, list: &[String], width: usize) -> String {
     if list.is_empty() {
-        return format!("{name}nobody");
+        return format!("{name}: nobody");
     }
-    let fits = |shown: usize| {
-        let rest = list.len() - shown;
-        let more = if rest > 0 { format!(" and {rest} more") } else { String::new() };
-        let text = format!("{name}{}{more}", list[..shown].join(" "));
-        (text.len() <= width).then_some(text)
-    };
-    (1..=list.len()).rev().find_map(fits).unwrap_or_else(|| name.to_owned())
+    let mut text = format!("{name}: {}", list.join(" "));
+    let mut shown = list.len();
+    while text.len() > width && shown > 0 {
+        // A space and at least a letter each: what cannot fit is not tried.
+        shown = (shown - 1).min(width / 2);
+        text = format!("{name}: {} and {} more", list[..shown].join(" "), list.len() - shown);
+    }
+    text
+}
+
+#[cfg(test)]
+mod unit_tests {
+    use super::*;
+
+    #[test]
+    fn what_the_server_says_steers_no_terminal() {
+        assert_eq!(
+            escaped("127.0.0.1:5 \x1b[31m\u{9b}é\r\n"),
+            "127.0.0.1:5 \\u{1b}[31m\\u{9b}é\\r\\n"
+        );
+    }
+
+    #[test]
+    fn a_list_that_does_not_fit_counts_the_rest() {
+        let list = ["server_socket", "A", "B", "C"].map(str::to_owned);
+        assert_eq!(listed("to_read", &list, 80), "to_read: server_socket A B C");
+        assert_eq!(listed("to_read", &list, 28), "to_read: server_socket A B C");
+        let list = ["server_socket", "A", "B", "CC", "DD", "EE"].map(str::to_owned);
+        assert_eq!(listed("to_read", &list, 33), "to_read: server_socket and 5 more");
+        assert_eq!(listed("to_read", &[], 27), "to_read: nobody");
+    }
+
+    #[test]
+    fn bytes_take_five_characters_at_most() {
+        let counts = [0, 99_999, 100_000, 10_239_999, 10_240_000, 1 << 32];
+        assert_eq!(counts.map(bytes), ["0", "99999", "97K", "9999K", "9M", "4096M"]);
+    }
 }

@@ -101,3 +101,22 @@ impl Source {
 fn is_code(line: &str) -> bool {
     !line.starts_with("//") && !line.contains("narrate!")
 }
+
+#[cfg(test)]
+mod unit_tests {
+    use super::*;
+
+    #[test]
+    fn the_narration_and_the_kernel_name_the_same_calls() {
+        for (line, name) in [
+            ("Before accept()", "accept4"),
+            ("Before recv()", "recvfrom"),
+            ("Before select()", "pselect6"),
+        ] {
+            assert!(Call::of_line(line).is_some());
+            assert_eq!(Call::of_line(line), Call::of_the_kernel(name));
+        }
+        assert_eq!(Call::of_line("Connection from 127.0.0.1:5"), None);
+        assert_eq!(Call::of_the_kernel("write"), None);
+    }
+}
