@@ -33,10 +33,20 @@ const RESETS: &[&str] =
     &["reset while silent", "reset with an answer unread", "reset while queued", "a second client"];
 
 const SERVERS: &[Reaches] = &[
-    Reaches { name: "`1.py`", start: || listing(1), noes: RESETS, one_at_a_time: true },
-    Reaches { name: "`2.py`", start: || listing(2), noes: RESETS, one_at_a_time: true },
     Reaches {
-        name: "`3.py`",
+        name: "listing 1 in Python",
+        start: || listing(1),
+        noes: RESETS,
+        one_at_a_time: true,
+    },
+    Reaches {
+        name: "listing 2 in Python",
+        start: || listing(2),
+        noes: RESETS,
+        one_at_a_time: true,
+    },
+    Reaches {
+        name: "listing 3 in Python",
         start: || listing(3),
         noes: &[
             "one after the other",
@@ -71,15 +81,9 @@ const SERVERS: &[Reaches] = &[
         one_at_a_time: true,
     },
     Reaches {
-        name: "`bare.rs`",
+        name: "`bare`",
         start: || step(Step::Bare),
-        noes: &[
-            "one never reads",
-            "more than FD_SETSIZE",
-            "more than descriptors",
-            "a low one leaves and two arrive",
-            "a shortage that passes",
-        ],
+        noes: &["one never reads", "more than FD_SETSIZE", "a low one leaves and two arrive"],
         one_at_a_time: false,
     },
     Reaches { name: "step 3", start: || step(Step::Select), noes: &[], one_at_a_time: false },
@@ -150,7 +154,7 @@ fn step_2_does_what_step_1_does() {
 
 #[test]
 fn bare_lacks_what_the_care_is_for() {
-    expect_verdicts("`bare.rs`");
+    expect_verdicts("`bare`");
 }
 
 #[test]
@@ -163,7 +167,9 @@ fn the_listings_in_python_get_as_far_as_they_do() {
     if !needs("python3", has_python()) {
         return;
     }
-    ["`1.py`", "`2.py`", "`3.py`"].into_iter().for_each(expect_verdicts);
+    ["listing 1 in Python", "listing 2 in Python", "listing 3 in Python"]
+        .into_iter()
+        .for_each(expect_verdicts);
 }
 
 #[test]
@@ -189,6 +195,11 @@ fn what_each_case_says_to_read_is_there() {
             let words = heading.to_lowercase().replace(' ', "-");
             words.chars().filter(|c| c.is_alphanumeric() || "-_".contains(*c)).eq(anchor.chars())
         };
-        assert!(headings.any(is_it), "\"{}\": there is no {}", case.name, case.read);
+        assert!(
+            anchor.is_empty() || headings.any(is_it),
+            "\"{}\": there is no {}",
+            case.name,
+            case.read
+        );
     }
 }
