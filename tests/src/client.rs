@@ -7,6 +7,7 @@ use std::time::Duration;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use crate::connection::Connection;
+use crate::kernel::tcp_sockets;
 use crate::{DEADLINE, in_answers};
 
 /// A [`Connection`] of which a test expects that all goes well: the one place where errors become
@@ -193,22 +194,11 @@ impl StalledReader {
     }
 
     /// Whether nothing waits at the server's end of this connection: it is not the server then that
-    /// does not read. Only Linux tells, in proc(5), and for IPv4; elsewhere it is taken to wait.
+    /// does not read. Only Linux tells; elsewhere it is taken to wait.
     fn server_has_read_all(&self) -> bool {
         let Ok(server) = self.stream.peer_addr() else { return false };
-        let table = std::fs::read_to_string("/proc/net/tcp").unwrap_or_default();
-        table.lines().skip(1).any(|line| {
-            let mut fields = line.split_whitespace().skip(1);
-            let mut field = || fields.next().unwrap_or_default();
-            let (local, remote, _state, queues) = (field(), field(), field(), field());
-            let port = |address: &str| {
-                let port = address.rsplit(':').next()?;
-                u16::from_str_radix(port, 16).ok()
-            };
-            port(local) == Some(server.port())
-                && port(remote) == Some(self.addr.port())
-                && queues.ends_with(":00000000")
-        })
+        let sockets = tcp_sockets(server).unwrap_or_default();
+        sockets.iter().any(|socket| socket.remote == self.addr && socket.unread == 0)
     }
 
     /// Reads again, half-closes so that the server sees the end, and returns all that comes.

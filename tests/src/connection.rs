@@ -2,6 +2,7 @@
 
 use std::io::{self, Error, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use socket2::SockRef;
@@ -19,6 +20,33 @@ pub struct Connection {
     stream: TcpStream,
     addr: SocketAddr,
     patience: Duration,
+    kept: Option<Kept>,
+}
+
+/// Sockets that stay open until this is dropped.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Kept(Arc<Mutex<Vec<TcpStream>>>);
+
+impl Kept {
+    /// Keeps the socket of `stream` open.
+    pub(crate) fn keep(&self, stream: &TcpStream) {
+        let kept = stream.try_clone();
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend(kept);
+    }
+
+    /// Lets go of all of them.
+    pub(crate) fn let_go(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+}
+
+/// A failed case drops its clients on its way out, and before it is known what the server does.
+impl Drop for Connection {
+    fn drop(&mut self) {
+        if let Some(kept) = &self.kept {
+            kept.keep(&self.stream);
+        }
+    }
 }
 
 impl Connection {
@@ -32,7 +60,7 @@ impl Connection {
         stream.set_read_timeout(Some(patience))?;
         stream.set_write_timeout(Some(patience))?;
         let addr = stream.local_addr()?;
-        Ok(Self { stream, addr, patience })
+        Ok(Self { stream, addr, patience, kept: None })
     }
 
     /// The same, but whatever ends it, be it the end of this program, is a reset. It leaves no
@@ -44,6 +72,12 @@ impl Connection {
         let connection = Self::to(server, patience)?;
         reset_at_the_end(&connection.stream)?;
         Ok(connection)
+    }
+
+    /// The same, but it stays connected for as long as `kept` is there, unless it is told to leave.
+    pub(crate) fn kept_by(mut self, kept: &Kept) -> Self {
+        self.kept = Some(kept.clone());
+        self
     }
 
     /// Its own address: the server narrates it.
@@ -70,9 +104,7 @@ impl Connection {
             ErrorKind::WouldBlock | ErrorKind::TimedOut => {
                 format!("no {waited_for} within {} s", self.patience.as_secs_f32())
             }
-            ErrorKind::UnexpectedEof => format!("the end of the stream and no {waited_for}"),
-            ErrorKind::ConnectionReset => format!("a reset and no {waited_for}"),
-            _ => format!("no {waited_for}: {error}"),
+            _ => format!("{} and no {waited_for}", came_instead(error)),
         };
         Error::new(error.kind(), words)
     }
@@ -100,8 +132,26 @@ impl Connection {
     /// When they do not come, or other bytes do.
     pub fn receive_answers(&mut self, answers: usize) -> io::Result<()> {
         let mut received = vec![0; ANSWER.len() * answers];
-        let read = self.stream.read_exact(&mut received);
-        read.map_err(|error| self.in_words("answer", &error))?;
+        let mut came = 0;
+        while came < received.len() {
+            let read = match self.stream.read(&mut received[came..]) {
+                Ok(0) => Err(ErrorKind::UnexpectedEof.into()),
+                other => other,
+            };
+            match read {
+                Ok(read) => came += read,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if came.is_multiple_of(ANSWER.len()) => {
+                    return Err(self.in_words("answer", &error));
+                }
+                Err(error) => {
+                    let part = in_answers(&received[..came]);
+                    let instead = self.in_words("more", &error);
+                    let words = format!("{part} and then {instead}");
+                    return Err(Error::new(ErrorKind::InvalidData, words));
+                }
+            }
+        }
         if received == ANSWER.repeat(answers) {
             return Ok(());
         }
@@ -156,7 +206,8 @@ impl Connection {
     ///
     /// # Errors
     /// What the system says.
-    pub fn close(self) -> io::Result<()> {
+    pub fn close(mut self) -> io::Result<()> {
+        self.kept = None;
         SockRef::from(&self.stream).set_linger(None)
     }
 
@@ -164,7 +215,8 @@ impl Connection {
     ///
     /// # Errors
     /// What the system says.
-    pub fn reset(self) -> io::Result<()> {
+    pub fn reset(mut self) -> io::Result<()> {
+        self.kept = None;
         reset_at_the_end(&self.stream)
     }
 }
@@ -172,6 +224,18 @@ impl Connection {
 /// Makes closing `stream` a reset (socket(7), `SO_LINGER` with 0 seconds).
 pub(crate) fn reset_at_the_end(stream: &TcpStream) -> io::Result<()> {
     SockRef::from(stream).set_linger(Some(Duration::ZERO))
+}
+
+/// What a client saw where its socket reports `error`, in words.
+pub(crate) fn came_instead(error: &Error) -> String {
+    match error.kind() {
+        ErrorKind::WouldBlock | ErrorKind::TimedOut => "nothing in time".to_owned(),
+        ErrorKind::UnexpectedEof => "the end of the stream".to_owned(),
+        ErrorKind::ConnectionReset => "a reset".to_owned(),
+        ErrorKind::BrokenPipe => "a closed connection".to_owned(),
+        ErrorKind::ConnectionRefused => "nobody who listens".to_owned(),
+        _ => error.to_string(),
+    }
 }
 
 /// What was received, as text and counted in answers where it is made of them.

@@ -27,7 +27,7 @@ pub use connection::{ANSWER, Connection, MESSAGE, in_answers};
 pub use log::{Line, Log};
 pub use process::{Process, raise_descriptor_limit};
 pub use rustix::process::Signal;
-pub use server::{Program, Server, Start, can_trace, end_commands};
+pub use server::{Program, Server, Start, can_trace, end_commands, free_port};
 pub use step::{Step, build_of_the_steps};
 
 /// How long to wait for something that should happen at once, on a machine that is busy with

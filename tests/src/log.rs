@@ -191,6 +191,11 @@ impl Log {
         expand(&said.lines)
     }
 
+    /// Waits for the end of the stream, no longer than `patience`.
+    pub fn wait_for_the_end(&self, patience: Duration) {
+        let _ended_or_not = self.wait_within(patience, |_| None::<()>);
+    }
+
     /// The lines so far, every one of a run.
     #[must_use]
     pub fn lines(&self) -> Vec<String> {

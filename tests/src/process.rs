@@ -7,11 +7,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::param::clock_ticks_per_second;
-#[cfg(target_os = "linux")]
-use rustix::process::prlimit;
 use rustix::process::{
     Pid, Resource, Rlimit, getrlimit, kill_process, kill_process_group, setrlimit,
+    test_kill_process_group,
 };
+#[cfg(target_os = "linux")]
+use rustix::{io::Errno, process::prlimit};
 
 use crate::{DEADLINE, Signal};
 
@@ -34,9 +35,28 @@ impl Process {
         sent.unwrap_or_else(|error| panic!("process {} gets no {signal:?}: {error}", self.0));
     }
 
+    /// Sends it a signal, if it is there.
+    pub fn signal_if_there(self, signal: Signal) {
+        let _it_is_gone = kill_process(self.pid(), signal);
+    }
+
     /// Ends all processes of the group that it leads, if there are any.
     pub fn end_group(self) {
         let _nobody_is_left = kill_process_group(self.pid(), Signal::KILL);
+    }
+
+    /// Ends all of its group, and waits a moment until they are gone: what listens, listens until
+    /// then.
+    pub fn end_group_and_wait(self) {
+        self.end_group();
+        let give_up = Instant::now() + Duration::from_secs(1);
+        let is_there = |process: Self| process.stat(3).is_some_and(|state| state != "Z");
+        while test_kill_process_group(self.pid()).is_ok()
+            && self.group().into_iter().any(is_there)
+            && Instant::now() < give_up
+        {
+            thread::sleep(Duration::from_millis(2));
+        }
     }
 
     /// Stops it, and waits until it has stopped: what happens from now on waits in the kernel.
@@ -45,8 +65,16 @@ impl Process {
     /// When it is still running at [`DEADLINE`].
     pub fn stop(self) {
         self.signal(Signal::STOP);
+        self.wait_until_stopped();
+    }
+
+    /// Waits until it has stopped, or is gone.
+    ///
+    /// # Panics
+    /// When it is still running at [`DEADLINE`].
+    pub fn wait_until_stopped(self) {
         let give_up = Instant::now() + DEADLINE;
-        while !self.ps("state").starts_with('T') {
+        while !matches!(self.ps("state").chars().next(), Some('T' | 'Z') | None) {
             // The system tells the parent alone, and its way to ask would need to be unsafe.
             assert!(Instant::now() < give_up, "process {} did not stop", self.0);
             thread::sleep(Duration::from_millis(2));
@@ -64,8 +92,25 @@ impl Process {
     /// When there is no such process.
     #[must_use]
     pub fn memory(self) -> u64 {
-        let said = self.ps("rss");
-        said.parse().unwrap_or_else(|_| panic!("no process {}: ps said {said:?}", self.0))
+        self.memory_if_there().unwrap_or_else(|| panic!("there is no process {}", self.0))
+    }
+
+    /// The same; None when there is no such process.
+    #[must_use]
+    pub fn memory_if_there(self) -> Option<u64> {
+        self.ps("rss").parse().ok()
+    }
+
+    /// Whether it has been running, or ready to, nearly all the time for `period`: what spins is,
+    /// however little of a core it is given. None where the system does not tell (Linux does).
+    #[must_use]
+    pub fn is_never_at_rest(self, period: Duration) -> Option<bool> {
+        let runs = (0..20).filter_map(|_| {
+            thread::sleep(period / 20);
+            self.stat(3).map(|state| state == "R")
+        });
+        let runs: Vec<bool> = runs.collect();
+        (!runs.is_empty()).then(|| runs.iter().filter(|it| **it).count() * 5 >= runs.len() * 4)
     }
 
     fn ps(self, column: &str) -> String {
@@ -135,14 +180,16 @@ impl Process {
     /// start.
     ///
     /// # Panics
-    /// When the system refuses.
+    /// When the system refuses, and not because it is gone.
     #[cfg(target_os = "linux")]
     pub fn limit_descriptors(self, limit: u64) {
         // It has inherited the hard one of this process.
         let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
         let limit = Rlimit { current: Some(limit), maximum };
-        let set = prlimit(Some(self.pid()), Resource::Nofile, limit);
-        set.unwrap_or_else(|error| panic!("process {} keeps its limit: {error}", self.0));
+        match prlimit(Some(self.pid()), Resource::Nofile, limit) {
+            Ok(_) | Err(Errno::SRCH) => {}
+            Err(error) => panic!("process {} keeps its limit: {error}", self.0),
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::fmt::{self, Display, Formatter};
 use std::io::{self, Read};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -51,6 +51,7 @@ pub struct Start {
     fault: Option<String>,
     stdout: Stream,
     stderr: Stream,
+    listens_within: Duration,
 }
 
 /// What becomes of a stream that the server writes to.
@@ -86,7 +87,21 @@ impl Start {
             fault: None,
             stdout: Stream::Logged,
             stderr: Stream::Logged,
+            listens_within: DEADLINE,
         }
+    }
+
+    /// With so much time until it listens.
+    #[must_use]
+    pub fn listening_within(mut self, time: Duration) -> Self {
+        self.listens_within = time;
+        self
+    }
+
+    /// How much time it has until it listens.
+    #[must_use]
+    pub fn listens_within(&self) -> Duration {
+        self.listens_within
     }
 
     /// With `--host HOST`.
@@ -312,6 +327,19 @@ impl Stream {
     }
 }
 
+/// A port that nobody uses: not one of those that the system gives to clients, which may be given
+/// away meanwhile.
+///
+/// # Errors
+/// When there is none.
+pub fn free_port() -> io::Result<u16> {
+    let mut tries = (0..100).map(|_| {
+        let port = fastrand::u16(10_000..32_000);
+        TcpListener::bind((Ipv4Addr::LOCALHOST, port)).map(|_| port)
+    });
+    tries.find(Result::is_ok).unwrap_or_else(|| Err(io::ErrorKind::AddrInUse.into()))
+}
+
 /// The commands that run, each the leader of its group: here, so that a signal that ends this
 /// process can end them first.
 static COMMANDS: Mutex<Vec<Process>> = Mutex::new(Vec::new());
@@ -432,7 +460,7 @@ impl Server {
     pub fn kill(&mut self) {
         let process = self.process();
         if matches!(self.start.program, Program::Command { .. }) {
-            process.end_group();
+            process.end_group_and_wait();
             lock_commands().retain(|running| *running != process);
         }
         let _ = self.child.kill();

@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 use std::process::Command;
 
-use tests::{ANSWER, Client, Server, Step};
+use tests::{ANSWER, Server, Step};
 
 /// A conversation, and all that the client received in it.
 fn conversation(server: &Server) -> Vec<u8> {
@@ -56,69 +56,6 @@ fn steps_1_and_2_narrate_alike_but_for_outside_the_inner_while() {
         "the same two conversations were expected to be narrated alike, ports apart"
     );
     assert!(narrations[0].len() > 10, "a conversation was expected in {narrations:#?}");
-}
-
-/// Lets one client leave in the way given, and expects that the next one is served.
-fn served_after(leave: impl Fn(Client)) {
-    for step in Step::ALL {
-        let server = Server::start(step);
-        let client = server.connect();
-        leave(client);
-        let mut next = server.connect();
-        next.ask();
-        next.ask();
-    }
-}
-
-#[test]
-fn the_next_client_is_served_after_one_that_closed() {
-    served_after(Client::close);
-    served_after(|mut client| {
-        client.ask();
-        client.close();
-    });
-}
-
-#[test]
-fn the_next_client_is_served_after_one_that_closed_with_its_answer_unread() {
-    served_after(|mut client| {
-        client.send(b"hello\n");
-        client.close();
-    });
-}
-
-#[test]
-fn the_next_client_is_served_after_one_that_half_closed_and_it_got_its_answer() {
-    served_after(|mut client| {
-        client.send(b"hello\n");
-        client.half_close();
-        assert_eq!(
-            client.receive_to_the_end(),
-            ANSWER,
-            "after a half-close its answer and the end of the stream were expected"
-        );
-    });
-}
-
-#[test]
-fn the_next_client_is_served_after_one_that_reset_without_a_word() {
-    served_after(Client::reset);
-}
-
-#[test]
-fn the_next_client_is_served_after_one_that_reset_between_messages() {
-    served_after(|mut client| {
-        client.ask();
-        client.reset();
-    });
-}
-
-#[test]
-fn the_next_client_is_served_after_one_that_reset_with_its_answer_unread() {
-    served_after(|mut client| {
-        client.send(b"hello\n");
-        client.reset();
-    });
 }
 
 /// What cargo would build for `packages`, along these kinds of dependency: each crate with its

@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use tests::{Client, Server, Start, Step};
+use tests::{Client, Server, Step};
 
 #[test]
 fn a_second_client_is_answered_while_the_first_is_still_there() {
@@ -91,47 +91,4 @@ fn past_ten_ready_sockets_the_narration_counts_the_rest() {
     let counted = ready_together(14);
     assert_eq!(counted.len(), 11, "ten names and a count were expected in {counted:?}");
     assert_eq!(counted[10], "and 4 more", "fourteen were ready: {counted:?}");
-}
-
-/// Fills `server` with as many clients as fit, lets one with a low descriptor leave, and expects
-/// that of two that arrive each gets its turn.
-fn fill_up_and_let_two_arrive(server: &mut Server, fit: usize) {
-    let mut clients: Vec<Client> = (0..fit).map(|_| server.connect()).collect();
-    clients.iter_mut().for_each(Client::ask);
-    let full = format!("Full with {fit} clients: new ones wait until one leaves");
-    server.errors.wait_for_line(&full);
-
-    let mut one = server.connect();
-    one.send(b"hello\n");
-    clients[fit - 1].ask();
-    one.expect_no_answer_yet();
-    let mut two = server.connect();
-    two.send(b"hello\n");
-
-    clients.remove(0).close();
-    one.receive_answer();
-    clients[0].ask();
-    two.expect_no_answer_yet();
-
-    clients.remove(0).close();
-    two.receive_answer();
-    clients.iter_mut().for_each(Client::ask);
-    one.ask();
-    two.ask();
-    assert!(server.is_running(), "a full server was expected to go on");
-}
-
-#[test]
-fn a_server_with_no_descriptor_left_takes_the_waiting_ones_as_others_leave() {
-    // Standard input, output and error, the listening socket, and twelve clients.
-    let mut server = Start::of(Step::Select).descriptor_limit(16).start();
-    fill_up_and_let_two_arrive(&mut server, 12);
-}
-
-#[test]
-fn a_server_with_its_fd_set_full_takes_the_waiting_ones_as_others_leave() {
-    // The listening socket gets 1012, and an fd_set ends at 1023: eleven clients.
-    let mut server =
-        Start::of(Step::Select).descriptor_limit(1100).descriptors_taken_below(1012).start();
-    fill_up_and_let_two_arrive(&mut server, 11);
 }

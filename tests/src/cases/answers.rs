@@ -3,7 +3,7 @@
 use std::io::{ErrorKind, Read};
 use std::time::Duration;
 
-use super::{Case, Expecting, Fault, Level, Trial, unchanged};
+use super::{Case, Expecting, Fault, Kind, Level, Trial, unchanged};
 use crate::{ANSWER, Connection, MESSAGE, in_answers};
 
 const READ: &str = "step1-blocking/README.md#what-happens";
@@ -71,10 +71,13 @@ fn one_by_one(trial: &mut Trial, message: &[u8], times: usize) -> Result<String,
         let answered = client.send(message).and_then(|()| client.receive_answer());
         answered.expecting(&format!("an answer to message {number}"))?;
     }
-    if client.has_nothing().expecting("no more than that")? {
-        return Ok(String::new());
+    let more = until_quiet(&client).expecting("no more than that")?;
+    if !more.is_empty() {
+        let came = in_answers(&[ANSWER.repeat(times), more].concat());
+        return Err(Fault::wrong(format!("{times} answers"), came, Kind::Bytes));
     }
-    Err(Fault::wrong(format!("{times} answers"), "more than that"))
+    client.ask().expecting("an answer to the next message")?;
+    Ok(String::new())
 }
 
 /// Expects at least one answer to `message`, and at most `most`.
@@ -90,7 +93,7 @@ fn answers_to(trial: &mut Trial, message: &[u8], most: usize) -> Result<String, 
             1 => "1 answer".to_owned(),
             _ => format!("1 to {most} answers, one for each recv"),
         };
-        return Err(Fault::wrong(expected, in_answers(&received)));
+        return Err(Fault::wrong(expected, in_answers(&received), Kind::Bytes));
     }
     client.ask().expecting("an answer to the next message")?;
     Ok(String::new())
@@ -116,5 +119,5 @@ fn half_close(trial: &mut Trial) -> Result<String, Fault> {
     if received == ANSWER {
         return Ok(String::new());
     }
-    Err(Fault::wrong("1 answer and the end of the stream", in_answers(&received)))
+    Err(Fault::wrong("1 answer and the end of the stream", in_answers(&received), Kind::Bytes))
 }

@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::{Case, Expecting, Fault, Level, Trial, unchanged};
+use super::{Case, Expecting, Fault, Kind, Level, Trial, unchanged};
 use crate::{Connection, MESSAGE};
 
 /// How many leave in a row.
@@ -137,6 +137,7 @@ fn descriptors(trial: &mut Trial) -> Result<String, Fault> {
         after => Err(Fault::wrong(
             format!("{before} descriptors as before {MANY} clients came and left"),
             format!("{} descriptors", after.unwrap_or_default()),
+            Kind::Measured,
         )),
     }
 }

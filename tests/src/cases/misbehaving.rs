@@ -4,8 +4,8 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use super::{Case, Expecting, Fault, Level, Trial, unchanged};
-use crate::{Connection, StalledReader};
+use super::{Case, Expecting, Fault, Kind, Level, Trial, leave, unchanged};
+use crate::{ANSWER, Connection, StalledReader, in_answers};
 
 const READ: &str = "step3-select/CARE.md#a-client-that-never-reads";
 
@@ -24,6 +24,16 @@ pub const CASES: &[Case] = &[
         by_hand: "cargo run --bin client -- --stall, and nc 127.0.0.1 5000 beside it",
         prepare: unchanged,
         run: never_reads,
+    },
+    Case {
+        level: Level::Misbehaving,
+        name: "one reads late",
+        question: "A client asks and asks, and reads when nothing more goes through. Are its \
+                   answers whole?",
+        read: READ,
+        by_hand: "cargo run --bin client -- --stall, and Enter when it says Stuck",
+        prepare: unchanged,
+        run: reads_late,
     },
     Case {
         level: Level::Misbehaving,
@@ -70,6 +80,7 @@ fn never_reads(trial: &mut Trial) -> Result<String, Fault> {
         each.into_iter().map(|client| client.join().expect("no panic in it")).collect()
     });
     let culprits = culprits.expecting("a connection")?;
+    culprits.iter().for_each(|client| trial.keep(client.stream()));
     early.ask().expecting("an answer to the first client while others never read")?;
     let mut late = trial.connect()?;
     for _ in 0..10 {
@@ -77,6 +88,7 @@ fn never_reads(trial: &mut Trial) -> Result<String, Fault> {
     }
     let grown = trial.memory().saturating_sub(before);
     let sent: u64 = culprits.iter().map(StalledReader::sent).sum();
+    trial.let_all_leave();
     drop(culprits);
     late.ask().expecting("an answer when those who never read have left")?;
     trial.the_next_is_served("those who never read")?;
@@ -84,7 +96,34 @@ fn never_reads(trial: &mut Trial) -> Result<String, Fault> {
     if grown <= MOST_MEMORY {
         return Ok(measured);
     }
-    Err(Fault::wrong("at most 8 MiB more memory", measured))
+    Err(Fault::wrong("at most 8 MiB more memory", measured, Kind::Measured))
+}
+
+/// A server may drop such a client, but not a part of an answer: `send` may take less than it was
+/// given.
+fn reads_late(trial: &mut Trial) -> Result<String, Fault> {
+    trial.the_next_is_served("nobody")?;
+    let client = StalledReader::connect(trial.server.addr);
+    let mut client = client.expecting("a connection")?;
+    trial.keep(client.stream());
+    // Whether it got stuck, or was dropped, or the server loses all it cannot send: reading tells.
+    let _ = send_until_stuck(&mut client);
+    client.stream().set_read_timeout(Some(trial.patience())).expecting("a connection")?;
+    let received = match client.read_again() {
+        Err(error)
+            if matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::NotConnected) =>
+        {
+            trial.the_next_is_served("one that was dropped")?;
+            return Ok("it was dropped".to_owned());
+        }
+        received => received.expecting("its answers and the end of the stream")?,
+    };
+    let answers = received.len() / ANSWER.len();
+    if answers == 0 || received != ANSWER.repeat(answers) {
+        return Err(Fault::wrong("whole answers", in_answers(&received), Kind::Bytes));
+    }
+    trial.the_next_is_served("one that read late")?;
+    Ok(format!("{answers} answers"))
 }
 
 /// Floods as fast as the server takes it, and reads what comes back, until told to stop.
@@ -123,7 +162,7 @@ fn floods(trial: &mut Trial) -> Result<String, Fault> {
     });
     asked.expecting("an answer to a polite client while others flood")?;
     flooded.expecting("those who flood to stay connected")?;
-    drop(floods);
+    leave(floods)?;
     trial.the_next_is_served("those who flooded")?;
     Ok(String::new())
 }

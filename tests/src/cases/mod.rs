@@ -11,12 +11,13 @@ mod trial;
 mod world;
 
 use std::fmt::{self, Display, Formatter};
-use std::io;
+use std::io::{self, ErrorKind};
 use std::time::Duration;
 
 pub use trial::Trial;
 
-use crate::Start;
+use crate::connection::came_instead;
+use crate::{Connection, Start};
 
 /// The order in which a student meets the cases.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -105,6 +106,8 @@ pub enum Fault {
         expected: String,
         /// What came.
         came: String,
+        /// What kind of thing that is.
+        kind: Kind,
     },
     /// It serves one client at a time.
     OneAtATime {
@@ -117,16 +120,29 @@ pub enum Fault {
     CannotAsk(String),
 }
 
+/// What came in place of what was expected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Nothing.
+    Silence,
+    /// The end of the connection, or none.
+    End,
+    /// Other bytes.
+    Bytes,
+    /// A measured value.
+    Measured,
+}
+
 impl Fault {
-    fn wrong(expected: impl Into<String>, came: impl Into<String>) -> Self {
-        Self::Wrong { expected: expected.into(), came: came.into() }
+    fn wrong(expected: impl Into<String>, came: impl Into<String>, kind: Kind) -> Self {
+        Self::Wrong { expected: expected.into(), came: came.into(), kind }
     }
 }
 
 impl Display for Fault {
     fn fmt(&self, line: &mut Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Wrong { expected, came } => write!(line, "expected {expected}, came {came}"),
+            Self::Wrong { expected, came, .. } => write!(line, "expected {expected}, came {came}"),
             Self::OneAtATime { served_then } => {
                 let then = if *served_then { "and was served then" } else { "and not served then" };
                 write!(line, "one at a time: the second waited until the first left, {then}")
@@ -143,7 +159,19 @@ trait Expecting<T> {
 
 impl<T> Expecting<T> for io::Result<T> {
     fn expecting(self, expected: &str) -> Result<T, Fault> {
-        self.map_err(|error| Fault::wrong(expected, error.to_string()))
+        self.map_err(|error| {
+            let kind = match error.kind() {
+                ErrorKind::WouldBlock | ErrorKind::TimedOut => Kind::Silence,
+                ErrorKind::InvalidData => Kind::Bytes,
+                _ => Kind::End,
+            };
+            // What a connection reports is in words already.
+            let came = match error.raw_os_error() {
+                Some(_) => came_instead(&error),
+                None => error.to_string(),
+            };
+            Fault::wrong(expected, came, kind)
+        })
     }
 }
 
@@ -156,7 +184,7 @@ pub enum Verdict {
     No {
         /// What was expected and what came.
         fault: Fault,
-        /// What became of the server, in words.
+        /// What the server did then, in words.
         server: String,
         /// The last that it said on standard error.
         last_words: Vec<String>,
@@ -174,11 +202,16 @@ impl Case {
         Ok(match (self.run)(&mut trial) {
             Ok(measured) => Verdict::Yes(measured),
             Err(fault) => {
-                let server = trial.what_became_of_the_server();
+                let server = trial.what_the_server_does(&fault);
                 Verdict::No { fault, server, last_words: trial.last_words() }
             }
         })
     }
+}
+
+/// All of them leave, with a reset.
+fn leave(clients: Vec<Connection>) -> Result<(), Fault> {
+    clients.into_iter().try_for_each(|client| client.reset().expecting("a reset"))
 }
 
 /// As it is.

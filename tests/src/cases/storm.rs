@@ -1,6 +1,6 @@
 //! All of it at the same time, from a seed.
 
-use std::io::{self, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -84,7 +84,7 @@ impl Storm {
             }
             client.half_close()?;
             if !client.receive_to_the_end()?.is_empty() {
-                return Err(io::Error::other("more than was asked for"));
+                return Err(io::Error::new(ErrorKind::InvalidData, "more than was asked for"));
             }
         }
         Ok(())

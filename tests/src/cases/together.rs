@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Case, Expecting, Fault, Level, Trial, unchanged};
+use super::{Case, Expecting, Fault, Kind, Level, Trial, unchanged};
 use crate::{Connection, MESSAGE};
 
 const READ: &str = "step3-select/README.md#what-happens";
@@ -80,5 +80,9 @@ fn nobody_says_anything(trial: &mut Trial) -> Result<String, Fault> {
         return Err(Fault::CannotAsk("this system does not tell of processor time".to_owned()));
     };
     let used = format!("{:.0} % of a core in {} s", share * 100.0, IDLE.as_secs());
-    if share < SHARE { Ok(used) } else { Err(Fault::wrong("less than 5 % of a core", used)) }
+    if share < SHARE {
+        Ok(used)
+    } else {
+        Err(Fault::wrong("less than 5 % of a core", used, Kind::Measured))
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Case, Expecting, Fault, Level, Trial};
+use super::{Case, Expecting, Fault, Level, Trial, leave};
 use crate::{Connection, MESSAGE, Start};
 
 const READ: &str = "step3-select/CARE.md#more-clients-than-fit";
@@ -70,6 +70,11 @@ fn fill(trial: &mut Trial, most: usize) -> Result<(Vec<Connection>, Option<Conne
     while served.len() < most {
         let mut client = trial.connect()?;
         client.send(MESSAGE).expecting("room for the message")?;
+        if served.is_empty() {
+            client.receive_answer().expecting("an answer to the first client")?;
+            served.push(client);
+            continue;
+        }
         let seen = wait_for_a_byte(&client, MOMENT);
         if seen.expecting("an answer, or none while there is no room")? {
             client.receive_answer().expecting("an answer")?;
@@ -129,7 +134,7 @@ fn more_than_fit(trial: &mut Trial, most: usize) -> Result<String, Fault> {
         }
         all_are_answered(&mut served)?;
     }
-    drop(served);
+    leave(served)?;
     trial.the_next_is_served("as many as fit")?;
     Ok(measured)
 }
@@ -146,7 +151,7 @@ fn a_low_one_leaves_and_two_arrive(trial: &mut Trial) -> Result<String, Fault> {
     all_are_answered(&mut served)?;
     one_leaves_for(&mut served, second)?;
     all_are_answered(&mut served)?;
-    drop(served);
+    leave(served)?;
     trial.the_next_is_served("them")?;
     Ok(String::new())
 }

@@ -4,15 +4,20 @@ use std::io;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::{Expecting, Fault};
+use super::{Expecting, Fault, Kind};
+use crate::connection::Kept;
 use crate::{Connection, Process, Program, Server, Signal, Start};
 
-/// How long a command may take to listen: it may have to be built first.
-const UNTIL_IT_LISTENS: Duration = Duration::from_secs(60);
+/// How long a server may take to be gone after its clients have seen its end: Python prints a
+/// traceback between the two.
+const UNTIL_IT_IS_GONE: Duration = Duration::from_secs(1);
 
 /// A server that is tried, and what its clients can do.
 #[derive(Debug)]
 pub struct Trial {
+    /// Clients that have not left, before the server: what ends with a client connected keeps its
+    /// port from the next one.
+    kept: Kept,
     /// The server, which ends with this.
     pub server: Server,
     patience: Duration,
@@ -25,7 +30,8 @@ impl Trial {
     /// # Errors
     /// When there is no such program.
     pub fn of(start: Start, patience: Duration) -> io::Result<Self> {
-        Ok(Self { server: start.launch()?, patience, listens: false })
+        let (kept, server) = (Kept::default(), start.launch()?);
+        Ok(Self { kept, server, patience, listens: false })
     }
 
     /// How long a client waits for anything.
@@ -40,24 +46,26 @@ impl Trial {
     /// # Errors
     /// When there is no connection.
     pub fn connect(&mut self) -> Result<Connection, Fault> {
-        let give_up = Instant::now() + UNTIL_IT_LISTENS;
+        let within = self.server.start.listens_within();
+        let give_up = Instant::now() + within;
         loop {
             let error = match Connection::that_resets(self.server.addr, self.patience) {
                 Ok(connection) => {
                     self.listens = true;
-                    return Ok(connection);
+                    return Ok(connection.kept_by(&self.kept));
                 }
                 Err(error) => error,
             };
             if self.listens {
-                return Err(Fault::wrong("a connection", error.to_string()));
+                return Err(error).expecting("a connection");
             }
             if !self.server.is_running() {
                 return Err(Fault::NotListening("it ended before it listened".to_owned()));
             }
             if Instant::now() > give_up {
-                let addr = self.server.addr;
-                return Err(Fault::NotListening(format!("nobody listens on {addr}: {error}")));
+                let (addr, within) = (self.server.addr, within.as_secs_f32());
+                let why = format!("nobody listens on {addr} after {within} s");
+                return Err(Fault::NotListening(why));
             }
             thread::sleep(Duration::from_millis(5));
         }
@@ -81,6 +89,16 @@ impl Trial {
         let mut next = self.connect()?;
         next.ask().expecting(&format!("an answer to the next client after {after}"))?;
         next.close().expecting("an end")
+    }
+
+    /// Keeps a client connected until it is known what the server does.
+    pub(crate) fn keep(&self, client: &std::net::TcpStream) {
+        self.kept.keep(client);
+    }
+
+    /// Lets all leave that are kept.
+    pub(crate) fn let_all_leave(&self) {
+        self.kept.let_go();
     }
 
     /// Starts the server once more, after it has ended.
@@ -108,7 +126,7 @@ impl Trial {
 
     /// Sends a signal to all of them.
     pub fn signal(&self, signal: Signal) {
-        self.processes().into_iter().for_each(|process| process.signal(signal));
+        self.processes().into_iter().for_each(|process| process.signal_if_there(signal));
     }
 
     /// Stops the server while `act` is done: what happens meanwhile waits in the kernel.
@@ -120,9 +138,10 @@ impl Trial {
         act: impl FnOnce(&mut Self) -> Result<T, Fault>,
     ) -> Result<T, Fault> {
         let processes = self.processes();
-        processes.iter().for_each(|process| process.stop());
+        processes.iter().for_each(|process| process.signal_if_there(Signal::STOP));
+        processes.iter().for_each(|process| process.wait_until_stopped());
         let done = act(self);
-        processes.into_iter().for_each(Process::go_on);
+        processes.iter().for_each(|process| process.signal_if_there(Signal::CONT));
         done
     }
 
@@ -141,26 +160,52 @@ impl Trial {
     /// The memory that the server has in use, in KiB.
     #[must_use]
     pub fn memory(&self) -> u64 {
-        self.processes().into_iter().map(Process::memory).sum()
+        self.processes().into_iter().filter_map(Process::memory_if_there).sum()
     }
 
-    /// What became of the server, in words.
+    /// What the server does when `fault` has been seen, in words.
     #[must_use]
-    pub fn what_became_of_the_server(&mut self) -> String {
-        if let Some(status) = self.server.ended() {
+    pub fn what_the_server_does(&mut self, fault: &Fault) -> String {
+        let kind = match fault {
+            Fault::Wrong { kind, .. } => Some(*kind),
+            _ => None,
+        };
+        let ended = match kind {
+            Some(Kind::End) => self.server.wait_for(UNTIL_IT_IS_GONE),
+            _ => self.server.ended(),
+        };
+        if let Some(status) = ended {
+            // What it said last may still be on its way here.
+            self.server.errors.wait_for_the_end(UNTIL_IT_IS_GONE);
             return format!("the server ended ({status})");
         }
-        match self.share_of_a_core(Duration::from_millis(300)) {
-            Some(share) if share > 0.5 => "the server spins".to_owned(),
-            _ => "the server still runs".to_owned(),
-        }
+        let for_a_moment = Duration::from_millis(300);
+        let spins = self.share_of_a_core(for_a_moment).is_some_and(|share| share > 0.5)
+            || self.server.process().is_never_at_rest(for_a_moment) == Some(true);
+        let does = match kind {
+            _ if spins => "the server spins",
+            Some(Kind::Silence) => "the server hangs",
+            Some(Kind::Bytes) => "the server answered wrongly",
+            Some(Kind::End) => "the server dropped that client, and runs on",
+            Some(Kind::Measured) | None => "the server runs on",
+        };
+        does.to_owned()
     }
 
-    /// The last lines that the server said on standard error.
+    /// The last lines that the server said on standard error; of a traceback in Python the last
+    /// one, which says what is wrong.
     #[must_use]
     pub fn last_words(&self) -> Vec<String> {
-        let text = self.server.errors.text();
-        let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
-        lines[lines.len().saturating_sub(3)..].iter().map(|line| (*line).to_owned()).collect()
+        let mut words = Vec::new();
+        let mut in_traceback = false;
+        for line in self.server.errors.runs() {
+            if line.text.starts_with("Traceback (") {
+                in_traceback = true;
+                words.clear();
+            } else if !(line.text.trim().is_empty() || in_traceback && line.text.starts_with(' ')) {
+                words.push(line.text);
+            }
+        }
+        words.split_off(words.len().saturating_sub(if in_traceback { 1 } else { 3 }))
     }
 }

@@ -1,6 +1,6 @@
 //! What the system and the user do.
 
-use super::{Case, Expecting, Fault, Level, Trial, unchanged};
+use super::{Case, Expecting, Fault, Kind, Level, Trial, unchanged};
 use crate::{MESSAGE, Signal, Start};
 
 const READ: &str = "README.md#troubleshooting";
@@ -76,21 +76,22 @@ fn an_end(trial: &mut Trial) -> Result<String, Fault> {
     trial.signal(Signal::TERM);
     match trial.server.wait_for(trial.patience()) {
         Some(_) => Ok(String::new()),
-        None => Err(Fault::wrong("an end by TERM", "none")),
+        None => Err(Fault::wrong("an end by TERM", "none", Kind::Measured)),
     }
 }
 
 fn a_restart(trial: &mut Trial) -> Result<String, Fault> {
     // As long as this client stays, its connection is half closed at the server's end, and the port
     // is taken for whoever has not set SO_REUSEADDR (UNP 7.5).
-    let client = trial.connect_and_ask("the first client")?;
+    let _client = trial.connect_and_ask("the first client")?;
     trial.server.kill();
     trial.start_again().expecting("a second start")?;
     let listens = trial.connect().map_err(|fault| match fault {
-        Fault::NotListening(why) => Fault::wrong("a server that listens again at once", why),
+        Fault::NotListening(why) => {
+            Fault::wrong("a server that listens again at once", why, Kind::End)
+        }
         other => other,
     });
     listens?.ask().expecting("an answer after the restart")?;
-    drop(client);
     Ok(String::new())
 }

@@ -4,19 +4,13 @@
 //! `STORM_SECONDS=3600` makes it longer, `STORM_SEED` repeats one.
 
 use std::env;
-use std::io::{Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use fastrand::Rng;
-use socket2::SockRef;
-use tests::{Client, DEADLINE, Server, StalledReader, Start, Step};
+use tests::cases::storm::Storm;
+use tests::{DEADLINE, Server, Start, Step};
 
 use crate::{descriptors_allowed, the_next_is_served};
-
-/// Polite clients, who count every byte.
-const POLITE: usize = 16;
 
 /// How long the storm lasts that is not measured: it lets the servers' memory grow to what they need.
 const FIRST: Duration = Duration::from_secs(2);
@@ -84,85 +78,16 @@ fn memory_afterwards(servers: &[Server], open: &[usize]) -> Vec<u64> {
     servers.iter().zip(open).map(settled).collect()
 }
 
-/// Lets rude clients and polite ones loose on all `servers`.
+/// Lets a storm blow on each of `servers` at the same time.
 fn storm(servers: &[Server], seed: u64, lasts: Duration) {
-    let end = Instant::now() + lasts;
-    let mut seeds = Rng::with_seed(seed);
     thread::scope(|scope| {
-        for server in servers {
-            // Where one is served at a time, the rude ones ahead of a polite one must leave first.
-            let (polite, rude) = if server.blocks() { (1, 10) } else { (POLITE, 60) };
-            for _ in 0..3 {
-                let rng = seeds.fork();
-                scope.spawn(move || be_rude(server.addr, rude, end, rng));
-            }
-            for _ in 0..polite {
-                let rng = seeds.fork();
-                scope.spawn(move || be_polite(server, POLITE / polite, end, rng));
-            }
+        for (number, server) in servers.iter().enumerate() {
+            let one_by_one = server.blocks();
+            let storm = Storm { server: server.addr, patience: DEADLINE, one_by_one };
+            scope.spawn(move || {
+                let blown = storm.blow(seed.wrapping_add(number as u64), lasts);
+                blown.unwrap_or_else(|error| panic!("{}: {error}", server.program()));
+            });
         }
     });
-}
-
-/// Polite clients, one after another, until `end` and at least `clients` of them.
-fn be_polite(server: &Server, clients: usize, end: Instant, mut rng: Rng) {
-    for number in 0.. {
-        if number >= clients && Instant::now() >= end {
-            return;
-        }
-        let mut client: Client = server.connect();
-        for _ in 0..rng.u8(1..20) {
-            client.ask();
-            pause(&mut rng);
-        }
-        client.half_close();
-        let more = client.receive_to_the_end();
-        assert!(more.is_empty(), "{}: not one byte more was expected: {more:?}", server.program());
-    }
-}
-
-/// So many rude clients at a time, until `end`; then all of them vanish.
-fn be_rude(server: SocketAddr, clients: usize, end: Instant, mut rng: Rng) {
-    let mut places: Vec<Option<TcpStream>> = (0..clients).map(|_| None).collect();
-    while Instant::now() < end {
-        if let Some(place) = rng.choice(&mut places) {
-            *place = match place.take() {
-                Some(stream) => be_rude_once(stream, &mut rng),
-                None => connect(server, &mut rng).ok(),
-            };
-        }
-        pause(&mut rng);
-    }
-}
-
-/// Connects a client that is about to be rude; one in eight has no room for answers.
-fn connect(server: SocketAddr, rng: &mut Rng) -> std::io::Result<TcpStream> {
-    let stream = match rng.u8(0..8) {
-        0 => StalledReader::connect(server)?.stream().try_clone()?,
-        _ => TcpStream::connect_timeout(&server, DEADLINE)?,
-    };
-    stream.set_nonblocking(true)?;
-    Ok(stream)
-}
-
-/// One deed of a rude client. Returns it unless it is gone. That a call fails is no news: the
-/// server may have been faster.
-fn be_rude_once(mut stream: TcpStream, rng: &mut Rng) -> Option<TcpStream> {
-    let _ = match rng.u8(0..8) {
-        0 => return None,
-        1 => {
-            let _ = SockRef::from(&stream).set_linger(Some(Duration::ZERO));
-            return None;
-        }
-        2 => stream.shutdown(Shutdown::Write),
-        3 => stream.write(&[b'x'; 64 * 1024]).map(drop),
-        4 => stream.write(b"hel").map(drop),
-        5 => stream.read(&mut [0; 64]).map(drop),
-        _ => stream.write(b"hello\n").map(drop),
-    };
-    Some(stream)
-}
-
-fn pause(rng: &mut Rng) {
-    thread::sleep(Duration::from_micros(rng.u64(0..4000)));
 }

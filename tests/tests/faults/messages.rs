@@ -3,7 +3,7 @@
 use std::iter;
 
 use fastrand::Rng;
-use tests::{ANSWER, Server, Start, Step};
+use tests::{ANSWER, Server, Step};
 
 use crate::{MESSAGE, the_next_is_served};
 
@@ -90,18 +90,6 @@ fn a_megabyte_of_random_bytes_gets_one_answer_for_each_recv() {
 }
 
 #[test]
-fn each_message_after_the_last_answer_gets_one_answer() {
-    for step in Step::STEPS {
-        let server = Server::start(step);
-        let mut client = server.connect();
-        (0..100).for_each(|_| client.ask());
-        client.half_close();
-        let rest = client.receive_to_the_end();
-        assert!(rest.is_empty(), "{step}: 100 answers were expected, and after them got {rest:?}");
-    }
-}
-
-#[test]
 fn several_messages_that_arrive_as_one_piece_get_one_answer() {
     for step in Step::STEPS {
         let server = Server::start(step);
@@ -114,29 +102,5 @@ fn several_messages_that_arrive_as_one_piece_get_one_answer() {
         server.process().go_on();
         let received = client.receive_to_the_end();
         assert_eq!(received, ANSWER, "{step}: one answer was expected, TCP has no messages");
-    }
-}
-
-#[test]
-fn a_second_client_waits_at_steps_1_and_2_and_is_served_at_once_at_step_3() {
-    for step in Step::STEPS {
-        let mut server = Start::of(step).start();
-        let mut first = server.connect();
-        first.ask();
-        let mut second = server.connect();
-        second.send(MESSAGE);
-        if step.blocks() {
-            first.ask();
-            second.expect_no_answer_yet();
-            first.close();
-            second.receive_answer();
-        } else {
-            second.receive_answer();
-            first.ask();
-            first.close();
-        }
-        second.ask();
-        second.close();
-        the_next_is_served(&mut server);
     }
 }

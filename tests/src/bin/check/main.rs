@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 use std::io::{self, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::process::{self, ExitCode};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -13,7 +13,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use signal_hook::iterator::Signals;
 use socket2::{Domain, Socket, Type};
 use tests::cases::{self, Case, Fault, Level, Verdict};
-use tests::{Start, end_commands, raise_descriptor_limit};
+use tests::{Start, end_commands, free_port, raise_descriptor_limit};
 
 /// How long a client waits for an answer before the verdict is that none comes.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -27,8 +27,11 @@ fn main() -> ExitCode {
         list();
         return ExitCode::SUCCESS;
     }
-    let words: Vec<String> = found.remove_many("command").into_iter().flatten().collect();
-    let port: u16 = found.remove_one("port").unwrap_or_default();
+    let given = Given {
+        words: found.remove_many("command").into_iter().flatten().collect(),
+        port: found.remove_one("port").unwrap_or_default(),
+        wait: Duration::from_secs(found.remove_one("wait").unwrap_or_default()),
+    };
     let only: Option<String> = found.remove_one("only");
     let until: Option<String> = found.remove_one("until");
     let until = Level::ALL.into_iter().find(|level| Some(level.name()) == until.as_deref());
@@ -39,7 +42,7 @@ fn main() -> ExitCode {
         .collect();
     let done = end_with_a_signal().and_then(|()| {
         raise_descriptor_limit(DESCRIPTORS)?;
-        check(&words, port, &asked)
+        check(&given, &asked)
     });
     match done {
         Ok(code) => code,
@@ -48,6 +51,13 @@ fn main() -> ExitCode {
             ExitCode::from(2)
         }
     }
+}
+
+/// What is checked.
+struct Given {
+    words: Vec<String>,
+    port: u16,
+    wait: Duration,
 }
 
 fn command() -> Command {
@@ -65,6 +75,11 @@ fn command() -> Command {
             option("port", "PORT", "Port on which the server listens, if {port} is nowhere")
                 .default_value("5000")
                 .value_parser(value_parser!(u16)),
+        )
+        .arg(
+            option("wait", "SECONDS", "How long it may take to listen, and to be built before")
+                .default_value("10")
+                .value_parser(value_parser!(u64)),
         )
         .arg(
             option("until", "LEVEL", "Ask no further than to the end of this level")
@@ -114,9 +129,9 @@ fn end_with_a_signal() -> io::Result<()> {
 }
 
 /// Asks each of the cases and prints what comes of it.
-fn check(words: &[String], port: u16, asked: &[&Case]) -> io::Result<ExitCode> {
-    let mut yes = 0;
-    let mut noes: Vec<&Case> = Vec::new();
+fn check(given: &Given, asked: &[&Case]) -> io::Result<ExitCode> {
+    let mut yes: Vec<&Case> = Vec::new();
+    let mut first_no: Option<&Case> = None;
     let mut not_asked: Option<&str> = None;
     let mut level = None;
     for (number, case) in asked.iter().enumerate() {
@@ -130,18 +145,19 @@ fn check(words: &[String], port: u16, asked: &[&Case]) -> io::Result<ExitCode> {
             println!("not asked: {reason}");
             continue;
         }
-        match case.ask(&start(words, port)?, PATIENCE)? {
-            Verdict::Yes(measured) if measured.is_empty() => {
-                println!("yes");
-                yes += 1;
-            }
+        let asked_it = given.start().and_then(|start| {
+            let answer = case.ask(&start, PATIENCE);
+            answer.map_err(|error| io::Error::other(format!("{}: {error}", given.words[0])))
+        });
+        match asked_it.inspect_err(|_| println!("not asked"))? {
             Verdict::Yes(measured) => {
-                println!("yes: {measured}");
-                yes += 1;
+                let colon = if measured.is_empty() { "" } else { ": " };
+                println!("yes{colon}{measured}");
+                yes.push(case);
             }
             Verdict::No { fault: Fault::CannotAsk(reason), .. } => println!("not asked: {reason}"),
             Verdict::No { fault: Fault::NotListening(why), last_words, .. } => {
-                if yes + noes.len() == 0 {
+                if yes.is_empty() && first_no.is_none() {
                     println!("not asked");
                     return Err(io::Error::other(with_last_words(why, &last_words)));
                 }
@@ -150,19 +166,26 @@ fn check(words: &[String], port: u16, asked: &[&Case]) -> io::Result<ExitCode> {
             }
             Verdict::No { fault, server, last_words } => {
                 println!("no");
-                println!("          {fault}; {server}");
+                match fault {
+                    Fault::OneAtATime { .. } => println!("          {fault}"),
+                    _ => println!("          {fault}; {server}"),
+                }
                 show(&last_words);
                 if matches!(fault, Fault::OneAtATime { .. }) {
                     not_asked = Some("it serves one client at a time");
                 } else if number == 0 && asked.len() > 1 {
                     not_asked = Some("it does not answer one client yet");
                 }
-                noes.push(case);
+                first_no = first_no.or(Some(case));
             }
         }
     }
-    sum_up(asked, yes, &noes);
-    Ok(if yes == asked.len() { ExitCode::SUCCESS } else { ExitCode::from(1) })
+    sum_up(asked, &yes, first_no);
+    Ok(match first_no {
+        None if yes.len() == asked.len() => ExitCode::SUCCESS,
+        None if yes.is_empty() => ExitCode::from(2),
+        _ => ExitCode::from(1),
+    })
 }
 
 fn show(last_words: &[String]) {
@@ -176,34 +199,47 @@ fn with_last_words(why: String, last_words: &[String]) -> String {
 }
 
 /// The line at the end: how many, how far, and what to read.
-fn sum_up(asked: &[&Case], yes: usize, noes: &[&Case]) {
-    if let ([case], _) = (asked, noes) {
+fn sum_up(asked: &[&Case], yes: &[&Case], first_no: Option<&Case>) {
+    if let [case] = asked {
         println!("By hand: {}", case.by_hand);
-    }
-    let Some(first) = noes.first() else {
-        println!("{yes} of {}.", asked.len());
+        if first_no.is_some() {
+            println!("Read {}.", case.read);
+        }
         return;
+    }
+    let is_yes = |case: &&Case| yes.iter().any(|it| it.name == case.name);
+    let reached = Level::ALL.into_iter().take_while(|level| {
+        let mut cases = asked.iter().filter(|case| case.level <= *level);
+        asked.iter().any(|case| case.level == *level) && cases.all(is_yes)
+    });
+    let stands = match reached.last() {
+        Some(level) => format!("It stands at \"{}\"", level.name()),
+        None => "It stands before the first level".to_owned(),
     };
-    let stands = Level::ALL.into_iter().take_while(|level| *level < first.level).last();
-    let stands = stands
-        .map_or("before the first level".to_owned(), |level| format!("at \"{}\"", level.name()));
-    println!(
-        "{yes} of {}. It stands {stands}. About \"{}\" read {}.",
-        asked.len(),
-        first.name,
-        first.read
-    );
+    print!("{} of {}. {stands}", yes.len(), asked.len());
+    match first_no {
+        None => println!("."),
+        Some(case) => println!(
+            ", not yet at \"{}\": about \"{}\" read {}.",
+            case.level.name(),
+            case.name,
+            case.read
+        ),
+    }
 }
 
-/// How to start the server, on a port that is nobody's.
-fn start(words: &[String], port: u16) -> io::Result<Start> {
-    if !words.iter().any(|word| word.contains("{port}")) {
-        wait_until_free(port)?;
-        return Ok(Start::command_on(words.to_vec(), port));
+impl Given {
+    /// How to start the server, on a port that is nobody's.
+    fn start(&self) -> io::Result<Start> {
+        let (mut words, mut port) = (self.words.clone(), self.port);
+        if words.iter().any(|word| word.contains("{port}")) {
+            port = free_port()?;
+            words.iter_mut().for_each(|word| *word = word.replace("{port}", &port.to_string()));
+        } else {
+            wait_until_free(port)?;
+        }
+        Ok(Start::command_on(words, port).listening_within(self.wait))
     }
-    let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
-    let words = words.iter().map(|word| word.replace("{port}", &port.to_string()));
-    Ok(Start::command_on(words.collect(), port))
 }
 
 /// The server of the case before may need a moment to be gone.

@@ -1,0 +1,152 @@
+//! The program `check`: what it says, and with which exit code it ends.
+
+use std::io::{BufRead, BufReader};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::process::{Command, Output, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tests::cases::{self, Level};
+use tests::{DEADLINE, Process, Signal, free_port, needs};
+
+use crate::{has_python, python, servers};
+
+const CHECK: &str = env!("CARGO_BIN_EXE_check");
+
+fn check(options: &[&str], words: &[String]) -> Output {
+    let output = Command::new(CHECK).args(options).args(words).output();
+    output.unwrap_or_else(|error| panic!("check does not start: {error}"))
+}
+
+/// A server of `servers.py`, on a port that `check` chooses.
+fn server(mode: &str) -> Vec<String> {
+    [python(servers()), vec![mode.to_owned(), "{port}".to_owned()]].concat()
+}
+
+#[track_caller]
+fn expect(output: &Output, code: i32, parts: &[&str]) {
+    let said = [&output.stdout[..], &output.stderr].concat();
+    let said = String::from_utf8_lossy(&said);
+    assert_eq!(output.status.code(), Some(code), "exit code of check, which said:\n{said}");
+    for part in parts {
+        assert!(said.contains(part), "check was expected to say {part:?}, and said:\n{said}");
+    }
+}
+
+#[test]
+fn the_list_has_every_case_under_its_level() {
+    let output = check(&["--list"], &[]);
+    expect(&output, 0, &[]);
+    let listed = String::from_utf8_lossy(&output.stdout);
+    let names: Vec<&str> = listed.lines().map(|line| line.get(2..34).unwrap_or(line)).collect();
+    let names: Vec<&str> = names.into_iter().map(str::trim).collect();
+    for level in Level::ALL {
+        assert!(listed.lines().any(|line| line == level.name()), "{listed}");
+    }
+    for case in cases::all() {
+        assert!(names.contains(&case.name), "{:?} is missing in\n{listed}", case.name);
+    }
+}
+
+#[test]
+fn up_to_a_level_all_yes_is_exit_code_0_and_a_no_is_1_with_what_to_read() {
+    if !needs("python3", has_python()) {
+        return;
+    }
+    let until = ["--until", "it answers"];
+    expect(
+        &check(&until, &server("ends_at_a_reset")),
+        0,
+        &["6 of 6. It stands at \"it answers\"."],
+    );
+    let output = check(&["--until", "clients leave"], &server("ends_at_the_first_who_leaves"));
+    let last = "6 of 11. It stands at \"it answers\", not yet at \"clients leave\": about \"one \
+                after the other\" read step1-blocking/README.md#";
+    expect(&output, 1, &["came a reset and no answer; the server ended (exit status: 1)", last]);
+}
+
+#[test]
+fn of_a_server_that_does_not_answer_one_client_nothing_more_is_asked() {
+    if !needs("python3", has_python()) {
+        return;
+    }
+    let output = check(&["--until", "it answers"], &server("never_accepts"));
+    let not_asked = "half-close                      not asked: it does not answer one client yet";
+    expect(&output, 1, &["no answer within 5 s; the server hangs", not_asked, "0 of 6."]);
+}
+
+#[test]
+fn one_case_alone_says_how_to_do_it_by_hand() {
+    if !needs("python3", has_python()) {
+        return;
+    }
+    let output = check(&["--only", "a second client"], &server("one_at_a_time"));
+    let then = "one at a time: the second waited until the first left, and was served then\n";
+    expect(&output, 1, &[then, "By hand: nc 127.0.0.1 5000 in two terminals"]);
+}
+
+#[test]
+fn of_a_traceback_the_last_line_is_shown() {
+    if !needs("python3", has_python()) {
+        return;
+    }
+    let listing = [python("listings/3.py"), vec!["{port}".to_owned()]].concat();
+    let output = check(&["--only", "one after the other"], &listing);
+    let error = "it said: ValueError: file descriptor cannot be a negative integer (-1)\n";
+    expect(&output, 1, &["; the server ended (exit status: 1)\n          it said: V", error]);
+}
+
+#[test]
+fn what_cannot_be_judged_is_one_line_and_exit_code_2() {
+    let words = |line: &[&str]| line.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+    let none = words(&["no-such-command", "{port}"]);
+    expect(&check(&[], &none), 2, &["check: no-such-command: No such file or directory"]);
+    let ends = words(&["sh", "-c", "echo it will not do >&2", "{port}"]);
+    let why = "check: it ended before it listened; it said: it will not do\n";
+    expect(&check(&[], &ends), 2, &[why]);
+    let sleeps = words(&["sleep", "1000"]);
+    let port = free_port().expect("a free port").to_string();
+    let why = format!("check: nobody listens on 127.0.0.1:{port} after 1 s\n");
+    expect(&check(&["--wait", "1", "--port", &port], &sleeps), 2, &[&why]);
+
+    let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+    let port = taken.local_addr().expect("an address").port().to_string();
+    let why = format!("check: 127.0.0.1:{port} is somebody else's");
+    expect(&check(&["--port", &port], &sleeps), 2, &[&why]);
+}
+
+#[test]
+fn an_interrupted_check_leaves_nobody_behind() {
+    if !needs("python3", has_python()) {
+        return;
+    }
+    for signal in [Signal::INT, Signal::TERM] {
+        let port = free_port().expect("a free port");
+        let words = [python(servers()), vec!["forks".to_owned(), port.to_string()]].concat();
+        let check = Command::new(CHECK)
+            .args(["--port", &port.to_string(), "--only", "nobody says anything"])
+            .args(words)
+            .stdout(Stdio::piped())
+            .spawn();
+        let mut check = check.unwrap_or_else(|error| panic!("check does not start: {error}"));
+        let mut said = check.stdout.take().map(BufReader::new).expect("its output");
+        let mut first = String::new();
+        let _read = said.read_line(&mut first);
+        assert_eq!(first, "two at once\n", "what check says first");
+        let listens = || TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok();
+        wait_until("the server listens", listens);
+        Process(check.id()).signal(signal);
+        let status = check.wait().expect("its end");
+        assert!(!status.success(), "check was interrupted, and ended with {status}");
+        wait_until("nobody listens", || !listens());
+    }
+}
+
+/// The system tells of neither.
+fn wait_until(what: &str, is_so: impl Fn() -> bool) {
+    let give_up = Instant::now() + DEADLINE;
+    while !is_so() {
+        assert!(Instant::now() < give_up, "expected that {what}");
+        thread::sleep(Duration::from_millis(10));
+    }
+}

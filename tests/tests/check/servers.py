@@ -1,0 +1,150 @@
+"""Servers with one fault each, for the tests of `check`: python3 servers.py MODE PORT."""
+import os
+import select
+import selectors
+import signal
+import socket
+import sys
+import threading
+import time
+
+ANSWER = b"Hello World\n"
+MODE, PORT = sys.argv[1], int(sys.argv[2])
+answers = {}
+hoard = []
+
+
+def listen():
+    server_socket = socket.socket()
+    if MODE != "no_reuseaddr":
+        server_socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    server_socket.bind(("127.0.0.1", PORT))
+    server_socket.listen(128)
+    return server_socket
+
+
+def answer(client_socket, request):
+    if MODE == "answers_twice":
+        client_socket.sendall(ANSWER * 2)
+    elif MODE == "answers_late":
+        time.sleep(3)
+        client_socket.sendall(ANSWER)
+    elif MODE == "loses_bytes":
+        answers[client_socket] = answers.get(client_socket, 0) + 1
+        client_socket.sendall(ANSWER[answers[client_socket] % 50 == 0:])
+    else:
+        client_socket.sendall(ANSWER)
+    if MODE == "grows":
+        hoard.append(bytes(200))
+
+
+def receive(client_socket):
+    """One recv. Returns whether the client is still there."""
+    try:
+        request = client_socket.recv(4096)
+        if request:
+            answer(client_socket, request)
+            return True
+    except OSError:
+        if MODE == "ends_at_a_reset":
+            os._exit(1)
+    if MODE == "ends_at_the_first_who_leaves":
+        os._exit(1)
+    if MODE == "leaks":
+        os.open("/dev/null", os.O_RDONLY)
+    return False
+
+
+def serve(client_socket):
+    if MODE == "reads_lines":
+        try:
+            for _line in iter(lambda: client_socket.makefile("rb").readline(1 << 16), b""):
+                client_socket.sendall(ANSWER)
+        except OSError:
+            pass
+    else:
+        while receive(client_socket):
+            if MODE == "prints":
+                print("Before recv()", flush=True)
+    client_socket.close()
+
+
+def accept(server_socket):
+    try:
+        return server_socket.accept()[0]
+    except OSError:
+        if MODE == "ends_without_descriptors":
+            os._exit(1)
+        if MODE != "spins":
+            time.sleep(0.05)
+        return None
+
+
+def threads(server_socket):
+    while True:
+        client_socket = accept(server_socket)
+        if MODE == "prints" and client_socket:
+            print("Connection", flush=True)
+        if client_socket and MODE == "one_at_a_time":
+            serve(client_socket)
+        elif client_socket:
+            threading.Thread(target=serve, args=(client_socket,), daemon=True).start()
+        # Where a thread had the last reference to it, it is closed.
+        client_socket = None
+
+
+def loop(server_socket):
+    """epoll or kqueue, whatever the number of a descriptor."""
+    clients = selectors.DefaultSelector()
+    clients.register(server_socket, selectors.EVENT_READ)
+    while True:
+        for key, _ in clients.select(0 if MODE == "spins" else None):
+            sock = key.fileobj
+            if sock is server_socket:
+                client_socket = accept(server_socket)
+                if client_socket:
+                    clients.register(client_socket, selectors.EVENT_READ)
+                continue
+            here = receive(sock)
+            if not here:
+                clients.unregister(sock)
+                sock.close()
+
+
+def select_loop(server_socket):
+    """Dies of descriptor 1024, or watches out for 1023 and forgets that low ones are given again."""
+    clients, full = [], False
+    while True:
+        watched = clients if full else [server_socket] + clients
+        for sock in select.select(watched, [], [])[0]:
+            if sock is server_socket:
+                client_socket = accept(server_socket)
+                if client_socket:
+                    clients.append(client_socket)
+                    full = MODE == "forgets" and client_socket.fileno() == 1023
+            elif not receive(sock):
+                clients.remove(sock)
+                sock.close()
+                full = False
+
+
+if MODE == "does_not_listen":
+    time.sleep(1000)
+if MODE == "ignores_term":
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+if MODE == "ends_when_continued":
+    signal.signal(signal.SIGCONT, lambda *_: os._exit(1))
+if MODE == "forks" and os.fork():
+    os.wait()
+    sys.exit()
+listening = listen()
+if MODE == "spins":
+    listening.setblocking(False)
+if MODE == "never_accepts":
+    time.sleep(1000)
+elif MODE.startswith("ends_at") or MODE in ("blocks", "ends_without_descriptors"):
+    loop(listening)
+elif MODE in ("selects", "forgets"):
+    select_loop(listening)
+else:
+    threads(listening)

@@ -1,0 +1,205 @@
+//! What `check` says of the steps, of `bare` and of the three listings: as reading them predicts.
+
+use std::fs;
+
+use tests::cases::{self, Case, Fault, Level, Verdict};
+use tests::{DEADLINE, Start, Step, free_port, needs};
+
+use crate::{has_python, python};
+
+/// How far a server goes: it does all up to a level.
+struct Reaches {
+    /// As the table in step3-select/CARE.md names it.
+    name: &'static str,
+    start: fn() -> Start,
+    /// Its `no`s.
+    noes: &'static [&'static str],
+    /// Whether it is one for one client at a time: then nothing is asked after "a second client".
+    one_at_a_time: bool,
+}
+
+fn listing(number: u8) -> Start {
+    let port = free_port().unwrap_or_else(|error| panic!("no port: {error}"));
+    let mut words = python(&format!("listings/{number}.py"));
+    words.push(port.to_string());
+    Start::command_on(words, port)
+}
+
+fn step(step: Step) -> Start {
+    Start::of(step).quiet()
+}
+
+const RESETS: &[&str] =
+    &["reset while silent", "reset with an answer unread", "reset while queued", "a second client"];
+
+const SERVERS: &[Reaches] = &[
+    Reaches {
+        name: "listing 1 in Python",
+        start: || listing(1),
+        noes: RESETS,
+        one_at_a_time: true,
+    },
+    Reaches {
+        name: "listing 2 in Python",
+        start: || listing(2),
+        noes: RESETS,
+        one_at_a_time: true,
+    },
+    Reaches {
+        name: "listing 3 in Python",
+        start: || listing(3),
+        noes: &[
+            "one after the other",
+            "reset while silent",
+            "reset with an answer unread",
+            "reset while queued",
+            "descriptors",
+            "ten clients",
+            "one never reads",
+            "one reads late",
+            "one floods",
+            "more than FD_SETSIZE",
+            "more than descriptors",
+            "a low one leaves and two arrive",
+            "a shortage that passes",
+            "stopped and continued",
+            "nobody reads what it prints",
+            "a storm of all of them",
+        ],
+        one_at_a_time: false,
+    },
+    Reaches {
+        name: "step 1",
+        start: || step(Step::Blocking),
+        noes: &["a second client"],
+        one_at_a_time: true,
+    },
+    Reaches {
+        name: "step 2",
+        start: || step(Step::Functions),
+        noes: &["a second client"],
+        one_at_a_time: true,
+    },
+    Reaches {
+        name: "`bare`",
+        start: || step(Step::Bare),
+        noes: &["one never reads", "more than FD_SETSIZE", "a low one leaves and two arrive"],
+        one_at_a_time: false,
+    },
+    Reaches { name: "step 3", start: || step(Step::Select), noes: &[], one_at_a_time: false },
+];
+
+impl Reaches {
+    fn is_asked(&self, case: &Case) -> bool {
+        !self.one_at_a_time || case.level <= Level::Leaving || case.name == "a second client"
+    }
+
+    /// What is wrong with its verdicts.
+    fn problems(&self) -> Vec<String> {
+        let mut problems = Vec::new();
+        for case in cases::all().filter(|case| self.is_asked(case)) {
+            let fails = self.noes.contains(&case.name);
+            let patience = if fails { DEADLINE / 10 } else { DEADLINE };
+            let verdict = case.ask(&(self.start)(), patience);
+            match verdict.unwrap_or_else(|error| panic!("{} does not start: {error}", self.name)) {
+                Verdict::Yes(_) if !fails => {}
+                Verdict::No { fault: Fault::CannotAsk(why), .. } => {
+                    let _skipped = needs(&format!("way to ask \"{}\" ({why})", case.name), false);
+                }
+                Verdict::No { fault: Fault::OneAtATime { served_then: true }, .. }
+                    if fails && self.one_at_a_time => {}
+                Verdict::No { fault: Fault::Wrong { .. }, .. }
+                    if fails && case.name != "a second client" => {}
+                Verdict::Yes(measured) => {
+                    problems.push(format!("\"{}\": expected no, came yes: {measured}", case.name));
+                }
+                Verdict::No { fault, server, last_words } => problems
+                    .push(format!("\"{}\": {fault}; {server}; it said {last_words:?}", case.name)),
+            }
+        }
+        problems
+    }
+
+    /// Its row in the table: a level is reached in which all is yes.
+    fn row(&self) -> String {
+        let cells = Level::ALL.map(|level| {
+            let cases = || cases::all().filter(move |case| case.level == level);
+            let noes = cases().filter(|case| self.noes.contains(&case.name)).count();
+            match noes {
+                0 if cases().all(|case| self.is_asked(case)) => "yes".to_owned(),
+                0 => "not asked".to_owned(),
+                1 => "1 no".to_owned(),
+                more => format!("{more} no"),
+            }
+        });
+        format!("| {} | {} |", self.name, cells.join(" | "))
+    }
+}
+
+fn expect_verdicts(name: &str) {
+    let server = SERVERS.iter().find(|server| server.name == name).expect("a server of this name");
+    let problems = server.problems();
+    assert!(problems.is_empty(), "{name}:\n{}", problems.join("\n"));
+}
+
+#[test]
+fn step_1_does_all_that_one_at_a_time_can() {
+    expect_verdicts("step 1");
+}
+
+#[test]
+fn step_2_does_what_step_1_does() {
+    expect_verdicts("step 2");
+}
+
+#[test]
+fn bare_lacks_what_the_care_is_for() {
+    expect_verdicts("`bare`");
+}
+
+#[test]
+fn step_3_does_it_all() {
+    expect_verdicts("step 3");
+}
+
+#[test]
+fn the_listings_in_python_get_as_far_as_they_do() {
+    if !needs("python3", has_python()) {
+        return;
+    }
+    ["listing 1 in Python", "listing 2 in Python", "listing 3 in Python"]
+        .into_iter()
+        .for_each(expect_verdicts);
+}
+
+#[test]
+fn the_page_says_how_far_each_server_gets() {
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../step3-select/CARE.md");
+    let text = fs::read_to_string(page).unwrap_or_else(|error| panic!("{page}: {error}"));
+    let head = format!("| | {} |", Level::ALL.map(Level::name).join(" | "));
+    let rows = SERVERS.iter().map(Reaches::row);
+    let table = [vec![head, format!("|{}", " --- |".repeat(8))], rows.collect()].concat();
+    let table = table.join("\n");
+    assert!(text.contains(&format!("\n{table}\n")), "{page} was expected to have\n{table}");
+}
+
+#[test]
+fn what_each_case_says_to_read_is_there() {
+    for case in cases::all() {
+        let (page, anchor) = case.read.split_once('#').unwrap_or((case.read, ""));
+        let path = format!("{}/../{page}", env!("CARGO_MANIFEST_DIR"));
+        let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{page}: {error}"));
+        let mut headings =
+            text.lines().filter_map(|line| line.trim_start_matches('#').strip_prefix(' '));
+        let is_it = |heading: &str| {
+            let words = heading.to_lowercase().replace(' ', "-");
+            words.chars().filter(|c| c.is_alphanumeric() || "-_".contains(*c)).eq(anchor.chars())
+        };
+        assert!(
+            anchor.is_empty() || headings.any(is_it),
+            "\"{}\": there is no {}",
+            case.name,
+            case.read
+        );
+    }
+}
