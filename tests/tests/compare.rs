@@ -693,14 +693,11 @@ fn a_stalled_reader_stops_step_2_and_bare_and_not_step_3() {
 #[test]
 fn one_client_is_answered_600_times_among_each_number_of_idle_ones_in_three_turns() {
     let (recording, reading) = played("idle-crowd");
-    let steps: Vec<Step> = recording.steps.iter().map(|lanes| lanes.step).collect();
-    assert_eq!(steps, [Step::Select, Step::Mio, Step::Tokio]);
-    for lanes in &recording.steps {
-        assert_eq!(lanes.waits(A).len(), 5 * 600, "on {}", lanes.step);
-        for idle in [0, 10, 100, 300, 1000] {
-            let times = lanes.all(A, ClientDid::Among(idle)).count();
-            assert_eq!(times, 3, "among {idle} on {}", lanes.step);
-        }
+    let [lanes] = recording.steps.as_slice() else { panic!("step 3 alone was expected") };
+    assert_eq!(lanes.step, Step::Select);
+    assert_eq!(lanes.waits(A).len(), 5 * 600);
+    for idle in [0, 10, 100, 300, 1000] {
+        assert_eq!(lanes.all(A, ClientDid::Among(idle)).count(), 3, "among {idle}");
     }
     if recording.longest_frame < Duration::from_millis(500) {
         assert!(reading.summary.starts_with("Among 1000 idle clients"), "{}", reading.summary);
@@ -791,7 +788,7 @@ fn wrong_flags_are_exit_code_2() {
 fn a_scenario_on_a_step_that_it_is_not_for_is_left_out_and_nothing_at_all_is_exit_code_2() {
     let output = run(&["idle-crowd", "--step", "step1-blocking"]);
     assert_eq!(output.status.code(), Some(2));
-    assert!(text(&output.stderr).contains("idle-crowd is for step3-select, mio, tokio alone"));
+    assert!(text(&output.stderr).contains("idle-crowd is for step3-select alone"));
 }
 
 #[test]
@@ -801,15 +798,6 @@ fn the_steps_can_be_limited() {
     let drawn = text(&output.stdout);
     assert!(drawn.contains("step1-blocking") && drawn.contains("step3-select"), "{drawn}");
     assert!(!drawn.contains("step2-functions"), "{drawn}");
-}
-
-#[test]
-fn the_async_server_is_shown_beside_the_steps_where_it_is_asked_for() {
-    let output = run(&["two-clients", "--step", "step2-functions", "--step", "tokio"]);
-    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
-    let drawn = text(&output.stdout);
-    assert!(drawn.contains("\ntokio ") && drawn.contains("step2-functions"), "{drawn}");
-    assert!(!drawn.contains("step1-blocking"), "{drawn}");
 }
 
 #[test]
@@ -861,7 +849,7 @@ fn where_the_descriptor_limit_is_low_one_line_says_so_before_anything_plays() {
     let output = output.expect("sh");
     assert_eq!((output.status.code(), text(&output.stdout)), (Some(1), String::new()));
     let said = text(&output.stderr);
-    let expected = "this takes 3043 open descriptors, and the hard limit is 128: raise it";
+    let expected = "this takes 1041 open descriptors, and the hard limit is 128: raise it";
     assert!(said.contains(expected) && said.lines().count() == 1, "{said}");
 }
 
@@ -949,9 +937,7 @@ fn a_server_that_ends_in_the_middle_is_said_and_is_exit_code_1_and_no_other_outl
     assert_eq!(status.code(), Some(1), "{said}");
     assert!(said.contains("compare: two-clients: step"), "{said}");
     assert!(!said.contains("panicked"), "{said}");
-    // Where the machine was slow to end it, B had an answer before.
-    let ended = ["B was not answered", "when A left is not known"];
-    assert!(ended.iter().any(|finding| drawn.contains(finding)), "{drawn}");
+    assert!(drawn.contains("B was not answered"), "{drawn}");
     assert!(drawn.contains("until A left") || drawn.contains("A was still there"), "{drawn}");
     let left: Vec<_> = servers.iter().filter(|server| is_there(**server)).collect();
     assert!(left.is_empty(), "servers {left:?} outlived compare");

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use super::axis::Axis;
 use super::{ClientDid, Lanes, Reading, Recording, Shows, lane, letter, reading};
-use crate::Step;
 
 /// What a character stands for, so that a terminal can colour it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -239,15 +238,13 @@ impl Picture {
         const BAR: usize = 12;
         const VALUE: usize = 12;
         let room = width - BAR - VALUE;
-        // One scale for all servers.
-        let all = recording.steps.iter().flat_map(reading::among_idle);
-        let longest = all.map(|(.., wait)| wait).max().unwrap_or_default();
         for (index, lanes) in recording.steps.iter().enumerate() {
             let row = self.add_row();
             self.put(row, 0, lanes.step.name(), Role::Name);
             let finding = finding(reading, index);
             self.put(row, width - finding.len(), finding, Role::Finding);
             let among = reading::among_idle(lanes);
+            let longest = among.iter().map(|(.., wait)| *wait).max().unwrap_or_default();
             for (idle, asked, wait) in &among {
                 let row = self.add_row();
                 self.put(row, 0, &format!("{idle:>5} idle"), Role::Label);
@@ -333,19 +330,11 @@ pub(super) fn legend(recording: &Recording, axis: &Axis) -> [Vec<Entry>; 2] {
         [first, _, .., last] => format!("{first}..{last}"),
         letters => letters.iter().map(char::to_string).collect::<Vec<_>>().join(" "),
     };
-    let selects =
-        recording.steps.iter().any(|lanes| matches!(lanes.step, Step::Select | Step::Bare));
-    let comes_after = recording.steps.iter().any(|lanes| Step::AFTER.contains(&lanes.step));
-    let waits = match (selects, comes_after) {
-        (true, true) => "in select(), epoll or kqueue",
-        (false, true) => "in epoll or kqueue",
-        _ => "in select()",
-    };
     let of_server = [
         entry(&letters, Role::Serves, "with that client"),
         entry("*", Role::Serves, "with several"),
         entry("·", Role::Idles, "in accept()"),
-        entry("~", Role::Idles, waits),
+        entry("~", Role::Idles, "in select()"),
     ];
     let only = |entries: Vec<Entry>, used: &BTreeSet<char>| {
         let is_used = |entry: &Entry| entry.glyphs.starts_with(|glyph| used.contains(&glyph));

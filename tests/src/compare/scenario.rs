@@ -19,8 +19,6 @@ pub struct Scenario {
     question: fn(f64) -> String,
     /// The servers that it compares.
     pub steps: &'static [Step],
-    /// Those that it can show besides, where they are asked for.
-    pub besides: &'static [Step],
     /// What the clients do, `A` first.
     scripts: fn() -> Vec<Script>,
     /// Whether all clients connect, in their order, before the first one does anything.
@@ -42,7 +40,6 @@ static SCENARIOS: [Scenario; 7] = [
             format!("A asks three times, {:.0} ms apart. Is any step faster?", 200.0 * pace)
         },
         steps: &Step::STEPS,
-        besides: &[],
         scripts: || vec![client().asks().at(200).asks().at(400).asks()],
         come_first: false,
         shows: Shows::Lanes,
@@ -56,7 +53,6 @@ static SCENARIOS: [Scenario; 7] = [
             format!("A stays for {}. Must B, who comes meanwhile, wait for A?", seconds(pace))
         },
         steps: &Step::STEPS,
-        besides: &[Step::Bare, Step::Mio, Step::Tokio],
         scripts: || {
             vec![
                 client().asks().at(1000).leaves(),
@@ -75,7 +71,6 @@ static SCENARIOS: [Scenario; 7] = [
             "Ten clients come together, each asks 3 times. When is the last one done?".to_owned()
         },
         steps: &Step::STEPS,
-        besides: &[],
         scripts: || vec![client().asks().thinks(50).asks().thinks(50).asks(); 10],
         come_first: true,
         shows: Shows::Lanes,
@@ -89,7 +84,6 @@ static SCENARIOS: [Scenario; 7] = [
             "A sends 3 messages in one write, then a long one. How many answers?".to_owned()
         },
         steps: &Step::STEPS,
-        besides: &[],
         scripts: || vec![client().sends(b"one\ntwo\nthree\n").sends(&[b'x'; 10_000])],
         come_first: false,
         shows: Shows::Writes,
@@ -103,7 +97,6 @@ static SCENARIOS: [Scenario; 7] = [
             format!("A vanishes with a reset after {:.0} ms. Who else notices?", 400.0 * pace)
         },
         steps: &Step::STEPS,
-        besides: &[],
         scripts: || vec![client().asks().at(400).resets(), client().at(100).asks().at(600).asks()],
         come_first: false,
         shows: Shows::Lanes,
@@ -115,7 +108,6 @@ static SCENARIOS: [Scenario; 7] = [
         name: "stalled-reader",
         question: |_| "A asks and asks and never reads. Can B still be answered?".to_owned(),
         steps: &[Step::Functions, Step::Bare, Step::Select],
-        besides: &[],
         scripts: || {
             vec![
                 client().asks_without_reading_until_stuck().thinks(500).leaves(),
@@ -133,8 +125,7 @@ static SCENARIOS: [Scenario; 7] = [
         question: |_| {
             "One client asks among idle ones. What do they cost who say nothing?".to_owned()
         },
-        steps: &[Step::Select, Step::Mio, Step::Tokio],
-        besides: &[],
+        steps: &[Step::Select],
         scripts: || {
             let among = |script: Script, idle| script.among(idle).asks_times(200);
             // The sizes in turns: what disturbs the machine for a while disturbs no size alone.

@@ -237,18 +237,9 @@ impl Stage {
     fn recorded(&mut self) -> Lanes {
         self.narration.read();
         let known = lock(&self.shared.known);
-        let mut server = self.narration.lane(known.start, &known.addresses);
-        if self.step == Step::Tokio {
-            // `Before accept()` says there where one function waits, and not where the server does.
-            for (_, is) in &mut server {
-                if *is == ServerIs::Accepting {
-                    *is = ServerIs::Selecting;
-                }
-            }
-        }
         Lanes {
             step: self.step,
-            server,
+            server: self.narration.lane(known.start, &known.addresses),
             clients: known.clients.clone(),
             errors: Vec::new(),
             failures: Vec::new(),
@@ -613,7 +604,7 @@ impl Narrated {
     fn by(line: &Line) -> Option<Self> {
         match line.text.as_str() {
             "Before accept()" => return Some(Self::Accepting),
-            "Before select()" | "Before poll()" => return Some(Self::Selecting),
+            "Before select()" => return Some(Self::Selecting),
             _ => {}
         }
         let named = ["Connection from ", "Ready to read: ", "Ready to write: "];

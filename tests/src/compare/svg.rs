@@ -314,15 +314,13 @@ impl Drawing {
         const BAR: usize = MARGIN + 100;
         const VALUE: usize = 100;
         const ROOM: usize = WIDTH - MARGIN - BAR - VALUE;
-        // One scale for all servers.
-        let all = recording.steps.iter().flat_map(reading::among_idle);
-        let longest = all.map(|(.., wait)| wait).max().unwrap_or_default();
         for (index, lanes) in recording.steps.iter().enumerate() {
             self.y += 26;
             self.text(MARGIN, "name", lanes.step.name());
             self.text(WIDTH - MARGIN, "name end", finding(Some(reading), index));
             self.y += 14;
             let among = reading::among_idle(lanes);
+            let longest = among.iter().map(|(.., wait)| *wait).max().unwrap_or_default();
             for (idle, _, wait) in among {
                 let part = wait.as_secs_f64() / longest.as_secs_f64().max(1e-9);
                 let bar = ((part * ROOM as f64).round() as usize).max(2);
