@@ -739,15 +739,15 @@ fn a_stalled_reader_stops_step_2_and_bare_and_not_step_3() {
 }
 
 #[test]
-fn one_client_is_answered_1000_times_among_each_number_of_idle_ones_in_five_turns() {
+fn one_client_is_answered_2200_times_among_each_number_of_idle_ones_in_eleven_turns() {
     let (recording, reading) = played("idle-crowd");
     let steps: Vec<Step> = recording.steps.iter().map(|lanes| lanes.step).collect();
     assert_eq!(steps, [Step::Select, Step::Mio, Step::Tokio]);
     for lanes in &recording.steps {
-        assert_eq!(lanes.waits(A).len(), 3 * 1000, "{}", lanes.step);
+        assert_eq!(lanes.waits(A).len(), 3 * 2200, "{}", lanes.step);
         for idle in [0, 100, 900] {
             let turns = lanes.all(A, ClientDid::Among(idle)).count();
-            assert_eq!(turns, 5, "among {idle} at {}", lanes.step);
+            assert_eq!(turns, 11, "among {idle} at {}", lanes.step);
         }
     }
     if recording.longest_frame < Duration::from_millis(500) {

@@ -467,7 +467,8 @@ pub(super) fn idle_crowd(recording: &Recording) -> Reading {
         reading.expect(lanes, asked > 0 && asked == answered, || {
             format!("A was expected to have {asked} answers, but had {answered}")
         });
-        reading.findings.push(format!("median {} of an answer", took(lanes)));
+        let whose = if has_processor_time(lanes) { "the server's " } else { "" };
+        reading.findings.push(format!("{whose}{} for an answer, the median", took(lanes)));
         if let [(0, some, alone), .., (idle, more, most)] = among_idle(lanes).as_slice()
             && *some > 0
             && *more > 0

@@ -138,7 +138,7 @@ static SCENARIOS: [Scenario; 7] = [
         scripts: || {
             let among = |script: Script, idle| script.among(idle).asks_times(200);
             // The sizes in turns: what disturbs the machine for a while disturbs no size alone.
-            let turns = [0, 100, 900].repeat(5);
+            let turns = [0, 100, 900].repeat(11);
             vec![turns.into_iter().fold(client(), among)]
         },
         come_first: false,
