@@ -450,44 +450,70 @@ pub(super) fn measured(recording: &Recording) -> &'static str {
     }
 }
 
+/// The longest of all bars: those of several servers have one scale.
+pub(super) fn longest_bar(recording: &Recording) -> Duration {
+    let bars = recording.steps.iter().flat_map(among_idle);
+    bars.map(|(.., time)| time).max().unwrap_or_default()
+}
+
 pub(super) fn idle_crowd(recording: &Recording) -> Reading {
+    /// So many times as much is no more: a busy machine makes as much of a difference.
+    const FLAT: f64 = 1.5;
     let mut reading = Reading::of(recording);
-    let mut sentences = Vec::new();
+    let mut grown = Vec::new();
     for lanes in &recording.steps {
-        let among = among_idle(lanes);
         let asked = lanes.all(A, ClientDid::Asks).count();
         let answered = lanes.all(A, ClientDid::Answered).count();
         reading.expect(lanes, asked > 0 && asked == answered, || {
             format!("A was expected to have {asked} answers, but had {answered}")
         });
-        let took = if has_processor_time(lanes) { "processor time" } else { "time" };
-        reading.findings.push(format!("median {took} of an answer"));
-        if let [(least, some, alone), .., (idle, more, most)] = among.as_slice()
+        let whose = if has_processor_time(lanes) { "the server's " } else { "" };
+        reading.findings.push(format!("{whose}{} for an answer, the median", took(lanes)));
+        if let [(0, some, alone), .., (idle, more, most)] = among_idle(lanes).as_slice()
             && *some > 0
             && *more > 0
         {
-            let times = most.as_secs_f64() / alone.as_secs_f64().max(1e-9);
-            let on = if recording.steps.len() > 1 {
-                format!(" on {}", places([lanes]))
-            } else {
-                String::new()
-            };
-            let than = if *least == 0 { "none".to_owned() } else { least.to_string() };
-            let start = format!("Among {idle} idle clients an answer took");
-            sentences.push(if times < 1.15 {
-                format!("{start} no more {took} than among {than}{on}.")
-            } else {
-                let why = if lanes.step == Step::Select {
-                    ": select() looks at every socket each time. That is why epoll and kqueue came."
-                } else {
-                    "."
-                };
-                format!("{start} {times:.1} times the {took} that it took among {than}{on}{why}")
-            });
+            grown.push((lanes, *idle, most.as_secs_f64() / alone.as_secs_f64().max(1e-9)));
         }
     }
-    reading.summary = sentences.join(" ");
+    let Some((first, idle, _)) = grown.first().copied() else {
+        "Nothing was measured.".clone_into(&mut reading.summary);
+        return reading;
+    };
+    // Only what was measured alike stands in one sentence.
+    grown.retain(|(lanes, among, _)| *among == idle && took(lanes) == took(first));
+    let on = |(index, (lanes, _, times)): (usize, &(&Lanes, usize, f64))| {
+        let place = places([*lanes]);
+        if index > 0 {
+            return format!("on {place} {times:.1} times");
+        }
+        let took = took(lanes);
+        format!(
+            "On {place} an answer among {idle} idle clients took {times:.1} times the {took} of \
+             one among none"
+        )
+    };
+    let each: Vec<String> = grown.iter().enumerate().map(on).collect();
+    let mut what = grown.iter().map(|(lanes, _, times)| (lanes.step, *times));
+    let select_grows = what.clone().any(|(step, times)| step == Step::Select && times > 2.0);
+    let after = what.clone().filter(|(step, _)| Step::AFTER.contains(step)).count();
+    let after_is_flat =
+        after > 0 && what.all(|(step, times)| !Step::AFTER.contains(&step) || times < FLAT);
+    let why = match (select_grows, after_is_flat) {
+        (true, true) => {
+            ": select() looks at every socket each time, epoll and kqueue tell of those alone \
+             that are ready."
+        }
+        (true, false) => ": select() looks at every socket each time.",
+        (false, _) => ".",
+    };
+    reading.summary = listed(&each) + why;
     reading
+}
+
+/// What was measured of an answer.
+fn took(lanes: &Lanes) -> &'static str {
+    if has_processor_time(lanes) { "processor time" } else { "time" }
 }
 
 /// A time in words: whole milliseconds, or the digits that matter below ten.

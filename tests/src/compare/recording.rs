@@ -59,7 +59,8 @@ pub struct Lanes {
 pub enum ServerIs {
     /// `accept()`
     Accepting,
-    /// `select()`
+    /// `select()`, or what its place is taken by in the servers that come after: the wait for any of
+    /// them.
     Selecting,
     /// The calls for these clients: accepting one, or `recv()` and `send()`. The narration does not
     /// tell one from the other.

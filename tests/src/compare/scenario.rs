@@ -19,6 +19,8 @@ pub struct Scenario {
     question: fn(f64) -> String,
     /// The servers that it compares.
     pub steps: &'static [Step],
+    /// Those that it can show besides, where they are asked for.
+    pub besides: &'static [Step],
     /// What the clients do, `A` first.
     scripts: fn() -> Vec<Script>,
     /// Whether all clients connect, in their order, before the first one does anything.
@@ -40,6 +42,7 @@ static SCENARIOS: [Scenario; 7] = [
             format!("A asks three times, {:.0} ms apart. Is any step faster?", 200.0 * pace)
         },
         steps: &Step::STEPS,
+        besides: &[],
         scripts: || vec![client().asks().at(200).asks().at(400).asks()],
         come_first: false,
         shows: Shows::Lanes,
@@ -53,6 +56,7 @@ static SCENARIOS: [Scenario; 7] = [
             format!("A stays for {}. Must B, who comes meanwhile, wait for A?", seconds(pace))
         },
         steps: &Step::STEPS,
+        besides: &[Step::Bare, Step::Mio, Step::Tokio],
         scripts: || {
             vec![
                 client().asks().at(1000).leaves(),
@@ -71,6 +75,7 @@ static SCENARIOS: [Scenario; 7] = [
             "Ten clients come together, each asks 3 times. When is the last one done?".to_owned()
         },
         steps: &Step::STEPS,
+        besides: &[],
         scripts: || vec![client().asks().thinks(50).asks().thinks(50).asks(); 10],
         come_first: true,
         shows: Shows::Lanes,
@@ -84,6 +89,7 @@ static SCENARIOS: [Scenario; 7] = [
             "A sends 3 messages in one write, then a long one. How many answers?".to_owned()
         },
         steps: &Step::STEPS,
+        besides: &[],
         scripts: || vec![client().sends(b"one\ntwo\nthree\n").sends(&[b'x'; 10_000])],
         come_first: false,
         shows: Shows::Writes,
@@ -97,6 +103,7 @@ static SCENARIOS: [Scenario; 7] = [
             format!("A vanishes with a reset after {:.0} ms. Who else notices?", 400.0 * pace)
         },
         steps: &Step::STEPS,
+        besides: &[],
         scripts: || vec![client().asks().at(400).resets(), client().at(100).asks().at(600).asks()],
         come_first: false,
         shows: Shows::Lanes,
@@ -108,6 +115,7 @@ static SCENARIOS: [Scenario; 7] = [
         name: "stalled-reader",
         question: |_| "A asks and asks and never reads. Can B still be answered?".to_owned(),
         steps: &[Step::Functions, Step::Bare, Step::Select],
+        besides: &[],
         scripts: || {
             vec![
                 client().asks_without_reading_until_stuck().thinks(500).leaves(),
@@ -125,11 +133,12 @@ static SCENARIOS: [Scenario; 7] = [
         question: |_| {
             "One client asks among idle ones. What do they cost who say nothing?".to_owned()
         },
-        steps: &[Step::Select],
+        steps: &[Step::Select, Step::Mio, Step::Tokio],
+        besides: &[],
         scripts: || {
             let among = |script: Script, idle| script.among(idle).asks_times(200);
             // The sizes in turns: what disturbs the machine for a while disturbs no size alone.
-            let turns = [0, 10, 100, 300, 1000].repeat(3);
+            let turns = [0, 100, 900].repeat(11);
             vec![turns.into_iter().fold(client(), among)]
         },
         come_first: false,
@@ -165,6 +174,16 @@ impl Scenario {
     #[must_use]
     pub fn question(&self, pace: f64) -> String {
         (self.question)(pace)
+    }
+
+    /// The servers that it plays on where `asked` are named; all that it compares where none is.
+    #[must_use]
+    pub fn on(&self, asked: &[Step]) -> Vec<Step> {
+        if asked.is_empty() {
+            return self.steps.to_vec();
+        }
+        let can = self.steps.iter().chain(self.besides).copied();
+        can.filter(|step| asked.contains(step)).collect()
     }
 
     /// What was measured, and whether it is what the contract says.

@@ -101,7 +101,7 @@ pub fn perform(
         recording.notes.push(format!("Not for {}.", left_out.join(", ")));
     }
     if scenario.shows == Shows::Bars && cfg!(debug_assertions) {
-        recording.notes.push("The server is a debug build.".to_owned());
+        recording.notes.push("Debug builds were measured.".to_owned());
     }
     let mut stages: Vec<Stage> = conditions
         .steps
@@ -206,7 +206,7 @@ impl Stage {
         Self {
             step,
             errors: server.errors.clone(),
-            narration: Narration::of(server.narration.clone()),
+            narration: Narration::of(step, server.narration.clone()),
             shared,
             actors,
             threads: Vec::new(),
@@ -550,6 +550,7 @@ fn said(log: &Log) -> usize {
 
 /// What a server's narration says of where it is.
 struct Narration {
+    step: Step,
     log: Log,
     read: usize,
     lane: Vec<(Instant, Narrated)>,
@@ -563,16 +564,16 @@ enum Narrated {
 }
 
 impl Narration {
-    fn of(log: Log) -> Self {
-        Self { log, read: 0, lane: Vec::new() }
+    fn of(step: Step, log: Log) -> Self {
+        Self { step, log, read: 0, lane: Vec::new() }
     }
 
     /// Takes the lines that are new.
     fn read(&mut self) {
-        let Self { log, read, lane } = self;
+        let Self { step, log, read, lane } = self;
         log.wait_for("any number of lines", |lines| {
             for line in &lines[*read..] {
-                if let Some(narrated) = Narrated::by(line) {
+                if let Some(narrated) = Narrated::by(*step, line) {
                     add(lane, line.at, narrated);
                 }
             }
@@ -601,10 +602,12 @@ impl Narration {
 }
 
 impl Narrated {
-    fn by(line: &Line) -> Option<Self> {
-        match line.text.as_str() {
-            "Before accept()" => return Some(Self::Accepting),
-            "Before select()" => return Some(Self::Selecting),
+    fn by(step: Step, line: &Line) -> Option<Self> {
+        match (step, line.text.as_str()) {
+            // Where one function awaits, the loop below them all goes on to the others.
+            (Step::Tokio, "Before accept()" | "Before recv()")
+            | (_, "Before select()" | "Before poll()") => return Some(Self::Selecting),
+            (_, "Before accept()") => return Some(Self::Accepting),
             _ => {}
         }
         let named = ["Connection from ", "Ready to read: ", "Ready to write: "];
