@@ -6,8 +6,9 @@
 //! and no longer in `recv()` for one.
 //!
 //! `src/main.rs` is the same with the care that a server needs. What stops this one: a client that
-//! never reads (`send()` waits for it, and everybody else too), and a client whose descriptor does
-//! not fit an `fd_set` (it panics). With no descriptor left it serves those it has, but never rests:
+//! never reads (`send()` waits for it, and everybody else too), one that is gone before it is
+//! accepted where the kernel then forgets it (`accept()` waits for the next), a signal that
+//! interrupts `select()`, and a client whose descriptor does not fit an `fd_set` (it panics). With no descriptor left it serves those it has, but never rests:
 //! it tries to accept over and over.
 
 #![forbid(unsafe_code)]
@@ -53,7 +54,7 @@ fn event_loop(server_socket: &TcpListener) {
 
     loop {
         let mut to_read = FdSet::new();
-        let mut highest = server_socket.as_raw_fd(); // select looks at no descriptor above it
+        let mut highest = server_socket.as_raw_fd(); // select wants to know: one more than it
         to_read.insert(server_socket.as_fd());
         for (sock, client) in &to_monitor {
             to_read.insert(client.client_socket.as_fd());
@@ -65,9 +66,10 @@ fn event_loop(server_socket: &TcpListener) {
             Error::on(server_socket, "select", error).exit();
         }
 
-        // select leaves in a set who is ready. A set borrows its sockets, a number borrows nothing,
-        // and it is safe here: a socket is closed in its own turn only, so a new client can only
-        // get a number whose turn in this round is over.
+        // In the set select has left the ready ones alone. They are noted as numbers, since a set
+        // borrows its sockets, and none could be closed. A closed socket's number is given to a new
+        // one, but that does no harm here: a number has one turn in a round, and its socket is
+        // closed in that turn or not at all.
         let ready_to_read: Vec<RawFd> =
             to_read.fds(Some(highest)).map(|borrowed| borrowed.as_raw_fd()).collect();
         let addr_of = |sock| to_monitor.get(&sock).map(|client| client.addr);

@@ -97,10 +97,10 @@ fn event_loop(server_socket: &TcpListener) {
     let mut room = Room::for_clients(server_socket);
 
     loop {
-        room.look_again(server_socket); // once a second, while none is left
+        room.look_again(server_socket); // once a second, while there is no room
         let mut to_read = FdSet::new();
         let mut to_write = FdSet::new();
-        let mut highest = server_socket.as_raw_fd(); // select looks at no descriptor above it
+        let mut highest = server_socket.as_raw_fd(); // select wants to know: one more than it
         if room.is_left() {
             to_read.insert(server_socket.as_fd());
         }
@@ -118,14 +118,15 @@ fn event_loop(server_socket: &TcpListener) {
         let mut second = TimeVal::new(1, 0); // anew in each round: on Linux select counts it down
         let timeout = if room.is_left() { None } else { Some(&mut second) };
         match select(highest + 1, &mut to_read, &mut to_write, None, timeout) {
-            Ok(_) => {}
+            Ok(_) => {}                    // with nobody in the sets when the second is over
             Err(Errno::EINTR) => continue, // a signal came first
             Err(error) => Error::on(server_socket, "select", error).exit(),
         }
 
-        // select leaves in a set who is ready. A set borrows its sockets, a number borrows nothing,
-        // and it is safe here: a socket is closed in its own turn only, so a new client can only
-        // get a number whose turn in this round is over.
+        // In the sets select has left the ready ones alone. They are noted as numbers, since a set
+        // borrows its sockets, and none could be closed. A closed socket's number is given to a new
+        // one, but that does no harm here: a number has one turn in a round, and its socket is
+        // closed in that turn or not at all.
         let ready_to_read: Vec<RawFd> =
             to_read.fds(Some(highest)).map(|borrowed| borrowed.as_raw_fd()).collect();
         let ready_to_write: Vec<RawFd> =
