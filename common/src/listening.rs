@@ -114,16 +114,21 @@ fn give_hints(addr: SocketAddr) {
         return;
     }
     let port = addr.port();
-    let host = match addr {
-        // As it is, so that a link-local address keeps its scope.
-        SocketAddr::V6(addr) if addr.scope_id() != 0 => format!("{ip}%{}", addr.scope_id()),
-        _ => ip.to_string(),
-    };
+    let host = host_to_connect_to(addr);
     if ip.is_unspecified() {
         report!("From another machine: nc ADDRESS {port} (Ctrl-C ends either)");
         report!("ADDRESS, here: `ip -brief address` (macOS: `ipconfig getifaddr en0`)");
     } else {
         report!("From another terminal: nc {host} {port} (Ctrl-C ends either)");
+    }
+}
+
+/// The address as a client's command line takes it: a link-local one of IPv6 with its scope.
+fn host_to_connect_to(addr: SocketAddr) -> String {
+    let ip = addr.ip().to_canonical();
+    match addr {
+        SocketAddr::V6(addr) if addr.scope_id() != 0 => format!("{ip}%{}", addr.scope_id()),
+        _ => ip.to_string(),
     }
 }
 
@@ -151,5 +156,17 @@ mod tests {
     fn an_ipv6_address_is_taken_as_it_is() {
         let found = resolve("::1", 5000).map(|addr| addr.to_string());
         assert_eq!(found.ok().as_deref(), Some("[::1]:5000"));
+    }
+
+    #[test]
+    fn the_hint_keeps_the_scope_of_a_link_local_address() {
+        for (addr, host) in [
+            ("[fe80::1%3]:5000", "fe80::1%3"),
+            ("[::1]:5000", "::1"),
+            ("[::ffff:127.0.0.1]:5000", "127.0.0.1"),
+            ("127.0.0.1:5000", "127.0.0.1"),
+        ] {
+            assert_eq!(addr.parse().map(host_to_connect_to).as_deref(), Ok(host));
+        }
     }
 }

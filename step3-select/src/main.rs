@@ -105,7 +105,7 @@ fn event_loop(server_socket: &TcpListener) {
             to_read.insert(server_socket.as_fd());
         }
         for (sock, client) in &to_monitor {
-            // Who does not read its answer is asked for nothing more until it does.
+            // Who does not read its answers is not read from until it does.
             if client.unsent.is_empty() {
                 to_read.insert(client.client_socket.as_fd());
             } else {

@@ -1,6 +1,7 @@
 //! What the kernel knows: in which system call a process is, and what waits in its connections.
 //!
-//! Linux tells in `/proc`, see proc(5). Elsewhere every answer is None.
+//! Linux tells in `/proc`, see proc(5). Elsewhere netstat(1) tells of the connections, and every
+//! other answer is None.
 
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -162,7 +163,7 @@ pub struct TcpSocket {
     pub unsent: u64,
     /// How many bytes wait to be read; of a listening socket: how many connections to be accepted.
     pub unread: u64,
-    /// The number under which a process has it open, 0 if none has.
+    /// The number under which a process has it open, 0 if none has, and where that is not told.
     pub inode: u64,
 }
 
@@ -180,7 +181,24 @@ impl TcpSocket {
         matches!(self.state, State::Established | State::CloseWait)
     }
 
+    /// A row of `netstat -an -p tcp`, as macOS writes it, if its local port is `port`.
+    #[cfg(any(test, not(target_os = "linux")))]
+    fn parse_netstat(row: &str, port: u16) -> Option<Self> {
+        let mut fields = row.split_ascii_whitespace().skip(1);
+        let (unread, unsent) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
+        let [local, remote] = [fields.next()?, fields.next()?].map(netstat_address);
+        let local = local.filter(|local| local.port() == port)?;
+        let state = match fields.next()? {
+            "LISTEN" => State::Listen,
+            "ESTABLISHED" => State::Established,
+            "CLOSE_WAIT" => State::CloseWait,
+            _ => State::Other,
+        };
+        Some(Self { local, remote: remote?, state, unsent, unread, inode: 0 })
+    }
+
     /// A row of `/proc/net/tcp` or `tcp6`, if its local port is `port`.
+    #[cfg(target_os = "linux")]
     fn parse(row: &str, port: u16) -> Option<Self> {
         let mut fields = row.split_ascii_whitespace().skip(1);
         let local = fields.next()?;
@@ -203,8 +221,20 @@ impl TcpSocket {
     }
 }
 
+/// An address and a port as netstat writes them, `127.0.0.1.5000`, a star for any.
+#[cfg(any(test, not(target_os = "linux")))]
+fn netstat_address(text: &str) -> Option<SocketAddr> {
+    let (ip, port) = text.rsplit_once('.')?;
+    let ip = match ip {
+        "*" => Ipv4Addr::UNSPECIFIED.into(),
+        ip => ip.split('%').next()?.parse::<IpAddr>().ok()?.to_canonical(),
+    };
+    Some(SocketAddr::new(ip, if port == "*" { 0 } else { port.parse().ok()? }))
+}
+
 /// An address and a port as `/proc/net/tcp` and `tcp6` write them: words of four bytes in the order
 /// of this machine, and a number.
+#[cfg(target_os = "linux")]
 fn address(text: &str) -> Option<SocketAddr> {
     let (ip, port) = text.split_once(':')?;
     let word = |word| u32::from_str_radix(word, 16).map(u32::to_ne_bytes).ok();
@@ -225,12 +255,22 @@ fn address(text: &str) -> Option<SocketAddr> {
 /// where the system does not tell. They come in no order that means anything, and in pieces: where
 /// others come and go meanwhile, one may be missed or told twice.
 #[must_use]
+#[cfg(target_os = "linux")]
 pub fn tcp_sockets(addr: SocketAddr) -> Option<Vec<TcpSocket>> {
     // One table and not both: for each the kernel goes through all that it has. A socket on `::`
     // has its IPv4 clients in the second one.
     let table = if addr.is_ipv4() { "/proc/net/tcp" } else { "/proc/net/tcp6" };
     let table = fs::read_to_string(table).ok()?;
     Some(table.lines().filter_map(|row| TcpSocket::parse(row, addr.port())).collect())
+}
+
+/// The same by netstat(1), which tells of no inode.
+#[must_use]
+#[cfg(not(target_os = "linux"))]
+pub fn tcp_sockets(addr: SocketAddr) -> Option<Vec<TcpSocket>> {
+    let netstat = std::process::Command::new("netstat").args(["-an", "-p", "tcp"]).output().ok()?;
+    let table = String::from_utf8_lossy(&netstat.stdout);
+    Some(table.lines().filter_map(|row| TcpSocket::parse_netstat(row, addr.port())).collect())
 }
 
 #[cfg(all(test, target_os = "linux"))]
@@ -344,5 +384,28 @@ mod tests {
         }
         assert_eq!(SystemCall::parse("running\n"), Some(Doing::Runs));
         assert_eq!(SystemCall::parse("0 0x3 0x7f"), None);
+    }
+
+    #[test]
+    fn a_table_of_netstat_on_macos_is_read() {
+        let table = "\
+Active Internet connections (including servers)
+Proto Recv-Q Send-Q  Local Address          Foreign Address        (state)
+tcp4      14      0  127.0.0.1.5000         127.0.0.1.50318        ESTABLISHED
+tcp4       0      7  127.0.0.1.50318        127.0.0.1.5000         ESTABLISHED
+tcp6       0      3  ::1.5000               ::1.50320              CLOSE_WAIT
+tcp4       0      0  *.5000                 *.*                    LISTEN
+";
+        let read: Vec<_> = table
+            .lines()
+            .filter_map(|row| TcpSocket::parse_netstat(row, 5000))
+            .map(|socket| (socket.remote.to_string(), socket.state, socket.unread, socket.unsent))
+            .collect();
+        let expected = [
+            ("127.0.0.1:50318".to_owned(), State::Established, 14, 0),
+            ("[::1]:50320".to_owned(), State::CloseWait, 0, 3),
+            ("0.0.0.0:0".to_owned(), State::Listen, 0, 0),
+        ];
+        assert_eq!(read, expected);
     }
 }

@@ -80,18 +80,40 @@ impl Board {
 
     /// Waits until the screen shows what `find` looks for.
     fn wait_for<T>(&mut self, expected: &str, find: impl Fn(&[String]) -> Option<T>) -> T {
-        let give_up = Instant::now() + DEADLINE;
+        self.wait_within(DEADLINE, find).unwrap_or_else(|| {
+            panic!("{}: expected {expected}, but:\n{}", self.step, self.rows().join("\n"))
+        })
+    }
+
+    fn wait_within<T>(
+        &mut self,
+        patience: Duration,
+        find: impl Fn(&[String]) -> Option<T>,
+    ) -> Option<T> {
+        let give_up = Instant::now() + patience;
         loop {
-            if let Some(found) = find(&self.rows()) {
+            let found = find(&self.rows());
+            if found.is_some() {
                 return found;
             }
             let left = give_up.saturating_duration_since(Instant::now());
-            let Ok(some) = self.output.recv_timeout(left) else {
-                panic!("{}: expected {expected}, but:\n{}", self.step, self.rows().join("\n"));
-            };
+            let some = self.output.recv_timeout(left).ok()?;
             self.screen.process(&some);
             self.bytes.extend(some);
         }
+    }
+
+    /// Sends until the screen shows `stuck`. On a loaded machine a server that is slow looks stuck
+    /// to the client before it is: then more goes through later.
+    fn stall(&mut self, stalled: &mut StalledReader, stuck: &str) {
+        let shows = |rows: &[String]| rows.iter().any(|row| row.contains(stuck)).then_some(());
+        for _ in 0..15 {
+            stalled.send_until_stuck().expect("it gets stuck");
+            if self.wait_within(Duration::from_secs(2), shows).is_some() {
+                return;
+            }
+        }
+        self.wait_for(stuck, shows);
     }
 
     fn wait_for_text(&mut self, text: &str) {
@@ -164,7 +186,13 @@ impl Board {
 impl Drop for Board {
     fn drop(&mut self) {
         if matches!(self.child.try_wait(), Ok(None)) {
+            // So that its server ends too.
             Process(self.child.id()).signal(Signal::TERM);
+            let give_up = Instant::now() + Duration::from_secs(5);
+            while matches!(self.child.try_wait(), Ok(None)) && Instant::now() < give_up {
+                thread::sleep(Duration::from_millis(2));
+            }
+            let _ = self.child.kill();
             let _ = self.child.wait();
         }
     }
@@ -235,7 +263,8 @@ fn the_arrow_is_at_send_for_a_client_that_never_reads_and_at_select_in_step_3() 
     for (step, size) in [(Step::Functions, SMALL), (Step::Bare, LARGE), (Step::Select, SMALL)] {
         let mut board = Board::of(step, size);
         let mut stalled = StalledReader::connect(board.addr()).expect("a connection");
-        stalled.send_until_stuck().expect("it gets stuck");
+        let stuck = if step == Step::Select { "to_write: A" } else { "waits in send() for A" };
+        board.stall(&mut stalled, stuck);
         if step == Step::Select {
             board.wait_for_row(&["to_read:", "server_socket"]);
             board.wait_for_row(&["to_write:", "A"]);
@@ -287,7 +316,7 @@ fn strace_sees_the_server_in_the_call_at_the_arrow() {
     let mut stalled = StalledReader::connect(board.addr()).expect("a connection");
     board.wait_for_arrow(".read(");
     traced(&board, "recvfrom(");
-    stalled.send_until_stuck().expect("it gets stuck");
+    board.stall(&mut stalled, "waits in send() for A");
     board.wait_for_arrow(".write_all(");
     traced(&board, "sendto(");
     let mut board = Board::of(Step::Select, SMALL);
@@ -307,6 +336,7 @@ fn clients_for_whom_there_is_no_row_are_counted_and_the_first_keep_their_places(
     board.wait_for_row(&["not", "accepted:", "30"]);
     board.wait_for_row(&["B", &b.addr().to_string(), "#1"]);
     board.wait_for_text("served now 1, waiting 30");
+    board.wait_for_row(&["A", &first.addr().to_string(), "0", "0"]);
     board.wait_for("as many as wait, shown and counted", |rows| {
         let shown = rows.iter().filter(|row| row.contains(" #")).count();
         let more = rows.iter().find_map(|row| row.split_once(" and ")?.1.strip_suffix(" more"))?;
@@ -373,7 +403,8 @@ fn q_and_ctrl_c_and_a_signal_end_it_and_the_server_and_give_the_terminal_back() 
 #[test]
 fn space_holds_the_picture_and_the_server_goes_on() {
     let mut board = Board::of(Step::Select, SMALL);
-    board.wait_for_row(&["accepted:", "0"]);
+    board.wait_for_arrow(" select(");
+    board.wait_for_row(&["to_read:", "server_socket"]);
     board.press(b" ");
     board.wait_for_text("HELD: the server goes on");
     let mut client = board.connect();
@@ -390,8 +421,7 @@ fn space_holds_the_picture_and_the_server_goes_on() {
     let rows =
         text[held..went_on].split("\x1b[").filter_map(|it| it.split_once(";1H")?.0.parse().ok());
     let rows: Vec<usize> = rows.collect();
-    let frames = rows.windows(2).filter(|pair| pair[0] >= pair[1]).count();
-    assert!(frames <= 1, "one frame was expected after the one that was held: rows {rows:?}");
+    assert!(rows.is_sorted(), "one frame was expected after the one that was held: rows {rows:?}");
 }
 
 #[test]

@@ -64,26 +64,31 @@ fn the_narration_says_whom_select_found_ready() {
     }
 }
 
-#[test]
-fn past_ten_ready_sockets_the_narration_counts_the_rest() {
+/// What is narrated of the round in which that many clients have written.
+fn ready_together(clients: usize) -> Vec<String> {
     let server = Server::start(Step::Select);
-    let mut clients: Vec<Client> = (0..14).map(|_| server.connect()).collect();
+    let mut clients: Vec<Client> = (0..clients).map(|_| server.connect()).collect();
     clients.iter_mut().for_each(Client::ask);
 
     // Stopped, it cannot serve one before all have written.
-    server.process().signal(tests::Signal::STOP);
+    server.process().stop();
     clients.iter_mut().for_each(|client| client.send(b"hello\n"));
-    server.process().signal(tests::Signal::CONT);
+    server.process().go_on();
     clients.iter_mut().for_each(Client::receive_answer);
 
-    // Which of them the stop came before does not matter: thirteen or fourteen wait together.
-    let ready = server.narration.wait_for("a line that counts the rest", |lines| {
-        lines.iter().find(|line| line.text.contains(" more")).map(|line| line.text.clone())
-    });
-    let names: Vec<&str> = ready.trim_start_matches("Ready to read: ").split(", ").collect();
-    assert_eq!(names.len(), 11, "ten names and a count were expected in {ready:?}");
-    assert!(
-        ["and 3 more", "and 4 more"].contains(&names[10]),
-        "fourteen clients were ready, so `and 4 more` was expected at the end of {ready:?}"
-    );
+    let lines = server.stop();
+    let mut rounds = lines.iter().filter_map(|line| line.strip_prefix("Ready to read: "));
+    let last = rounds.next_back().expect("a round with somebody ready");
+    last.split(", ").map(str::to_owned).collect()
+}
+
+#[test]
+fn past_ten_ready_sockets_the_narration_counts_the_rest() {
+    let all = ready_together(10);
+    assert_eq!(all.len(), 10, "ten names were expected in {all:?}");
+    assert!(all.iter().all(|name| name.starts_with("127.0.0.1:")), "names in {all:?}");
+
+    let counted = ready_together(14);
+    assert_eq!(counted.len(), 11, "ten names and a count were expected in {counted:?}");
+    assert_eq!(counted[10], "and 4 more", "fourteen were ready: {counted:?}");
 }

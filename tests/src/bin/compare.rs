@@ -17,18 +17,14 @@ use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::emulate_default_handler;
-use tests::compare::{
-    Conditions, Picture, Reading, Recording, Scenario, Screen, end_all_servers, perform, svg, trace,
-};
+use tests::compare::{Conditions, Picture, Scenario, Screen, end_all_servers, perform, svg};
 use tests::{Step, raise_descriptor_limit};
 
-/// `select()` takes no more than 1024 clients, so no scenario has more.
-const DESCRIPTORS: u64 = 2048;
+/// More than any scenario needs: 900 idle clients at each of three servers.
+const DESCRIPTORS: u64 = 4096;
 
 fn command() -> Command {
     let flag = |name| Arg::new(name).long(name).action(ArgAction::SetTrue);
-    let folder =
-        |name| Arg::new(name).long(name).value_name("DIR").value_parser(value_parser!(PathBuf));
     Command::new("compare")
         .version(env!("CARGO_PKG_VERSION"))
         .about("Starts the steps side by side and draws where each server waits")
@@ -60,8 +56,13 @@ fn command() -> Command {
         )
         .arg(flag("no-live").help("Show the finished pictures only"))
         .arg(flag("ascii").help("Draw with ASCII alone"))
-        .arg(folder("svg").help("Write a picture of each scenario to DIR, as SVG"))
-        .arg(folder("trace").help("Write each recording to DIR, for Perfetto or chrome://tracing"))
+        .arg(
+            Arg::new("svg")
+                .long("svg")
+                .value_name("DIR")
+                .value_parser(value_parser!(PathBuf))
+                .help("Write a picture of each scenario to DIR, as SVG"),
+        )
 }
 
 fn pace(text: &str) -> Result<f64, String> {
@@ -120,28 +121,33 @@ fn run(asked: &ArgMatches) -> Result<ExitCode, Stop> {
         }
         return Ok(ExitCode::SUCCESS);
     }
-    let only: Vec<&String> = asked.get_many("step").unwrap_or_default().collect();
-    let folders = ["svg", "trace"].map(|name| asked.get_one::<PathBuf>(name));
-    for (folder, end) in folders.iter().zip(["svg", "json"]) {
-        if let Some(folder) = folder {
-            check_folder(folder, scenarios.iter().map(|scenario| file_name(scenario, end)))?;
-        }
+    let only = asked.get_many::<String>("step").unwrap_or_default();
+    let only: Vec<Step> = only.filter_map(|name| Step::named(name)).collect();
+    let folder = asked.get_one::<PathBuf>("svg");
+    if let Some(folder) = folder {
+        check_folder(folder, scenarios.iter().map(|scenario| file_name(scenario)))?;
     }
     let descriptors = raise_descriptor_limit(DESCRIPTORS)
         .map_err(|error| Stop::Wrong(format!("the limit of open descriptors: {error}")))?;
+    let needed = scenarios.iter().map(|scenario| scenario.descriptors(scenario.on(&only).len()));
+    let needed = needed.max().unwrap_or_default();
+    if descriptors < needed {
+        return Err(Stop::Wrong(format!(
+            "this takes {needed} open descriptors, and the hard limit is {descriptors}: raise it \
+             (`ulimit -Hn {needed}`, as root), or name other scenarios"
+        )));
+    }
     end_the_servers_at_a_signal()?;
-    build()?;
+    build(scenarios.iter().flat_map(|scenario| scenario.on(&only)).collect())?;
 
     let enter = flag("pause").then(lines_of_standard_input);
     let mut as_expected = true;
     let mut played = 0;
     for scenario in scenarios {
-        let steps = scenario.steps.iter().copied();
-        let steps: Vec<Step> = steps
-            .filter(|step| only.is_empty() || only.iter().any(|name| *name == step.name()))
-            .collect();
+        let steps = scenario.on(&only);
         if steps.is_empty() {
-            let names: Vec<&str> = scenario.steps.iter().map(|step| step.name()).collect();
+            let can = scenario.steps.iter().chain(scenario.besides);
+            let names: Vec<&str> = can.map(|step| step.name()).collect();
             eprintln!("compare: {} is for {} alone: left out", scenario.name, names.join(", "));
             continue;
         }
@@ -152,7 +158,7 @@ fn run(asked: &ArgMatches) -> Result<ExitCode, Stop> {
         if let Some(enter) = &enter {
             wait_for_enter(enter, scenario, pace, &screen)?;
         }
-        let conditions = Conditions { steps, pace, descriptors };
+        let conditions = Conditions { steps, pace };
         let mut shown = Ok(());
         let recording = perform(scenario, &conditions, |so_far| {
             if shown.is_ok() {
@@ -166,7 +172,11 @@ fn run(asked: &ArgMatches) -> Result<ExitCode, Stop> {
             eprintln!("compare: {}: {failure}", scenario.name);
             as_expected = false;
         }
-        write_files(scenario, &recording, &reading, folders)?;
+        if let Some(folder) = folder {
+            let file = folder.join(file_name(scenario));
+            replace(&file, &svg(&recording, &reading))
+                .map_err(|error| not_written(&file, &error))?;
+        }
     }
     match (played, as_expected) {
         (0, _) => Ok(ExitCode::from(2)),
@@ -189,11 +199,13 @@ fn end_the_servers_at_a_signal() -> Result<(), Stop> {
 }
 
 /// Has cargo build the servers, and says so if that takes a while.
-fn build() -> Result<(), Stop> {
+fn build(steps: Vec<Step>) -> Result<(), Stop> {
     let (done, is_done) = mpsc::channel::<()>();
     let building = thread::spawn(move || {
         let _sent_when_it_goes = done;
-        Step::Blocking.binary()
+        for step in steps {
+            let _built = step.binary();
+        }
     });
     let mut said = false;
     while is_done.recv_timeout(Duration::from_millis(500)) == Err(RecvTimeoutError::Timeout) {
@@ -204,7 +216,7 @@ fn build() -> Result<(), Stop> {
         eprintln!();
     }
     match building.join() {
-        Ok(_) => Ok(()),
+        Ok(()) => Ok(()),
         Err(panic) => panic::resume_unwind(panic),
     }
 }
@@ -239,15 +251,17 @@ fn wait_for_enter(
     Ok(())
 }
 
-fn file_name(scenario: &Scenario, end: &str) -> String {
-    format!("{}.{end}", scenario.name)
+fn file_name(scenario: &Scenario) -> String {
+    format!("{}.svg", scenario.name)
+}
+
+fn not_written(what: &Path, error: &io::Error) -> Stop {
+    Stop::Wrong(format!("{} cannot be written: {error}", what.display()))
 }
 
 /// Finds out before anything runs whether the files can be written.
 fn check_folder(folder: &Path, files: impl Iterator<Item = String>) -> Result<(), Stop> {
-    let wrong = |what: &Path, error: io::Error| {
-        Stop::Wrong(format!("{} cannot be written: {error}", what.display()))
-    };
+    let wrong = |what: &Path, error: io::Error| not_written(what, &error);
     fs::create_dir_all(folder).map_err(|error| wrong(folder, error))?;
     replace(&folder.join("compare"), "").map_err(|error| wrong(folder, error))?;
     fs::remove_file(folder.join("compare")).map_err(|error| wrong(folder, error))?;
@@ -255,21 +269,6 @@ fn check_folder(folder: &Path, files: impl Iterator<Item = String>) -> Result<()
         Some(file) => Err(wrong(&file, ErrorKind::IsADirectory.into())),
         None => Ok(()),
     }
-}
-
-fn write_files(
-    scenario: &Scenario,
-    recording: &Recording,
-    reading: &Reading,
-    [svg_folder, trace_folder]: [Option<&PathBuf>; 2],
-) -> Result<(), Stop> {
-    let write = |folder: &PathBuf, end, text: String| {
-        let file = folder.join(file_name(scenario, end));
-        replace(&file, &text)
-            .map_err(|error| Stop::Wrong(format!("{} cannot be written: {error}", file.display())))
-    };
-    svg_folder.map_or(Ok(()), |folder| write(folder, "svg", svg(recording, reading)))?;
-    trace_folder.map_or(Ok(()), |folder| write(folder, "json", trace(recording, reading)))
 }
 
 /// Writes `file` beside itself, then puts it in its place: nobody sees half of it.

@@ -3,7 +3,7 @@
 //!
 //! [`Scenario`] says what the clients do, [`perform`] lets them do it and makes a [`Recording`],
 //! [`Reading`] says what was measured and whether it is what the contract says. The drawings
-//! ([`Picture`], [`svg`], [`trace`]) take a recording and its reading, and know nothing of sockets.
+//! ([`Picture`], [`svg`]) take a recording and its reading, and know nothing of sockets.
 
 mod axis;
 mod lane;
@@ -15,7 +15,6 @@ mod screen;
 mod script;
 mod stage;
 mod svg;
-mod trace;
 
 pub use picture::{Cell, Picture, Role};
 pub use reading::Reading;
@@ -25,4 +24,3 @@ pub use screen::{Dress, Screen};
 pub use script::{Act, Script, client};
 pub use stage::{Conditions, end_all_servers, perform};
 pub use svg::svg;
-pub use trace::trace;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::axis::Axis;
 use super::{ClientDid, Lanes, Reading, Recording, Shows, lane, letter, reading};
+use crate::Step;
 
 /// What a character stands for, so that a terminal can colour it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -90,7 +91,7 @@ impl Picture {
         if let Some(reading) = reading {
             picture.add_row();
             picture.paragraph(&reading.summary, width);
-            recording.missing.iter().for_each(|missing| picture.paragraph(missing, width));
+            picture.paragraph(&recording.notes.join(" "), width);
         }
         picture
     }
@@ -238,13 +239,13 @@ impl Picture {
         const BAR: usize = 12;
         const VALUE: usize = 12;
         let room = width - BAR - VALUE;
+        let longest = reading::longest_bar(recording);
         for (index, lanes) in recording.steps.iter().enumerate() {
             let row = self.add_row();
             self.put(row, 0, lanes.step.name(), Role::Name);
             let finding = finding(reading, index);
             self.put(row, width - finding.len(), finding, Role::Finding);
             let among = reading::among_idle(lanes);
-            let longest = among.iter().map(|(.., wait)| *wait).max().unwrap_or_default();
             for (idle, asked, wait) in &among {
                 let row = self.add_row();
                 self.put(row, 0, &format!("{idle:>5} idle"), Role::Label);
@@ -261,9 +262,7 @@ impl Picture {
         }
         let row = self.add_row();
         self.put(row, 0, "█", Role::Waits);
-        let asked = recording.steps.iter().flat_map(reading::among_idle).map(|(_, asked, _)| asked);
-        let asked = asked.max().unwrap_or_default();
-        self.put(row, 2, &format!("waits for its answer: the median of {asked} times"), Role::Text);
+        self.put(row, 2, reading::measured(recording), Role::Text);
     }
 }
 
@@ -319,6 +318,8 @@ pub(super) fn legend(recording: &Recording, axis: &Axis) -> [Vec<Entry>; 2] {
         (false, _) => "is stuck",
         (true, true) => "resets or is stuck",
     };
+    let only_select = recording.steps.iter().all(|lanes| !Step::AFTER.contains(&lanes.step));
+    let waits_for_any = if only_select { "in select()" } else { "waits for any of them" };
     let entry = |glyphs: &str, role, text| Entry { glyphs: glyphs.to_owned(), role, text };
     let of_clients = [
         entry("█", Role::Waits, "waits for its answer"),
@@ -336,7 +337,7 @@ pub(super) fn legend(recording: &Recording, axis: &Axis) -> [Vec<Entry>; 2] {
         entry(&letters, Role::Serves, "with that client"),
         entry("*", Role::Serves, "with several"),
         entry("·", Role::Idles, "in accept()"),
-        entry("~", Role::Idles, "in select()"),
+        entry("~", Role::Idles, waits_for_any),
     ];
     let only = |entries: Vec<Entry>, used: &BTreeSet<char>| {
         let is_used = |entry: &Entry| entry.glyphs.starts_with(|glyph| used.contains(&glyph));

@@ -3,6 +3,7 @@
 //! A judgement compares stamps of clients alone: they are taken by one process, before what others
 //! may see and after what was waited for. So it does not depend on how busy the machine is.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::{ClientDid, Lanes, Recording, letter};
@@ -63,20 +64,21 @@ pub(super) fn one_client(recording: &Recording) -> Reading {
         ));
         ends.push(lanes.all(A, ClientDid::Answered).last());
     }
-    let in_words = |end: &Option<Duration>| {
-        end.map_or_else(|| "no answer".to_owned(), |end| format!("{} ms", end.as_millis()))
-    };
-    let said: Vec<String> = ends.iter().map(in_words).collect();
+    let unanswered = recording.steps.iter().zip(&ends).filter(|(_, end)| end.is_none());
+    let unanswered: Vec<&Lanes> = unanswered.map(|(lanes, _)| lanes).collect();
+    if !unanswered.is_empty() {
+        reading.summary = format!("On {} A had no answer.", places(unanswered));
+        return reading;
+    }
     let ends: Vec<Duration> = ends.into_iter().flatten().collect();
     let spread = ends.iter().max().zip(ends.iter().min()).map(|(most, least)| *most - *least);
     // Of one step alone nothing is said of several.
-    let same = ends.len() == said.len()
-        && said.len() > 1
-        && spread.is_some_and(|spread| spread < Duration::from_millis(20));
+    let same = ends.len() > 1 && spread.is_some_and(|spread| spread < Duration::from_millis(20));
+    let ends: Vec<String> = ends.iter().map(|end| end.as_millis().to_string()).collect();
     reading.summary = format!(
-        "On {} A had its last answer after {}{}",
+        "On {} A had its last answer after {} ms{}",
         places(recording.steps.iter()),
-        listed(&said),
+        listed(&ends),
         if same { ": alone, a client sees no difference." } else { "." }
     );
     reading
@@ -403,50 +405,115 @@ pub(super) fn stream(recording: &Recording) -> Reading {
     reading
 }
 
-/// For each number of idle clients: how many times one asked among them, and the median wait.
+/// For each number of idle clients: how many times one asked among them, and the median of what an
+/// answer took: of the server's processor time in each turn, where that was measured, else of the
+/// waits.
 pub(super) fn among_idle(lanes: &Lanes) -> Vec<(usize, usize, Duration)> {
-    let mut among = Vec::new();
+    let mut among: BTreeMap<usize, (Vec<Duration>, Vec<Duration>)> = BTreeMap::new();
+    let mut idle = 0;
     let mut asked = None;
     for (at, did) in lanes.clients.first().into_iter().flatten() {
-        match (did, asked, among.last_mut()) {
-            (ClientDid::Among(idle), ..) => among.push((*idle, Vec::new())),
-            (ClientDid::Asks, ..) => asked = Some(*at),
-            (ClientDid::Answered, Some(asked), Some((_, waits))) => waits.push(*at - asked),
+        if let ClientDid::Among(now) = did {
+            idle = *now;
+            among.entry(idle).or_default();
+        }
+        let Some((waits, measured)) = among.get_mut(&idle) else { continue };
+        match (did, asked) {
+            (ClientDid::Asks, _) => asked = Some(*at),
+            (ClientDid::Answered, Some(asked)) => waits.push(*at - asked),
+            (ClientDid::Measured(time), _) => measured.push(*time),
             _ => {}
         }
     }
-    let median = |(idle, mut waits): (usize, Vec<Duration>)| {
-        waits.sort_unstable();
-        let median = waits.get(waits.len() / 2).copied().unwrap_or_default();
-        (idle, waits.len(), median)
+    let row = |(idle, (waits, measured)): (usize, (Vec<Duration>, Vec<Duration>))| {
+        let asked = waits.len();
+        let mut times = if has_processor_time(lanes) { measured } else { waits };
+        times.sort_unstable();
+        // Nothing to draw before the first turn is over.
+        let asked = if times.is_empty() { 0 } else { asked };
+        (idle, asked, times.get(times.len() / 2).copied().unwrap_or_default())
     };
-    among.into_iter().map(median).collect()
+    among.into_iter().map(row).collect()
+}
+
+fn has_processor_time(lanes: &Lanes) -> bool {
+    let mut did = lanes.clients.iter().flatten();
+    did.any(|(_, did)| matches!(did, ClientDid::Measured(_)))
+}
+
+/// What the bars are.
+pub(super) fn measured(recording: &Recording) -> &'static str {
+    if recording.steps.iter().any(has_processor_time) {
+        "the server's own processor time for an answer, the median of several turns"
+    } else {
+        "waits for its answer: the median"
+    }
+}
+
+/// The longest of all bars: those of several servers have one scale.
+pub(super) fn longest_bar(recording: &Recording) -> Duration {
+    let bars = recording.steps.iter().flat_map(among_idle);
+    bars.map(|(.., time)| time).max().unwrap_or_default()
 }
 
 pub(super) fn idle_crowd(recording: &Recording) -> Reading {
+    /// So many times as much is no more: a busy machine makes as much of a difference.
+    const FLAT: f64 = 1.5;
     let mut reading = Reading::of(recording);
+    let mut grown = Vec::new();
     for lanes in &recording.steps {
-        let among = among_idle(lanes);
         let asked = lanes.all(A, ClientDid::Asks).count();
         let answered = lanes.all(A, ClientDid::Answered).count();
         reading.expect(lanes, asked > 0 && asked == answered, || {
             format!("A was expected to have {asked} answers, but had {answered}")
         });
-        reading.findings.push("median time of an answer".to_owned());
-        if let ([(_, _, alone), ..], [.., (idle, _, most)]) = (among.as_slice(), among.as_slice()) {
-            let times = most.as_secs_f64() / alone.as_secs_f64().max(1e-9);
-            reading.summary = if times < 1.15 {
-                format!("Among {idle} idle clients an answer took no longer than among none.")
-            } else {
-                format!(
-                    "Among {idle} idle clients an answer took {times:.1} times as long as among \
-                     none: select() looks at every socket each time. That is why epoll and kqueue \
-                     came."
-                )
-            };
+        let whose = if has_processor_time(lanes) { "the server's " } else { "" };
+        reading.findings.push(format!("{whose}{} for an answer, the median", took(lanes)));
+        if let [(0, some, alone), .., (idle, more, most)] = among_idle(lanes).as_slice()
+            && *some > 0
+            && *more > 0
+        {
+            grown.push((lanes, *idle, most.as_secs_f64() / alone.as_secs_f64().max(1e-9)));
         }
     }
+    let Some((first, idle, _)) = grown.first().copied() else {
+        "Nothing was measured.".clone_into(&mut reading.summary);
+        return reading;
+    };
+    // Only what was measured alike stands in one sentence.
+    grown.retain(|(lanes, among, _)| *among == idle && took(lanes) == took(first));
+    let on = |(index, (lanes, _, times)): (usize, &(&Lanes, usize, f64))| {
+        let place = places([*lanes]);
+        if index > 0 {
+            return format!("on {place} {times:.1} times");
+        }
+        let took = took(lanes);
+        format!(
+            "On {place} an answer among {idle} idle clients took {times:.1} times the {took} of \
+             one among none"
+        )
+    };
+    let each: Vec<String> = grown.iter().enumerate().map(on).collect();
+    let mut what = grown.iter().map(|(lanes, _, times)| (lanes.step, *times));
+    let select_grows = what.clone().any(|(step, times)| step == Step::Select && times > 2.0);
+    let after = what.clone().filter(|(step, _)| Step::AFTER.contains(step)).count();
+    let after_is_flat =
+        after > 0 && what.all(|(step, times)| !Step::AFTER.contains(&step) || times < FLAT);
+    let why = match (select_grows, after_is_flat) {
+        (true, true) => {
+            ": select() looks at every socket each time, epoll and kqueue tell of those alone \
+             that are ready."
+        }
+        (true, false) => ": select() looks at every socket each time.",
+        (false, _) => ".",
+    };
+    reading.summary = listed(&each) + why;
     reading
+}
+
+/// What was measured of an answer.
+fn took(lanes: &Lanes) -> &'static str {
+    if has_processor_time(lanes) { "processor time" } else { "time" }
 }
 
 /// A time in words: whole milliseconds, or the digits that matter below ten.

@@ -19,8 +19,8 @@ pub struct Recording {
     pub until: Duration,
     /// One entry for each server.
     pub steps: Vec<Lanes>,
-    /// What could not be shown, and why.
-    pub missing: Vec<String>,
+    /// What must be known besides: the steps that it is not for, and how the server was built.
+    pub notes: Vec<String>,
     /// The longest time between two looks at the clock: far more than planned if the machine or a
     /// person stopped everything meanwhile.
     pub longest_frame: Duration,
@@ -33,7 +33,7 @@ pub enum Shows {
     Lanes,
     /// What was sent in one write, and how many answers came.
     Writes,
-    /// A bar for the time of an answer among each number of idle clients.
+    /// A bar for what an answer takes among each number of idle clients.
     Bars,
 }
 
@@ -59,7 +59,8 @@ pub struct Lanes {
 pub enum ServerIs {
     /// `accept()`
     Accepting,
-    /// `select()`
+    /// `select()`, or what its place is taken by in the servers that come after: the wait for any of
+    /// them.
     Selecting,
     /// The calls for these clients: accepting one, or `recv()` and `send()`. The narration does not
     /// tell one from the other.
@@ -90,6 +91,9 @@ pub enum ClientDid {
     Stuck,
     /// Has that many idle clients around it from now on.
     Among(usize),
+    /// Knows what processor time the server took for each answer since it is [among](Self::Among)
+    /// so many, where the system tells.
+    Measured(Duration),
     /// Closes.
     Leaves,
     /// Closes with a reset.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::reading::{self, Reading};
-use super::{Act, Conditions, Recording, Script, Shows, client};
+use super::{Act, Recording, Script, Shows, client};
 use crate::Step;
 
 /// The descriptors that `compare` needs besides those of its clients: the standard ones, the pipes
@@ -19,6 +19,8 @@ pub struct Scenario {
     question: fn(f64) -> String,
     /// The servers that it compares.
     pub steps: &'static [Step],
+    /// Those that it can show besides, where they are asked for.
+    pub besides: &'static [Step],
     /// What the clients do, `A` first.
     scripts: fn() -> Vec<Script>,
     /// Whether all clients connect, in their order, before the first one does anything.
@@ -40,6 +42,7 @@ static SCENARIOS: [Scenario; 7] = [
             format!("A asks three times, {:.0} ms apart. Is any step faster?", 200.0 * pace)
         },
         steps: &Step::STEPS,
+        besides: &[],
         scripts: || vec![client().asks().at(200).asks().at(400).asks()],
         come_first: false,
         shows: Shows::Lanes,
@@ -53,6 +56,7 @@ static SCENARIOS: [Scenario; 7] = [
             format!("A stays for {}. Must B, who comes meanwhile, wait for A?", seconds(pace))
         },
         steps: &Step::STEPS,
+        besides: &[Step::Bare, Step::Mio, Step::Tokio],
         scripts: || {
             vec![
                 client().asks().at(1000).leaves(),
@@ -71,6 +75,7 @@ static SCENARIOS: [Scenario; 7] = [
             "Ten clients come together, each asks 3 times. When is the last one done?".to_owned()
         },
         steps: &Step::STEPS,
+        besides: &[],
         scripts: || vec![client().asks().thinks(50).asks().thinks(50).asks(); 10],
         come_first: true,
         shows: Shows::Lanes,
@@ -84,6 +89,7 @@ static SCENARIOS: [Scenario; 7] = [
             "A sends 3 messages in one write, then a long one. How many answers?".to_owned()
         },
         steps: &Step::STEPS,
+        besides: &[],
         scripts: || vec![client().sends(b"one\ntwo\nthree\n").sends(&[b'x'; 10_000])],
         come_first: false,
         shows: Shows::Writes,
@@ -97,6 +103,7 @@ static SCENARIOS: [Scenario; 7] = [
             format!("A vanishes with a reset after {:.0} ms. Who else notices?", 400.0 * pace)
         },
         steps: &Step::STEPS,
+        besides: &[],
         scripts: || vec![client().asks().at(400).resets(), client().at(100).asks().at(600).asks()],
         come_first: false,
         shows: Shows::Lanes,
@@ -108,6 +115,7 @@ static SCENARIOS: [Scenario; 7] = [
         name: "stalled-reader",
         question: |_| "A asks and asks and never reads. Can B still be answered?".to_owned(),
         steps: &[Step::Functions, Step::Bare, Step::Select],
+        besides: &[],
         scripts: || {
             vec![
                 client().asks_without_reading_until_stuck().thinks(500).leaves(),
@@ -125,14 +133,17 @@ static SCENARIOS: [Scenario; 7] = [
         question: |_| {
             "One client asks among idle ones. What do they cost who say nothing?".to_owned()
         },
-        steps: &[Step::Select],
+        steps: &[Step::Select, Step::Mio, Step::Tokio],
+        besides: &[],
         scripts: || {
-            let among = |script: Script, idle| script.among(idle).asks_times(500);
-            vec![[0, 10, 100, 300, 1000].into_iter().fold(client(), among)]
+            let among = |script: Script, idle| script.among(idle).asks_times(200);
+            // The sizes in turns: what disturbs the machine for a while disturbs no size alone.
+            let turns = [0, 100, 900].repeat(11);
+            vec![turns.into_iter().fold(client(), among)]
         },
         come_first: false,
         shows: Shows::Bars,
-        planned: 500,
+        planned: 3000,
         tail: 0,
         read: reading::idle_crowd,
     },
@@ -165,6 +176,16 @@ impl Scenario {
         (self.question)(pace)
     }
 
+    /// The servers that it plays on where `asked` are named; all that it compares where none is.
+    #[must_use]
+    pub fn on(&self, asked: &[Step]) -> Vec<Step> {
+        if asked.is_empty() {
+            return self.steps.to_vec();
+        }
+        let can = self.steps.iter().chain(self.besides).copied();
+        can.filter(|step| asked.contains(step)).collect()
+    }
+
     /// What was measured, and whether it is what the contract says.
     #[must_use]
     pub fn read(&self, recording: &Recording) -> Reading {
@@ -180,86 +201,19 @@ impl Scenario {
         reading
     }
 
-    /// The scripts of all clients for whom there are descriptors, and in words what is missing.
-    pub(super) fn cast(&self, conditions: &Conditions) -> (Vec<Script>, Vec<String>) {
-        let servers = conditions.steps.len().max(1) as u64;
-        let room = conditions.descriptors.saturating_sub(OWN_DESCRIPTORS) / servers;
-        let room = usize::try_from(room).unwrap_or(usize::MAX);
-        let mut scripts = (self.scripts)();
-        let wanted = scripts.len();
-        scripts.truncate(room.max(2));
-        let mut missing = Vec::new();
-        if scripts.len() < wanted {
-            missing.push(format!("{} of {wanted} clients", wanted - scripts.len()));
-        }
-        let all = scripts.len();
-        let mut most = 0;
-        for script in &mut scripts {
-            let too_many = |act: &Act| matches!(act, Act::Among(idle) if idle + all > room);
-            if let Some(end) = script.acts.iter().position(too_many) {
-                let lost = script.acts.drain(end..).filter_map(|act| match act {
-                    Act::Among(idle) => Some(idle),
-                    _ => None,
-                });
-                let lost: Vec<usize> = lost.collect();
-                most = lost.iter().copied().max().unwrap_or_default();
-                let lost: Vec<String> = lost.iter().map(ToString::to_string).collect();
-                missing.push(format!("{} idle clients", reading::listed(&lost)));
-            }
-        }
-        let needed = (wanted + most) as u64 * servers + OWN_DESCRIPTORS;
-        let why = format!(
-            "the hard limit of open descriptors (ulimit -Hn) is {}, and that takes {needed}",
-            conditions.descriptors
-        );
-        (scripts, missing.into_iter().map(|what| format!("Missing: {what}; {why}.")).collect())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn cast(name: &str, descriptors: u64) -> (Vec<Script>, Vec<String>) {
-        let scenario = Scenario::named(name).expect("a scenario");
-        let steps = scenario.steps.to_vec();
-        scenario.cast(&Conditions { steps, pace: 1.0, descriptors })
+    /// How many descriptors `compare` needs to play it on that many servers.
+    #[must_use]
+    pub fn descriptors(&self, servers: usize) -> u64 {
+        let scripts = (self.scripts)();
+        let idle = scripts.iter().flat_map(|script| &script.acts).map(|act| match act {
+            Act::Among(idle) => *idle,
+            _ => 0,
+        });
+        let clients = scripts.len() + idle.max().unwrap_or_default();
+        (clients * servers) as u64 + OWN_DESCRIPTORS
     }
 
-    #[test]
-    fn with_enough_descriptors_nothing_is_missing() {
-        for scenario in Scenario::all() {
-            let (scripts, missing) = cast(scenario.name, 2048);
-            assert_eq!((scripts, missing), ((scenario.scripts)(), Vec::new()));
-        }
-    }
-
-    #[test]
-    fn with_few_descriptors_what_fits_is_played_and_what_is_missing_is_named() {
-        let (scripts, missing) = cast("idle-crowd", 256);
-        assert_eq!(
-            scripts,
-            [client()
-                .among(0)
-                .asks_times(500)
-                .among(10)
-                .asks_times(500)
-                .among(100)
-                .asks_times(500)]
-        );
-        assert_eq!(
-            missing,
-            [
-                "Missing: 300 and 1000 idle clients; the hard limit of open descriptors (ulimit -Hn) is 256, and that takes 1041."
-            ]
-        );
-        let (scripts, missing) = cast("crowd", 64);
-        assert_eq!(scripts.len(), 8);
-        assert_eq!(
-            missing,
-            [
-                "Missing: 2 of 10 clients; the hard limit of open descriptors (ulimit -Hn) is 64, and that takes 70."
-            ]
-        );
+    pub(super) fn scripts(&self) -> Vec<Script> {
+        (self.scripts)()
     }
 }

@@ -61,9 +61,10 @@ impl Dress {
 fn style(role: Role) -> Style {
     let colour = |colour: AnsiColor| Style::new().fg_color(Some(colour.into()));
     match role {
-        Role::Text => Style::new(),
+        // Nothing that matters is dim: a projector swallows it.
+        Role::Text | Role::Thinks | Role::Idles => Style::new(),
         Role::Name | Role::Finding => Style::new().bold(),
-        Role::Label | Role::Thinks | Role::Idles => Style::new().dimmed(),
+        Role::Label => Style::new().dimmed(),
         Role::Waits => colour(AnsiColor::Red).bold(),
         Role::Answered => colour(AnsiColor::Green).bold(),
         Role::Leaves => colour(AnsiColor::Blue).bold(),

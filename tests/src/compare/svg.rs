@@ -70,7 +70,7 @@ pub fn svg(recording: &Recording, reading: &Reading) -> String {
         Shows::Bars => drawing.bars(recording, reading),
     }
     drawing.y += 14;
-    for paragraph in [&reading.summary].into_iter().chain(&recording.missing) {
+    for paragraph in [&reading.summary, &recording.notes.join(" ")] {
         for line in super::picture::wrap(paragraph, 104) {
             drawing.y += 22;
             drawing.text(MARGIN, "", &line);
@@ -314,13 +314,13 @@ impl Drawing {
         const BAR: usize = MARGIN + 100;
         const VALUE: usize = 100;
         const ROOM: usize = WIDTH - MARGIN - BAR - VALUE;
+        let longest = reading::longest_bar(recording);
         for (index, lanes) in recording.steps.iter().enumerate() {
             self.y += 26;
             self.text(MARGIN, "name", lanes.step.name());
             self.text(WIDTH - MARGIN, "name end", finding(Some(reading), index));
             self.y += 14;
             let among = reading::among_idle(lanes);
-            let longest = among.iter().map(|(.., wait)| *wait).max().unwrap_or_default();
             for (idle, _, wait) in among {
                 let part = wait.as_secs_f64() / longest.as_secs_f64().max(1e-9);
                 let bar = ((part * ROOM as f64).round() as usize).max(2);

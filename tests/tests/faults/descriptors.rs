@@ -213,6 +213,12 @@ mod while_it_runs {
 
     use super::*;
 
+    /// A server of which it is known how many descriptors it has: a shell closes those before that
+    /// whatever started the tests has left open (a jobserver of `make` or cargo, for one).
+    fn with_nothing_inherited() -> Server {
+        Start::of(Step::Select).shell("true").start()
+    }
+
     /// The reason that comes with `EMFILE`.
     const TRYING_AGAIN: &str =
         "accept: Too many open files (os error 24): trying again in a second";
@@ -276,7 +282,7 @@ mod while_it_runs {
 
     #[test]
     fn a_server_that_is_full_notices_within_two_seconds_that_its_limit_was_raised() {
-        let mut server = Server::start(Step::Select);
+        let mut server = with_nothing_inherited();
         server.process().limit_descriptors(6);
         let mut clients: Vec<Client> = (0..2).map(|_| connect_and_ask(&server)).collect();
         server.errors.wait_for_line(&full(2));
@@ -295,7 +301,7 @@ mod while_it_runs {
 
     #[test]
     fn a_table_that_is_full_still_after_one_left_is_asked_about_and_not_reported_again() {
-        let mut server = Server::start(Step::Select);
+        let mut server = with_nothing_inherited();
         server.process().limit_descriptors(7);
         let mut clients: Vec<Client> = (0..3).map(|_| connect_and_ask(&server)).collect();
         server.errors.wait_for_line(&full(3));

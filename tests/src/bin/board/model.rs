@@ -146,7 +146,7 @@ impl Model {
         if self.now < self.next_table {
             return;
         }
-        let Some(sockets) = self.addr.and_then(tcp_sockets) else { return };
+        let Some(mut sockets) = self.addr.and_then(tcp_sockets) else { return };
         let (times, longest) = TABLE_RESTS;
         self.next_table = Instant::now() + longest.min(self.now.elapsed() * times);
         let listening = sockets.iter().find(|socket| socket.state == State::Listen);
@@ -154,6 +154,9 @@ impl Model {
         let old = self.clients.take().unwrap_or_default();
         let mut old: HashMap<SocketAddr, Client> =
             old.into_iter().map(|client| (client.socket.remote, client)).collect();
+        if !cfg!(target_os = "linux") {
+            sockets.iter_mut().for_each(|socket| self.note_if_accepted(socket, &old));
+        }
         let mut open: Vec<TcpSocket> = sockets.into_iter().filter(TcpSocket::is_open).collect();
         open.sort_by_key(|socket| socket.remote);
         let mut clients: Vec<Client> = Vec::new();
@@ -178,6 +181,16 @@ impl Model {
         clients.extend(missed.map(|client| Client { missed: true, ..client }));
         clients.sort_by_key(|client| (client.seen_in, client.socket.remote));
         self.clients = Some(clients);
+    }
+
+    /// Where the kernel does not tell who was accepted, the narration does: a port stands for the
+    /// inode then.
+    fn note_if_accepted(&self, socket: &mut TcpSocket, known: &HashMap<SocketAddr, Client>) {
+        let line = format!("Connection from {}", socket.remote);
+        let before = known.get(&socket.remote).is_some_and(|client| !client.waits());
+        if before || self.said.iter().any(|said| said.line.text == line) {
+            socket.inode = socket.remote.port().into();
+        }
     }
 
     pub fn waiting(&self) -> impl Iterator<Item = &Client> {

@@ -52,7 +52,7 @@ pub fn draw(
 fn top(model: &Model, columns: usize) -> String {
     let waiting = model.waiting().count();
     let counts = match &model.clients {
-        None => "only Linux tells who waits".to_owned(),
+        None => "the system does not tell who waits".to_owned(),
         Some(_) => format!(
             "served now {}, waiting {waiting}, longest {} s",
             model.accepted().count(),
@@ -179,8 +179,11 @@ impl Page {
             self.put(row, left, width, text, role);
             row += 1;
         };
+        if model.addr.is_none() {
+            return;
+        }
         if model.clients.is_none() {
-            line("Only Linux tells (/proc/net/tcp).", Role::Text);
+            line("The system does not tell.", Role::Text);
             return;
         }
         let selects = !model.step.blocks();
