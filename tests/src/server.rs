@@ -31,6 +31,14 @@ pub enum Program {
     },
 }
 
+impl Program {
+    /// Whether it is a step's binary.
+    #[must_use]
+    pub fn is_step(&self) -> bool {
+        matches!(self, Self::Step(_))
+    }
+}
+
 impl Display for Program {
     fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
         match self {
@@ -67,17 +75,17 @@ impl Start {
     /// On a port that the system chooses, with narration.
     #[must_use]
     pub fn of(step: Step) -> Self {
-        Self::program(Program::Step(step))
+        Self::of_program(Program::Step(step))
     }
 
     /// A command that is expected to listen on 127.0.0.1 and `port`. Of all that is set here
     /// besides, the host, the port and `quiet` are its own affair.
     #[must_use]
     pub fn command_on(words: Vec<String>, port: u16) -> Self {
-        Self::program(Program::Command { words, port })
+        Self::of_program(Program::Command { words, port })
     }
 
-    fn program(program: Program) -> Self {
+    fn of_program(program: Program) -> Self {
         Self {
             program,
             host: "127.0.0.1".to_owned(),
@@ -102,6 +110,12 @@ impl Start {
     #[must_use]
     pub fn listens_within(&self) -> Duration {
         self.listens_within
+    }
+
+    /// What is started.
+    #[must_use]
+    pub fn program(&self) -> &Program {
+        &self.program
     }
 
     /// With `--host HOST`.

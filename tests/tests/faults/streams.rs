@@ -37,8 +37,3 @@ fn the_reader_of_standard_output_has_left() {
 fn the_reader_of_standard_error_has_left() {
     serves_before_and_after_a_reset(Start::stderr_reader_leaves);
 }
-
-#[test]
-fn the_readers_of_both_have_left() {
-    serves_before_and_after_a_reset(|start| start.stdout_reader_leaves().stderr_reader_leaves());
-}
