@@ -8,8 +8,8 @@
 //! `src/main.rs` is the same with the care that a server needs. What stops this one: a client that
 //! never reads (`send()` waits for it, and everybody else too), one that is gone before it is
 //! accepted where the kernel then forgets it (`accept()` waits for the next), a signal that
-//! interrupts `select()`, and a client whose descriptor does not fit an `fd_set` (it panics). With no descriptor left it serves those it has, but never rests:
-//! it tries to accept over and over.
+//! interrupts `select()`, and a client whose descriptor does not fit an `fd_set` (it panics). With
+//! no descriptor left it serves those it has, but never rests: it tries to accept over and over.
 
 #![forbid(unsafe_code)]
 
