@@ -389,6 +389,18 @@ fn a_picture_so_far_ends_at_the_present() {
     );
 }
 
+#[test]
+fn while_a_client_fills_the_buffers_the_picture_says_so_and_no_longer() {
+    let mut so_far = stalled_reader();
+    let says = |recording: &Recording| {
+        let picture = Picture::of(recording, None, 80);
+        Dress::default().row(&picture.rows[1]).contains("A sends until nothing goes through")
+    };
+    assert!(!says(&so_far), "all are stuck");
+    so_far.steps[1].clients[A].truncate(2);
+    assert!(says(&so_far), "one is not stuck yet");
+}
+
 // What a recording is judged to say.
 
 #[test]

@@ -80,6 +80,9 @@ impl Picture {
             // At a slow pace a column takes seconds: something must move meanwhile.
             let now = format!("{} ms", recording.until.as_millis() / 100 * 100);
             picture.put(row, 78 - now.len(), &now, Role::Label);
+            if waits_until_stuck(recording) {
+                picture.put(row, 0, "A sends until nothing goes through any more ...", Role::Text);
+            }
         }
         let clients = recording.steps.iter().map(|lanes| lanes.clients.len()).max().unwrap_or(0);
         match recording.shows {
@@ -264,6 +267,14 @@ impl Picture {
         self.put(row, 0, "█", Role::Waits);
         self.put(row, 2, reading::measured(recording), Role::Text);
     }
+}
+
+/// Whether all that happens is that a client fills the buffers.
+fn waits_until_stuck(recording: &Recording) -> bool {
+    let mut lanes = recording.steps.iter();
+    lanes.any(|lanes| {
+        lanes.when(0, ClientDid::Floods).is_some() && lanes.when(0, ClientDid::Stuck).is_none()
+    })
 }
 
 /// The axis of a recording: one that is finished needs room for its events, one that is not for

@@ -470,15 +470,28 @@ impl Actor {
     /// Whether a client that is stuck remains so, because of its server: not one that is kept from
     /// the processor, nor one that has read everything. (A client whose own buffer is full drops
     /// the segments that would tell it of the new window, and asks for it only after 200 ms, then
-    /// twice that: RFC 9293, 3.8.6.1.)
+    /// twice that: RFC 9293, 3.8.6.1.) Where the kernel tells what the server does, one try is
+    /// enough.
     fn stays_stuck(&self, reader: &mut StalledReader) -> bool {
         let before = (reader.sent(), said(&self.narration));
-        (0..TRIES).all(|_| {
+        let is_known = self.server_cannot_send();
+        (0..if is_known { 1 } else { TRIES }).all(|_| {
             self.send_on(reader);
+            if is_known {
+                return self.server_cannot_send() && reader.sent() == before.0;
+            }
             let has_read_all = self.step == Step::Bare && self.is_in_select();
             let at_rest = (reader.sent(), said(&self.narration)) == before;
             at_rest && !has_read_all && !is_runnable(self.process)
         })
+    }
+
+    /// Whether the server has an answer that nobody takes, as the kernel tells: it is in `send()`,
+    /// or in `select()` until it can.
+    fn server_cannot_send(&self) -> bool {
+        let Some(Doing::Waits(call)) = self.process.doing() else { return false };
+        call.name() == Some("sendto")
+            || self.process.selecting(&call).is_some_and(|[_, to_write]| !to_write.is_empty())
     }
 
     fn is_in_select(&self) -> bool {
