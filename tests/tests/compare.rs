@@ -635,7 +635,7 @@ fn played(name: &str) -> &'static (Recording, Reading) {
     });
     let played = PLAYED.iter().find(|(recording, _)| recording.scenario == name);
     let played = played.expect("a scenario");
-    assert_eq!(played.1.failures, [""; 0], "the contract was expected to hold in {name}");
+    assert_eq!(played.1.failures, [""; 0], "no failure was expected in {name}");
     played
 }
 

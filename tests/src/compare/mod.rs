@@ -2,7 +2,7 @@
 //! what happens is recorded once, and the recording is drawn in several ways.
 //!
 //! [`Scenario`] says what the clients do, [`perform`] lets them do it and makes a [`Recording`],
-//! [`Reading`] says what was measured and whether it is what the contract says. The drawings
+//! [`Reading`] says what was measured and whether the servers did what they should. The drawings
 //! ([`Picture`], [`svg`]) take a recording and its reading, and know nothing of sockets.
 
 mod axis;

@@ -1,4 +1,4 @@
-//! What a recording says: what was measured, in words, and whether it is what the contract says.
+//! What a recording says: what was measured, in words, and whether the servers did what they should.
 //!
 //! A judgement compares stamps of clients alone: they are taken by one process, before what others
 //! may see and after what was waited for. So it does not depend on how busy the machine is.
@@ -16,7 +16,7 @@ pub struct Reading {
     pub findings: Vec<String>,
     /// What was measured, in one or two sentences.
     pub summary: String,
-    /// Where a server did not behave as the contract says.
+    /// Where a server did not do what it should.
     pub failures: Vec<String>,
 }
 
@@ -98,7 +98,7 @@ pub(super) fn two_clients(recording: &Recording) -> Reading {
 pub(super) fn vanished_client(recording: &Recording) -> Reading {
     let mut reading = b_beside_a(recording, "until A's reset", "A was still there");
     for lanes in &recording.steps {
-        // The contract promises one line for a client whose socket reports an error; `bare` is the
+        // Steps promise one line for a client whose socket reports an error; `bare` is the
         // idea alone.
         let lines = lanes.errors.iter().filter(|line| line.starts_with("A: ")).count();
         reading.expect(lanes, lines == 1 || lanes.step == Step::Bare, || {

@@ -186,7 +186,7 @@ impl Scenario {
         can.filter(|step| asked.contains(step)).collect()
     }
 
-    /// What was measured, and whether it is what the contract says.
+    /// What was measured, and whether the servers did what they should.
     #[must_use]
     pub fn read(&self, recording: &Recording) -> Reading {
         // No frame of a busy machine is as late as that.
