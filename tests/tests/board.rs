@@ -207,7 +207,7 @@ fn two_clients(size: (u16, u16)) {
     for step in SHOWN {
         let mut board = Board::of(step, size);
         board.wait_for_arrow(if step.blocks() { ".accept()" } else { " select(" });
-        board.wait_for_row(&["not", "accepted:", "0"]);
+        board.wait_for_row(&["backlog:", "0"]);
         let mut a = board.connect();
         a.ask();
         board.wait_for_arrow(idle_call(step));
@@ -217,7 +217,7 @@ fn two_clients(size: (u16, u16)) {
         if step.blocks() {
             board.wait_for_text("Kernel: the server waits in recv() for A to send. Round 2.");
             b.send(b"hello\n");
-            board.wait_for_row(&["not", "accepted:", "1"]);
+            board.wait_for_row(&["backlog:", "1"]);
             board.wait_for_row(&["B", &b.addr().to_string(), "6", "#1"]);
             board.wait_for_arrow(".read(");
             board.wait_for_text("served now 1, waiting 1");
@@ -233,7 +233,7 @@ fn two_clients(size: (u16, u16)) {
             _ => "── main > event_loop ──",
         });
         a.close();
-        board.wait_for_row(&["not", "accepted:", "0"]);
+        board.wait_for_row(&["backlog:", "0"]);
         board.wait_for_row(&["accepted:", "1"]);
         board.wait_for_row(&["B", &b.addr().to_string(), "0", "0"]);
         if step.blocks() {
@@ -333,7 +333,7 @@ fn clients_for_whom_there_is_no_row_are_counted_and_the_first_keep_their_places(
     let b = board.connect();
     board.wait_for_row(&["B", &b.addr().to_string(), "#1"]);
     let rest: Vec<Client> = (0..29).map(|_| board.connect()).collect();
-    board.wait_for_row(&["not", "accepted:", "30"]);
+    board.wait_for_row(&["backlog:", "30"]);
     board.wait_for_row(&["B", &b.addr().to_string(), "#1"]);
     board.wait_for_text("served now 1, waiting 30");
     board.wait_for_row(&["A", &first.addr().to_string(), "0", "0"]);
@@ -343,7 +343,7 @@ fn clients_for_whom_there_is_no_row_are_counted_and_the_first_keep_their_places(
         (shown > 5 && shown + more.parse::<usize>().ok()? == 30).then_some(())
     });
     drop(rest);
-    board.wait_for_row(&["not", "accepted:", "30"]);
+    board.wait_for_row(&["backlog:", "30"]);
 
     let mut board = Board::of(Step::Select, SMALL);
     let _clients: Vec<Client> = (0..30).map(|_| board.connect()).collect();

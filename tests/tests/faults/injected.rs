@@ -2,6 +2,7 @@
 //! know. A count such as `when=1..3` is of that call alone, from the server's start.
 
 use std::io::{self, Read};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use tests::{Client, Server, Start, Step, can_trace, needs};
@@ -163,21 +164,28 @@ fn a_shortage_that_passes_while_one_idle_client_is_there_is_noticed_at_step_3() 
 
 #[test]
 fn a_shortage_that_lasts_costs_one_line_and_one_try_a_second() {
-    side_by_side(&Step::STEPS, |step| {
-        let Some(server) = start(step, "accept4:error=ENFILE:when=1+") else { return };
-        let client = server.connect();
-        server.errors.wait_for_line(&again(23));
-        let first = Instant::now();
-        server.errors.wait_for_count(&again(23), 3);
-        let passed = first.elapsed();
-        assert!(passed > Duration::from_millis(1800), "{step}: two more lines in {passed:?}");
-        client.expect_no_answer_yet();
-        let narration = server.narration.clone();
-        let lines = reports(server).len();
-        let waits = ["Before accept()", "Before select()"].map(|line| narration.count(line));
-        let waits: usize = waits.iter().sum();
-        assert!(waits <= 2 * lines + 2, "{step}: {waits} waits for {lines} lines");
+    let shortages = [("ENOMEM", 12), ("ENFILE", 23), ("EMFILE", 24), ("ENOBUFS", 105)];
+    thread::scope(|scope| {
+        for (error, number) in shortages {
+            scope.spawn(move || side_by_side(&Step::STEPS, |step| lasts(step, error, number)));
+        }
     });
+}
+
+fn lasts(step: Step, error: &str, number: i32) {
+    let Some(server) = start(step, &format!("accept4:error={error}:when=1+")) else { return };
+    let client = server.connect();
+    server.errors.wait_for_line(&again(number));
+    let first = Instant::now();
+    server.errors.wait_for_count(&again(number), 3);
+    let passed = first.elapsed();
+    assert!(passed > Duration::from_millis(1800), "{step}, {error}: two more lines in {passed:?}");
+    client.expect_no_answer_yet();
+    let narration = server.narration.clone();
+    let lines = reports(server).len();
+    let waits = ["Before accept()", "Before select()"].map(|line| narration.count(line));
+    let waits: usize = waits.iter().sum();
+    assert!(waits <= 2 * lines + 2, "{step}, {error}: {waits} waits for {lines} lines");
 }
 
 #[test]

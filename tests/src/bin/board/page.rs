@@ -203,10 +203,7 @@ impl Page {
         let room = rows.len() - 3 - lists;
         let for_waiting = waiting.min(room - accepted.min(room / 2));
         let for_accepted = accepted.min(room - for_waiting);
-        line(
-            &columns(format!("not accepted: {waiting}"), ["unread", "place", "for"]),
-            Role::Finding,
-        );
+        line(&columns(format!("backlog: {waiting}"), ["unread", "place", "for"]), Role::Finding);
         let shown = shown(waiting, for_waiting);
         for one in model.waiting().take(shown) {
             line(&client(one, format!("#{}", model.place_of(one))), Role::Waits);
