@@ -54,7 +54,7 @@ fn event_loop(server_socket: &TcpListener) {
 
     loop {
         let mut to_read = FdSet::new();
-        let mut highest = server_socket.as_raw_fd(); // select wants to know: one more than it
+        let mut highest = server_socket.as_raw_fd();
         to_read.insert(server_socket.as_fd());
         for (sock, client) in &to_monitor {
             to_read.insert(client.client_socket.as_fd());
@@ -62,14 +62,15 @@ fn event_loop(server_socket: &TcpListener) {
         }
 
         narrate!("Before select()");
+        // How many numbers to look at (0 to highest), to read, to write, exceptional, time limit.
         if let Err(error) = select(highest + 1, &mut to_read, None, None, None) {
             Error::on(server_socket, "select", error).exit();
         }
 
-        // In the set select has left the ready ones alone. They are noted as numbers, since a set
-        // borrows its sockets, and none could be closed. A closed socket's number is given to a new
-        // one, but that does no harm here: a number has one turn in a round, and its socket is
-        // closed in that turn or not at all.
+        // select has taken all but the ready ones out of the set. Their numbers are noted: the set
+        // borrows its sockets, and while it does no client can leave to_monitor. The danger of a
+        // number is that its client is closed, and a new one gets the same number, before its turn
+        // in the loop below. Not here: a client is closed in its own turn, and has one in a round.
         let ready_to_read: Vec<RawFd> =
             to_read.fds(Some(highest)).map(|borrowed| borrowed.as_raw_fd()).collect();
         let addr_of = |sock| to_monitor.get(&sock).map(|client| client.addr);

@@ -100,12 +100,12 @@ fn event_loop(server_socket: &TcpListener) {
         room.look_again(server_socket); // once a second, while there is no room
         let mut to_read = FdSet::new();
         let mut to_write = FdSet::new();
-        let mut highest = server_socket.as_raw_fd(); // select wants to know: one more than it
+        let mut highest = server_socket.as_raw_fd();
         if room.is_left() {
             to_read.insert(server_socket.as_fd());
         }
         for (sock, client) in &to_monitor {
-            // Who does not read its answers is not read from until it does.
+            // A client whose answer is not sent yet is not read from until it is.
             if client.unsent.is_empty() {
                 to_read.insert(client.client_socket.as_fd());
             } else {
@@ -115,18 +115,21 @@ fn event_loop(server_socket: &TcpListener) {
         }
 
         narrate!("Before select()");
-        let mut second = TimeVal::new(1, 0); // anew in each round: on Linux select counts it down
+        let mut second = TimeVal::new(1, 0); // anew in each round: on Linux select changes it
         let timeout = if room.is_left() { None } else { Some(&mut second) };
+        // How many numbers to look at (0 to highest), to read, to write, exceptional, time limit.
         match select(highest + 1, &mut to_read, &mut to_write, None, timeout) {
-            Ok(_) => {}                    // with nobody in the sets when the second is over
+            // Or the second is over, and nobody is in the sets.
+            Ok(_) => {}
             Err(Errno::EINTR) => continue, // a signal came first
             Err(error) => Error::on(server_socket, "select", error).exit(),
         }
 
-        // In the sets select has left the ready ones alone. They are noted as numbers, since a set
-        // borrows its sockets, and none could be closed. A closed socket's number is given to a new
-        // one, but that does no harm here: a number has one turn in a round, and its socket is
-        // closed in that turn or not at all.
+        // select has taken all but the ready ones out of the sets. Their numbers are noted: a set
+        // borrows its sockets, and while it does no client can leave to_monitor. The danger of a
+        // number is that its client is closed, and a new one gets the same number, before its turn
+        // in the loop below. Not here: a client is closed in its own turn, and has one in a round
+        // (it was in one of the sets only).
         let ready_to_read: Vec<RawFd> =
             to_read.fds(Some(highest)).map(|borrowed| borrowed.as_raw_fd()).collect();
         let ready_to_write: Vec<RawFd> =
