@@ -67,10 +67,10 @@ fn event_loop(server_socket: &TcpListener) {
             Error::on(server_socket, "select", error).exit();
         }
 
-        // select has taken all but the ready ones out of the set. Their numbers are noted: the set
-        // borrows its sockets, and while it does no client can leave to_monitor. The danger of a
-        // number is that its client is closed, and a new one gets the same number, before its turn
-        // in the loop below. Not here: a client is closed in its own turn, and has one in a round.
+        // select has taken all but the ready ones out of the set. Their numbers are noted, because
+        // the set still borrows the sockets, and Rust lets no client be removed meanwhile. Is a
+        // number safe? If client 7 were closed before its turn below, a new client could get the 7
+        // and be taken for it. But nothing closes 7 before its turn, and each has one in a round.
         let ready_to_read: Vec<RawFd> =
             to_read.fds(Some(highest)).map(|borrowed| borrowed.as_raw_fd()).collect();
         let addr_of = |sock| to_monitor.get(&sock).map(|client| client.addr);

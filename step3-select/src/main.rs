@@ -119,17 +119,16 @@ fn event_loop(server_socket: &TcpListener) {
         let timeout = if room.is_left() { None } else { Some(&mut second) };
         // How many numbers to look at (0 to highest), to read, to write, exceptional, time limit.
         match select(highest + 1, &mut to_read, &mut to_write, None, timeout) {
-            // Or the second is over, and nobody is in the sets.
+            // Somebody is ready, or the second is over and nobody is.
             Ok(_) => {}
             Err(Errno::EINTR) => continue, // a signal came first
             Err(error) => Error::on(server_socket, "select", error).exit(),
         }
 
-        // select has taken all but the ready ones out of the sets. Their numbers are noted: a set
-        // borrows its sockets, and while it does no client can leave to_monitor. The danger of a
-        // number is that its client is closed, and a new one gets the same number, before its turn
-        // in the loop below. Not here: a client is closed in its own turn, and has one in a round
-        // (it was in one of the sets only).
+        // select has taken all but the ready ones out of the sets. Their numbers are noted, because
+        // a set still borrows the sockets, and Rust lets no client be removed meanwhile. Is a
+        // number safe? If client 7 were closed before its turn below, a new client could get the 7
+        // and be taken for it. But nothing closes 7 before its turn, and each has one in a round.
         let ready_to_read: Vec<RawFd> =
             to_read.fds(Some(highest)).map(|borrowed| borrowed.as_raw_fd()).collect();
         let ready_to_write: Vec<RawFd> =
