@@ -125,10 +125,8 @@ fn event_loop(server_socket: &TcpListener) {
             Err(error) => Error::on(server_socket, "select", error).exit(),
         }
 
-        // select has taken all but the ready ones out of the sets. Their numbers are noted, because
-        // a set still borrows the sockets, and Rust lets no client be removed meanwhile. Is a
-        // number safe? If client 7 were closed before its turn below, a new client could get the 7
-        // and be taken for it. But nothing closes 7 before its turn, and each has one in a round.
+        // select has taken all but the ready ones out of the sets. Their numbers are noted: while a
+        // set is in use it borrows the sockets, and no client could be removed.
         let ready_to_read: Vec<RawFd> =
             to_read.fds(Some(highest)).map(|borrowed| borrowed.as_raw_fd()).collect();
         let ready_to_write: Vec<RawFd> =
@@ -143,7 +141,8 @@ fn event_loop(server_socket: &TcpListener) {
             } else if let Some(client) = to_monitor.get_mut(&sock) {
                 let still_there = send_message(client);
                 if !still_there {
-                    to_monitor.remove(&sock); // close
+                    // close. A new client may get this number: its turn in this round is over.
+                    to_monitor.remove(&sock);
                     room.client_left(server_socket);
                 }
             }

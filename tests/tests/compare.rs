@@ -1033,6 +1033,12 @@ fn no_server_outlives_a_compare_that_a_signal_ends() {
 #[test]
 fn a_server_that_ends_in_the_middle_is_said_and_is_exit_code_1_and_no_other_outlives_it() {
     let (mut child, servers) = in_the_middle("1.2");
+    // In the middle, where the system tells: it has its listening socket and a client.
+    let give_up = Instant::now() + DEADLINE;
+    while Process(servers[2]).descriptors().is_some_and(|open| open < 5) {
+        assert!(Instant::now() < give_up, "a client of {} was expected", servers[2]);
+        thread::sleep(Duration::from_millis(1));
+    }
     Process(servers[2]).signal(Signal::KILL);
     let status = wait(&mut child);
     let mut said = String::new();
@@ -1042,7 +1048,9 @@ fn a_server_that_ends_in_the_middle_is_said_and_is_exit_code_1_and_no_other_outl
     assert_eq!(status.code(), Some(1), "{said}");
     assert!(said.contains("compare: two-clients: step"), "{said}");
     assert!(!said.contains("panicked"), "{said}");
-    assert!(drawn.contains("B was not answered"), "{drawn}");
+    // Where the machine was slow to end it, B had an answer before.
+    let ended = ["B was not answered", "when A left is not known"];
+    assert!(ended.iter().any(|finding| drawn.contains(finding)), "{drawn}");
     assert!(drawn.contains("until A left") || drawn.contains("A was still there"), "{drawn}");
     let left: Vec<_> = servers.iter().filter(|server| is_there(**server)).collect();
     assert!(left.is_empty(), "servers {left:?} outlived compare");
