@@ -192,20 +192,25 @@ impl Trial {
         does.to_owned()
     }
 
-    /// The last lines that the server said on standard error; of a traceback in Python the last
-    /// one, which says what is wrong.
+    /// The last lines that the server said on standard error. Of a traceback in Python it is the last
+    /// one, which says what is wrong; in Rust the message stands before the backtrace.
     #[must_use]
     pub fn last_words(&self) -> Vec<String> {
         let mut words = Vec::new();
-        let mut in_traceback = false;
+        let (mut in_trace, mut most) = (false, 3);
         for line in self.server.errors.runs() {
             if line.text.starts_with("Traceback (") {
-                in_traceback = true;
+                (in_trace, most) = (true, 1);
                 words.clear();
-            } else if !(line.text.trim().is_empty() || in_traceback && line.text.starts_with(' ')) {
+            } else if line.text == "stack backtrace:" {
+                in_trace = true;
+            } else if !(line.text.trim().is_empty()
+                || line.text.contains("RUST_BACKTRACE=")
+                || in_trace && line.text.starts_with(' '))
+            {
                 words.push(line.text);
             }
         }
-        words.split_off(words.len().saturating_sub(if in_traceback { 1 } else { 3 }))
+        words.split_off(words.len().saturating_sub(most))
     }
 }

@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use tests::cases::{self, Level};
-use tests::{DEADLINE, Process, Signal, free_port, needs};
+use tests::{DEADLINE, Process, Signal, Step, free_port, needs};
 
 use crate::{has_python, python, servers};
 
@@ -94,6 +94,18 @@ fn of_a_traceback_the_last_line_is_shown() {
     let output = check(&["--only", "one after the other"], &listing);
     let error = "it said: ValueError: file descriptor cannot be a negative integer (-1)\n";
     expect(&output, 1, &["; the server ended (exit status: 1)\n          it said: V", error]);
+}
+
+#[test]
+fn of_a_panic_with_a_backtrace_the_message_is_shown() {
+    let bare = Step::Bare.binary().display().to_string();
+    let output = Command::new(CHECK)
+        .env("RUST_BACKTRACE", "1")
+        .args(["--only", "more than FD_SETSIZE", &bare, "--port", "{port}"])
+        .output()
+        .unwrap_or_else(|error| panic!("check does not start: {error}"));
+    let ended = "; the server ended (exit status: 101)\n          it said: ";
+    expect(&output, 1, &[ended, "FD_SETSIZE\nBy hand: "]);
 }
 
 #[test]

@@ -154,6 +154,11 @@ const SERVERS: &[Server] = &[
         noes: &["one never reads", "more than descriptors", "a shortage that passes"],
     },
     Server {
+        mode: "threaded_ends_without_descriptors",
+        does: "the server ended",
+        noes: &["more than descriptors", "a shortage that passes"],
+    },
+    Server {
         mode: "selects",
         does: "",
         noes: &["one never reads", "more than FD_SETSIZE", "a low one leaves and two arrive"],
