@@ -97,7 +97,7 @@ fn event_loop(server_socket: &TcpListener) {
     let mut room = Room::for_clients(server_socket);
 
     loop {
-        room.look_again(server_socket); // once a second, while there is no room
+        room.look_again(server_socket); // for room, once a second, while there is none
         let mut to_read = FdSet::new();
         let mut to_write = FdSet::new();
         let mut highest = server_socket.as_raw_fd();
