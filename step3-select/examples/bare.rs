@@ -67,8 +67,8 @@ fn event_loop(server_socket: &TcpListener) {
             Error::on(server_socket, "select", error).exit();
         }
 
-        // select has taken all but the ready ones out of the set. Their numbers are noted: while a
-        // set is in use it borrows the sockets, and no client could be removed.
+        // select has taken all but the ready ones out of the set. Their numbers are noted: the
+        // set borrows the sockets, and while it is in use Rust lets no client be removed.
         let ready_to_read: Vec<RawFd> =
             to_read.fds(Some(highest)).map(|borrowed| borrowed.as_raw_fd()).collect();
         let addr_of = |sock| to_monitor.get(&sock).map(|client| client.addr);
@@ -80,7 +80,7 @@ fn event_loop(server_socket: &TcpListener) {
             } else if let Some(client) = to_monitor.get_mut(&sock) {
                 let still_there = send_message(client);
                 if !still_there {
-                    // close. A new client may get this number: its turn in this round is over.
+                    // close. A new client may get this number, whose turn in this round is over.
                     to_monitor.remove(&sock);
                 }
             }

@@ -194,7 +194,7 @@ impl StalledReader {
     }
 
     /// Whether nothing waits at the server's end of this connection: it is not the server then that
-    /// does not read. Only Linux tells; elsewhere it is taken to wait.
+    /// does not read. Where the system does not tell, it is taken to wait.
     fn server_has_read_all(&self) -> bool {
         let Ok(server) = self.stream.peer_addr() else { return false };
         let sockets = tcp_sockets(server).unwrap_or_default();

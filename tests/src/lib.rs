@@ -1,8 +1,9 @@
 //! Starts a step's own binary and speaks to it over a real socket, as a student would.
 //!
-//! [`Server`] is a running step with what it says; [`Client`] is a polite client, and
-//! [`StalledReader`] one that never reads. The tests, the programs `client` and `compare`, and the
-//! benchmarks are made of these.
+//! [`Server`] is a running step, or any command, with what it says; [`Client`] is a polite client,
+//! and [`StalledReader`] one that never reads. The tests, the programs in `src/bin`, and the
+//! benchmarks are made of these. [`cases`] is what a server is put through, [`kernel`] what the
+//! kernel knows of it.
 //!
 //! What a test waits for is an event, a line or bytes, and [`DEADLINE`] is when it gives up.
 

@@ -6,7 +6,7 @@
 use std::thread;
 
 use tests::cases::{self, Case, Fault, Level, Verdict};
-use tests::{ANSWER, Client, DEADLINE, Server, StalledReader, Start, Step, needs};
+use tests::{ANSWER, Client, DEADLINE, Server, StalledReader, Start, Step};
 
 /// Puts `step` through all cases, the levels side by side: they mostly wait.
 fn expect_yes_to_each_case(step: Step) {
@@ -26,9 +26,7 @@ fn expect_yes(step: Step, case: &Case) {
     let verdict = case.ask(&Start::of(step).quiet(), DEADLINE);
     match verdict.unwrap_or_else(|error| panic!("{step} does not start: {error}")) {
         Verdict::Yes(_) => {}
-        Verdict::No { fault: Fault::CannotAsk(why), .. } => {
-            let _skipped = needs(&format!("way to ask {step} about \"{name}\" ({why})"), false);
-        }
+        Verdict::No { fault: Fault::CannotAsk(why), .. } => case.skip(&why),
         Verdict::No { fault, server, last_words } => {
             panic!("{step}, \"{name}\": {fault}; {server}; it said {last_words:#?}")
         }

@@ -192,6 +192,14 @@ pub enum Verdict {
 }
 
 impl Case {
+    /// Says that a test skips it, see [`crate::needs`].
+    ///
+    /// # Panics
+    /// Where nothing may be skipped.
+    pub fn skip(&self, why: &str) {
+        let _skipped = crate::needs(&format!("way to ask about \"{}\" ({why})", self.name), false);
+    }
+
     /// Starts the server anew and puts it through this case. `patience` is how long a client waits
     /// for anything.
     ///

@@ -14,9 +14,7 @@ fn python(file: &str) -> Vec<String> {
 }
 
 /// The servers with one fault each: what they are started with is a mode and a port.
-fn servers() -> &'static str {
-    "tests/check/servers.py"
-}
+const FAULTY: &str = "tests/check/servers.py";
 
 fn has_python() -> bool {
     Command::new("python3").arg("--version").output().is_ok_and(|it| it.status.success())

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use tests::cases::{self, Level};
 use tests::{DEADLINE, Process, Signal, Step, free_port, needs};
 
-use crate::{has_python, python, servers};
+use crate::{FAULTY, has_python, python};
 
 const CHECK: &str = env!("CARGO_BIN_EXE_check");
 
@@ -20,7 +20,7 @@ fn check(options: &[&str], words: &[String]) -> Output {
 
 /// A server of `servers.py`, on a port that `check` chooses.
 fn server(mode: &str) -> Vec<String> {
-    [python(servers()), vec![mode.to_owned(), "{port}".to_owned()]].concat()
+    [python(FAULTY), vec![mode.to_owned(), "{port}".to_owned()]].concat()
 }
 
 #[track_caller]
@@ -134,7 +134,7 @@ fn an_interrupted_check_leaves_nobody_behind() {
     }
     for signal in [Signal::INT, Signal::TERM] {
         let port = free_port().expect("a free port");
-        let words = [python(servers()), vec!["forks".to_owned(), port.to_string()]].concat();
+        let words = [python(FAULTY), vec!["forks".to_owned(), port.to_string()]].concat();
         let check = Command::new(CHECK)
             .args(["--port", &port.to_string(), "--only", "nobody says anything"])
             .args(words)

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tests::cases::{self, Case, Fault, Verdict};
 use tests::{DEADLINE, Start, free_port, needs};
 
-use crate::{python, servers};
+use crate::{FAULTY, python};
 
 /// How long a client waits where no answer is to come.
 const SHORT: Duration = Duration::from_secs(1);
@@ -57,15 +57,14 @@ impl Server {
     fn problem(self, case: &Case) -> Option<String> {
         let fails = self.fails(case);
         let port = free_port().unwrap_or_else(|error| panic!("no port: {error}"));
-        let mut words = python(servers());
+        let mut words = python(FAULTY);
         words.extend([self.mode.to_owned(), port.to_string()]);
         let start = Start::command_on(words, port).listening_within(DEADLINE);
         let patience = if fails { SHORT } else { DEADLINE };
         let verdict = case.ask(&start, patience).unwrap_or_else(|error| panic!("python3: {error}"));
         match &verdict {
             Verdict::No { fault: Fault::CannotAsk(why), .. } => {
-                let what = format!("way to ask about \"{}\" ({why})", case.name);
-                let _skipped = needs(&what, false);
+                case.skip(why);
                 return None;
             }
             Verdict::Yes(_) if !fails => return None,

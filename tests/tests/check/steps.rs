@@ -106,7 +106,7 @@ impl Reaches {
             match verdict.unwrap_or_else(|error| panic!("{} does not start: {error}", self.name)) {
                 Verdict::Yes(_) if !fails => {}
                 Verdict::No { fault: Fault::CannotAsk(why), .. } => {
-                    let _skipped = needs(&format!("way to ask \"{}\" ({why})", case.name), false);
+                    case.skip(&why);
                 }
                 Verdict::No { fault: Fault::OneAtATime { served_then: true }, .. }
                     if fails && self.one_at_a_time => {}
