@@ -135,7 +135,7 @@ impl Log {
         &self,
         patience: Duration,
         mut find: impl FnMut(&Said) -> Option<T>,
-    ) -> Result<T, &'static str> {
+    ) -> Result<T, String> {
         let give_up = Instant::now() + patience;
         let mut said = self.said();
         loop {
@@ -144,10 +144,10 @@ impl Log {
             }
             let left = give_up.saturating_duration_since(Instant::now());
             if said.ended {
-                return Err("the stream ended");
+                return Err("the stream ended".to_owned());
             }
             if left.is_zero() {
-                return Err("it did not come in time");
+                return Err(format!("it did not come within {} s", patience.as_secs_f32()));
             }
             said = self.0.1.wait_timeout(said, left).unwrap_or_else(PoisonError::into_inner).0;
         }
@@ -173,6 +173,15 @@ impl Log {
     pub fn reaches_count(&self, text: &str, times: usize, patience: Duration) -> bool {
         let reached = |said: &Said| (said.count(text) >= times).then_some(());
         self.wait_within(patience, reached).is_ok()
+    }
+
+    /// Waits until that many lines have been said, but no longer than `patience`, and returns whether
+    /// they have.
+    #[must_use]
+    pub fn has_lines(&self, lines: usize, patience: Duration) -> bool {
+        let so_many =
+            |said: &Said| said.lines.iter().map(|line| line.times).sum::<usize>() >= lines;
+        self.wait_within(patience, |said| so_many(said).then_some(())).is_ok()
     }
 
     /// Waits for the end of the stream, and returns all that was said.

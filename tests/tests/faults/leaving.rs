@@ -3,7 +3,7 @@
 
 use std::ops::RangeInclusive;
 
-use tests::{Client, Server, Step};
+use tests::{Client, DEADLINE, Server, Step};
 
 use crate::{MESSAGE, reports, the_next_is_served};
 
@@ -28,9 +28,7 @@ fn expect_lines(lines: RangeInclusive<usize>, leave: impl Fn(Client)) {
         other.ask();
         other.close();
         the_next_is_served(&mut server);
-        server.errors.wait_for(&format!("{} lines", lines.start()), |said| {
-            (said.len() >= *lines.start()).then_some(())
-        });
+        let _in_time = server.errors.has_lines(*lines.start(), DEADLINE);
         let said = reports(server);
         assert!(lines.contains(&said.len()), "{step}: {lines:?} lines expected, not {said:#?}");
         let names_it = |line: &String| {
