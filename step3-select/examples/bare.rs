@@ -80,7 +80,7 @@ fn event_loop(server_socket: &TcpListener) {
             } else if let Some(client) = to_monitor.get_mut(&sock) {
                 let still_there = send_message(client);
                 if !still_there {
-                    // close. A new client may get this number, whose turn in this round is over.
+                    // close. Whoever gets this number next has no turn left in this round.
                     to_monitor.remove(&sock);
                 }
             }
