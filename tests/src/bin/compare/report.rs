@@ -6,12 +6,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::{ClientDid, Lanes, Recording, letter};
-use crate::Step;
+use tests::Step;
+
+use crate::recording::{ClientDid, Lanes, Recording, letter};
 
 /// What a recording says.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Reading {
+pub struct Report {
     /// For each server, what was found there, in a few words.
     pub findings: Vec<String>,
     /// What was measured, in one or two sentences.
@@ -24,16 +25,16 @@ pub struct Reading {
 const A: usize = 0;
 const B: usize = 1;
 
-impl Reading {
-    /// A reading whose failures are those that the clients met.
+impl Report {
+    /// A report whose failures are those that the clients met.
     fn of(recording: &Recording) -> Self {
-        let mut reading = Self::default();
+        let mut report = Self::default();
         for lanes in &recording.steps {
             for failure in &lanes.failures {
-                reading.fail(lanes, failure);
+                report.fail(lanes, failure);
             }
         }
-        reading
+        report
     }
 
     fn fail(&mut self, lanes: &Lanes, what: &str) {
@@ -48,16 +49,16 @@ impl Reading {
     }
 }
 
-pub(super) fn one_client(recording: &Recording) -> Reading {
-    let mut reading = Reading::of(recording);
+pub fn one_client(recording: &Recording) -> Report {
+    let mut report = Report::of(recording);
     let mut ends = Vec::new();
     for lanes in &recording.steps {
         let waits = lanes.waits(A);
-        reading.expect(lanes, waits.len() == 3, || {
+        report.expect(lanes, waits.len() == 3, || {
             format!("A was expected to have 3 answers, but has {}", waits.len())
         });
         let longest = waits.iter().max().copied().unwrap_or_default();
-        reading.findings.push(format!(
+        report.findings.push(format!(
             "{}, the longest wait {}",
             count(waits.len(), "answer"),
             in_ms(longest)
@@ -67,80 +68,80 @@ pub(super) fn one_client(recording: &Recording) -> Reading {
     let unanswered = recording.steps.iter().zip(&ends).filter(|(_, end)| end.is_none());
     let unanswered: Vec<&Lanes> = unanswered.map(|(lanes, _)| lanes).collect();
     if !unanswered.is_empty() {
-        reading.summary = format!("On {} A had no answer.", places(unanswered));
-        return reading;
+        report.summary = format!("On {} A had no answer.", places(unanswered));
+        return report;
     }
     let ends: Vec<Duration> = ends.into_iter().flatten().collect();
     let spread = ends.iter().max().zip(ends.iter().min()).map(|(most, least)| *most - *least);
     // Of one step alone nothing is said of several.
     let same = ends.len() > 1 && spread.is_some_and(|spread| spread < Duration::from_millis(20));
     let ends: Vec<String> = ends.iter().map(|end| end.as_millis().to_string()).collect();
-    reading.summary = format!(
+    report.summary = format!(
         "On {} A had its last answer after {} ms{}",
         places(recording.steps.iter()),
         listed(&ends),
         if same { ": alone, a client sees no difference." } else { "." }
     );
-    reading
+    report
 }
 
-pub(super) fn two_clients(recording: &Recording) -> Reading {
-    let mut reading = b_beside_a(recording, "until A left", "A was still there");
-    reading.summary = sentence(
+pub fn two_clients(recording: &Recording) -> Report {
+    let mut report = b_beside_a(recording, "until A left", "A was still there");
+    report.summary = sentence(
         recording,
         "B waited as long as A stayed",
         "as long as an answer takes",
         "B waited ",
     );
-    reading
+    report
 }
 
-pub(super) fn vanished_client(recording: &Recording) -> Reading {
-    let mut reading = b_beside_a(recording, "until A's reset", "A was still there");
+pub fn vanished_client(recording: &Recording) -> Report {
+    let mut report = b_beside_a(recording, "until A's reset", "A was still there");
     for lanes in &recording.steps {
         // Steps promise one line for a client whose socket reports an error; `bare` is the
         // idea alone.
         let lines = lanes.errors.iter().filter(|line| line.starts_with("A: ")).count();
-        reading.expect(lanes, lines == 1 || lanes.step == Step::Bare, || {
+        report.expect(lanes, lines == 1 || lanes.step == Step::Bare, || {
             format!("one line about A's reset was expected, but it said {:?}", lanes.errors)
         });
         let answers = lanes.waits(B).len();
-        reading.expect(lanes, answers == 2, || {
+        report.expect(lanes, answers == 2, || {
             format!(
                 "B was expected to be answered before and after A's reset, twice, but had {}",
                 count(answers, "answer")
             )
         });
     }
-    reading.summary =
+    report.summary =
         sentence(recording, "B's wait ended with A's reset", "there was none to end", "");
     if recording.steps.iter().all(|lanes| lanes.waits(B).len() == 2) {
-        reading.summary.push_str(" Afterwards B asked again and was answered.");
+        report.summary.push_str(" Afterwards B asked again and was answered.");
     }
-    reading
+    report
 }
 
-pub(super) fn stalled_reader(recording: &Recording) -> Reading {
-    let mut reading = b_beside_a(recording, "until A left", "A was stuck");
+pub fn stalled_reader(recording: &Recording) -> Report {
+    let mut report = b_beside_a(recording, "until A left", "A was stuck");
     for lanes in &recording.steps {
         let stuck = lanes.when(A, ClientDid::Stuck).is_some();
-        reading.expect(lanes, stuck, || "A was expected to get stuck, but did not".to_owned());
+        report.expect(lanes, stuck, || "A was expected to get stuck, but did not".to_owned());
     }
-    reading.summary =
+    report.summary =
         sentence(recording, "B waited until A left", "B was answered while A was stuck", "");
     // Said where the kernel said it, when A was stuck.
     let in_send = recording.steps.iter().filter(|lanes| lanes.stuck_in == Some("sendto"));
     let in_send: Vec<&Lanes> = in_send.collect();
     if !in_send.is_empty() {
         let stood = format!(" The server stood in send() to A on {}.", places(in_send));
-        reading.summary.push_str(&stood);
+        report.summary.push_str(&stood);
     }
-    reading
+    report
 }
 
 /// The scenarios in which `A` keeps a server that waits for one client at a time.
-fn b_beside_a(recording: &Recording, until: &str, meanwhile: &str) -> Reading {
-    let mut reading = Reading::of(recording);
+fn b_beside_a(recording: &Recording, until: &str, meanwhile: &str) -> Report {
+    let mut report = Report::of(recording);
     for lanes in &recording.steps {
         let wait = wait_of_b(lanes);
         let finding = match wait {
@@ -164,7 +165,7 @@ fn b_beside_a(recording: &Recording, until: &str, meanwhile: &str) -> Reading {
             Wait::Meanwhile(_) => !expected,
             Wait::None | Wait::Unknown(_) => false,
         };
-        reading.expect(lanes, holds, || {
+        report.expect(lanes, holds, || {
             if expected {
                 format!("B was expected to wait {until}, but: {finding}")
             } else {
@@ -174,9 +175,9 @@ fn b_beside_a(recording: &Recording, until: &str, meanwhile: &str) -> Reading {
                 )
             }
         });
-        reading.findings.push(finding);
+        report.findings.push(finding);
     }
-    reading
+    report
 }
 
 /// What is still soon: a busy machine lets an answer wait that long, and no scenario plans a wait
@@ -250,8 +251,8 @@ fn sentence(recording: &Recording, waited: &str, otherwise: &str, whole: &str) -
     format!("{capital}{}.", sentence.get(1..).unwrap_or_default())
 }
 
-pub(super) fn crowd(recording: &Recording) -> Reading {
-    let mut reading = Reading::of(recording);
+pub fn crowd(recording: &Recording) -> Report {
+    let mut report = Report::of(recording);
     let mut one_by_one = Vec::new();
     let mut together = Vec::new();
     let mut neither = Vec::new();
@@ -260,7 +261,7 @@ pub(super) fn crowd(recording: &Recording) -> Reading {
         let clients = 0..lanes.clients.len();
         for client in clients.clone() {
             let answers = lanes.waits(client).len();
-            reading.expect(lanes, answers == 3, || {
+            report.expect(lanes, answers == 3, || {
                 format!("{} was expected to have 3 answers, but had {answers}", letter(client))
             });
         }
@@ -269,7 +270,7 @@ pub(super) fn crowd(recording: &Recording) -> Reading {
         let waits_for_last = |client: usize| matches!((last(client), first(client + 1)), (Some(last), Some(first)) if first >= last);
         let in_turn = clients.clone().skip(1).all(|client| waits_for_last(client - 1));
         let done = clients.clone().filter_map(last).max().unwrap_or_default();
-        reading.findings.push(format!("all done: {} ms", done.as_millis()));
+        report.findings.push(format!("all done: {} ms", done.as_millis()));
         // One by one, the total is at least the sum of what each took from its first answer on.
         let took = |client| Some(last(client)? - first(client)?);
         let sum: Duration = clients.clone().filter_map(took).sum();
@@ -282,13 +283,13 @@ pub(super) fn crowd(recording: &Recording) -> Reading {
         };
         kind.push((lanes, times_one(lanes, done)));
         if lanes.step.blocks() {
-            reading.expect(lanes, in_turn, || {
+            report.expect(lanes, in_turn, || {
                 "each client was expected to be answered after the one before had left, but some \
                  were answered while it was still there"
                     .to_owned()
             });
         } else {
-            reading.expect(lanes, done < sum.mul_f64(0.75), || {
+            report.expect(lanes, done < sum.mul_f64(0.75), || {
                 format!(
                     "the clients were expected to be answered together, but all were done only \
                      after {}, and one by one would have taken {}",
@@ -318,8 +319,8 @@ pub(super) fn crowd(recording: &Recording) -> Reading {
     let missing = format!("On {missing} some had no answer.");
     let said = [(!parts.is_empty(), took), (!incomplete.is_empty(), missing)];
     let said = said.into_iter().filter_map(|(holds, sentence)| holds.then_some(sentence));
-    reading.summary = said.collect::<Vec<_>>().join(" ");
-    reading
+    report.summary = said.collect::<Vec<_>>().join(" ");
+    report
 }
 
 /// How many times as long as one client alone takes, all took. One alone takes its thinking: of
@@ -343,7 +344,7 @@ fn as_long_as_one(times: f64) -> String {
 }
 
 /// What was sent in one write, and how many answers came.
-pub(super) fn answers_per_write(lanes: &Lanes) -> Vec<String> {
+pub fn answers_per_write(lanes: &Lanes) -> Vec<String> {
     writes(lanes)
         .iter()
         .map(|(messages, bytes, answers)| {
@@ -368,22 +369,22 @@ fn writes(lanes: &Lanes) -> Vec<(usize, usize, usize)> {
     writes
 }
 
-pub(super) fn stream(recording: &Recording) -> Reading {
-    let mut reading = Reading::of(recording);
+pub fn stream(recording: &Recording) -> Report {
+    let mut report = Report::of(recording);
     for lanes in &recording.steps {
         let writes = writes(lanes);
-        reading.expect(lanes, matches!(writes.as_slice(), [(3, _, 1), (1, _, 3..)]), || {
+        report.expect(lanes, matches!(writes.as_slice(), [(3, _, 1), (1, _, 3..)]), || {
             format!(
                 "1 answer to 3 messages at once was expected, and at least 3 to 10000 bytes, but: {}",
                 answers_per_write(lanes).join("; ")
             )
         });
-        reading.findings.push(String::new());
+        report.findings.push(String::new());
     }
     let same = recording.steps.windows(2).all(|pair| writes(&pair[0]) == writes(&pair[1]));
     let first = recording.steps.first().map(writes).unwrap_or_default();
     let as_it_comes = |lanes| matches!(writes(lanes).as_slice(), [(3, _, 1), (1, _, 3..)]);
-    reading.summary = match first.as_slice() {
+    report.summary = match first.as_slice() {
         [(messages, _, some), (_, _, more)] if same && recording.steps.iter().all(as_it_comes) => {
             format!(
                 "{} had {} and 1 long one had {more}, on {}: TCP has bytes, no messages. Each \
@@ -402,13 +403,13 @@ pub(super) fn stream(recording: &Recording) -> Reading {
               messages, and how many each recv() takes depends on the moment."
             .to_owned(),
     };
-    reading
+    report
 }
 
 /// For each number of idle clients: how many times one asked among them, and the median of what an
 /// answer took: of the server's processor time in each turn, where that was measured, else of the
 /// waits.
-pub(super) fn among_idle(lanes: &Lanes) -> Vec<(usize, usize, Duration)> {
+pub fn among_idle(lanes: &Lanes) -> Vec<(usize, usize, Duration)> {
     let mut among: BTreeMap<usize, (Vec<Duration>, Vec<Duration>)> = BTreeMap::new();
     let mut idle = 0;
     let mut asked = None;
@@ -442,7 +443,7 @@ fn has_processor_time(lanes: &Lanes) -> bool {
 }
 
 /// What the bars are.
-pub(super) fn measured(recording: &Recording) -> &'static str {
+pub fn measured(recording: &Recording) -> &'static str {
     if recording.steps.iter().any(has_processor_time) {
         "the server's own processor time for an answer, the median of several turns"
     } else {
@@ -451,24 +452,24 @@ pub(super) fn measured(recording: &Recording) -> &'static str {
 }
 
 /// The longest of all bars: those of several servers have one scale.
-pub(super) fn longest_bar(recording: &Recording) -> Duration {
+pub fn longest_bar(recording: &Recording) -> Duration {
     let bars = recording.steps.iter().flat_map(among_idle);
     bars.map(|(.., time)| time).max().unwrap_or_default()
 }
 
-pub(super) fn idle_crowd(recording: &Recording) -> Reading {
+pub fn idle_crowd(recording: &Recording) -> Report {
     /// So many times as much is no more: a busy machine makes as much of a difference.
     const FLAT: f64 = 1.5;
-    let mut reading = Reading::of(recording);
+    let mut report = Report::of(recording);
     let mut grown = Vec::new();
     for lanes in &recording.steps {
         let asked = lanes.all(A, ClientDid::Asks).count();
         let answered = lanes.all(A, ClientDid::Answered).count();
-        reading.expect(lanes, asked > 0 && asked == answered, || {
+        report.expect(lanes, asked > 0 && asked == answered, || {
             format!("A was expected to have {asked} answers, but had {answered}")
         });
         let whose = if has_processor_time(lanes) { "the server's " } else { "" };
-        reading.findings.push(format!("{whose}{} for an answer, the median", took(lanes)));
+        report.findings.push(format!("{whose}{} for an answer, the median", took(lanes)));
         if let [(0, some, alone), .., (idle, more, most)] = among_idle(lanes).as_slice()
             && *some > 0
             && *more > 0
@@ -477,8 +478,8 @@ pub(super) fn idle_crowd(recording: &Recording) -> Reading {
         }
     }
     let Some((first, idle, _)) = grown.first().copied() else {
-        "Nothing was measured.".clone_into(&mut reading.summary);
-        return reading;
+        "Nothing was measured.".clone_into(&mut report.summary);
+        return report;
     };
     // Only what was measured alike stands in one sentence.
     grown.retain(|(lanes, among, _)| *among == idle && took(lanes) == took(first));
@@ -507,8 +508,8 @@ pub(super) fn idle_crowd(recording: &Recording) -> Reading {
         (true, false) => ": select() looks at every socket each time.",
         (false, _) => ".",
     };
-    reading.summary = listed(&each) + why;
-    reading
+    report.summary = listed(&each) + why;
+    report
 }
 
 /// What was measured of an answer.
@@ -517,7 +518,7 @@ fn took(lanes: &Lanes) -> &'static str {
 }
 
 /// A time in words: whole milliseconds, or the digits that matter below ten.
-pub(super) fn in_ms(time: Duration) -> String {
+pub fn in_ms(time: Duration) -> String {
     let ms = time.as_secs_f64() * 1000.0;
     match ms {
         ms if ms >= 9.95 => format!("{ms:.0} ms"),
@@ -557,7 +558,7 @@ fn places<'a>(lanes: impl IntoIterator<Item = &'a Lanes>) -> String {
 }
 
 /// `100, 300 and 1000`.
-pub(super) fn listed(items: &[String]) -> String {
+pub fn listed(items: &[String]) -> String {
     match items {
         [items @ .., last] if !items.is_empty() => format!("{} and {last}", items.join(", ")),
         _ => items.concat(),

@@ -3,28 +3,28 @@
 use std::env;
 use std::io::{self, IsTerminal, Write};
 
-use anstyle::{AnsiColor, Style};
+use anstyle::AnsiColor;
 use console::Term;
 
 use super::{Cell, Picture, Role};
 
 /// How a picture is made text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Dress {
+pub struct Style {
     /// With colours (ECMA-48, 8.3.117).
     pub colour: bool,
     /// Without a character that ASCII does not have.
     pub ascii: bool,
 }
 
-impl Dress {
+impl Style {
     /// A row as text, without its end.
     #[must_use]
     pub fn row(self, row: &[Cell]) -> String {
         let mut text = String::new();
         let end = row.iter().rposition(|cell| cell.glyph != ' ').map_or(0, |last| last + 1);
         for run in row[..end].chunk_by(|one, other| one.role == other.role) {
-            let style = if self.colour { style(run[0].role) } else { Style::new() };
+            let style = if self.colour { style(run[0].role) } else { anstyle::Style::new() };
             text.push_str(&style.render().to_string());
             run.iter().for_each(|cell| self.push(&mut text, cell.glyph));
             text.push_str(&style.render_reset().to_string());
@@ -58,13 +58,13 @@ impl Dress {
     }
 }
 
-fn style(role: Role) -> Style {
-    let colour = |colour: AnsiColor| Style::new().fg_color(Some(colour.into()));
+fn style(role: Role) -> anstyle::Style {
+    let colour = |colour: AnsiColor| anstyle::Style::new().fg_color(Some(colour.into()));
     match role {
         // Nothing that matters is dim: a projector swallows it.
-        Role::Text | Role::Thinks | Role::Idles => Style::new(),
-        Role::Name | Role::Finding => Style::new().bold(),
-        Role::Label => Style::new().dimmed(),
+        Role::Text | Role::Thinks | Role::Idles => anstyle::Style::new(),
+        Role::Name | Role::Finding => anstyle::Style::new().bold(),
+        Role::Label => anstyle::Style::new().dimmed(),
         Role::Waits => colour(AnsiColor::Red).bold(),
         Role::Answered => colour(AnsiColor::Green).bold(),
         Role::Leaves => colour(AnsiColor::Blue).bold(),
@@ -76,7 +76,7 @@ fn style(role: Role) -> Style {
 /// Standard output, and the picture on it that is still changing.
 #[derive(Debug)]
 pub struct Screen {
-    dress: Dress,
+    style: Style,
     terminal: Option<Term>,
     live: bool,
     /// The size that the picture was drawn for, and its rows.
@@ -94,7 +94,7 @@ impl Screen {
             io::stdout().is_terminal() && env::var_os("TERM").is_some_and(|term| term != "dumb");
         let no_colour = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         Self {
-            dress: Dress { colour: able && !no_colour, ascii },
+            style: Style { colour: able && !no_colour, ascii },
             terminal: able.then(Term::stdout),
             live: able && live,
             drawn: None,
@@ -162,7 +162,7 @@ impl Screen {
                 // Erased before and not after: a row that reaches the edge would lose its end.
                 frame.push_str("\x1b[2K");
             }
-            frame.push_str(&self.dress.row(row));
+            frame.push_str(&self.style.row(row));
             frame.push('\n');
         }
         self.drawn = Some((size, picture.rows.len()));
@@ -212,7 +212,11 @@ fn compact(picture: &Picture, room: usize) -> Picture {
     picture
 }
 
-fn write(text: &str) -> io::Result<()> {
+/// Writes to standard output in one piece.
+///
+/// # Errors
+/// What write(2) says.
+pub fn write(text: &str) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
     stdout.write_all(text.as_bytes())?;
     stdout.flush()

@@ -7,16 +7,16 @@ const ROUND: [u64; 9] = [1000, 1250, 2000, 2500, 3125, 4000, 5000, 6250, 8000];
 
 /// How much time a column stands for, and how many columns there are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Axis {
+pub struct Axis {
     /// In microseconds.
     per_column: u64,
-    pub(super) columns: usize,
+    pub columns: usize,
 }
 
 impl Axis {
     /// The widest axis with a round scale that shows all up to `needed` in at most `room` columns,
     /// and of what comes after that up to `until` as much as there is room for.
-    pub(super) fn new(needed: Duration, until: Duration, room: usize) -> Self {
+    pub fn new(needed: Duration, until: Duration, room: usize) -> Self {
         let scales = (0..10).flat_map(|zeros| ROUND.map(|round| round * 10_u64.pow(zeros)));
         // An event at the very end takes a column, and so may one that it pushes on.
         let columns = |per_column| micros(needed) / per_column + 2;
@@ -27,12 +27,12 @@ impl Axis {
     }
 
     /// The column of a time, which may lie past the last.
-    pub(super) fn column(&self, at: Duration) -> usize {
+    pub fn column(&self, at: Duration) -> usize {
         usize::try_from(micros(at) / self.per_column).unwrap_or(usize::MAX)
     }
 
     /// Where a column begins.
-    pub(super) fn begins(&self, column: usize) -> Duration {
+    pub fn begins(&self, column: usize) -> Duration {
         Duration::from_micros(self.per_column.saturating_mul(column as u64))
     }
 
@@ -47,7 +47,7 @@ impl Axis {
     }
 
     /// The labels of columns: milliseconds, without the unit.
-    pub(super) fn labels(&self) -> Vec<(usize, String)> {
+    pub fn labels(&self) -> Vec<(usize, String)> {
         let tick = self.tick();
         let ticks = (0..).step_by(usize::try_from(tick).unwrap_or(10));
         ticks

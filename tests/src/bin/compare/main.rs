@@ -3,9 +3,23 @@
 
 #![forbid(unsafe_code)]
 
+mod axis;
+mod client;
+mod draw;
+mod known;
+mod lane;
+mod narration;
+mod record;
+mod recording;
+mod report;
+mod scenario;
+mod servers;
+mod svg;
+#[cfg(test)]
+mod unit_tests;
+
 use std::fs;
 use std::io::{self, BufRead, ErrorKind, IsTerminal};
-use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
@@ -17,8 +31,14 @@ use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::emulate_default_handler;
-use tests::compare::{Conditions, Picture, Scenario, Screen, end_all_servers, perform, svg};
+use tests::picture::Screen;
 use tests::{Step, raise_descriptor_limit};
+
+use crate::draw::draw;
+use crate::record::{Conditions, record};
+use crate::scenario::Scenario;
+use crate::servers::end_all_servers;
+use crate::svg::svg;
 
 /// More than any scenario needs: 900 idle clients at each of three servers.
 const DESCRIPTORS: u64 = 4096;
@@ -90,20 +110,15 @@ impl From<io::Error> for Stop {
 
 fn main() -> ExitCode {
     let asked = command().get_matches();
-    // A client that meets something else than it expects panics, as in a test; the words are kept
-    // and said below.
-    panic::set_hook(Box::new(|_| {}));
-    let stop = match panic::catch_unwind(AssertUnwindSafe(|| run(&asked))) {
-        Ok(Ok(code)) => return code,
-        Ok(Err(stop)) => stop,
-        Err(panic) => Stop::Wrong(
-            panic.downcast_ref::<String>().map_or("it failed", String::as_str).to_owned(),
-        ),
-    };
-    if let Stop::Wrong(words) = stop {
-        eprintln!("compare: {words}");
+    match run(&asked) {
+        Ok(code) => code,
+        Err(stop) => {
+            if let Stop::Wrong(words) = stop {
+                eprintln!("compare: {words}");
+            }
+            ExitCode::FAILURE
+        }
     }
-    ExitCode::FAILURE
 }
 
 fn run(asked: &ArgMatches) -> Result<ExitCode, Stop> {
@@ -160,21 +175,22 @@ fn run(asked: &ArgMatches) -> Result<ExitCode, Stop> {
         }
         let conditions = Conditions { steps, pace };
         let mut shown = Ok(());
-        let recording = perform(scenario, &conditions, |so_far| {
+        let recorded = record(scenario, &conditions, |so_far| {
             if shown.is_ok() {
-                shown = screen.show(&Picture::of(so_far, None, screen.width()));
+                shown = screen.show(&draw(so_far, None, screen.width()));
             }
         });
         shown?;
-        let reading = scenario.read(&recording);
-        screen.finish(&Picture::of(&recording, Some(&reading), screen.width()))?;
-        for failure in &reading.failures {
+        let recording = recorded.map_err(|error| Stop::Wrong(error.to_string()))?;
+        let report = scenario.read(&recording);
+        screen.finish(&draw(&recording, Some(&report), screen.width()))?;
+        for failure in &report.failures {
             eprintln!("compare: {}: {failure}", scenario.name);
             as_expected = false;
         }
         if let Some(folder) = folder {
             let file = folder.join(file_name(scenario));
-            replace(&file, &svg(&recording, &reading))
+            replace(&file, &svg(&recording, &report))
                 .map_err(|error| not_written(&file, &error))?;
         }
     }
@@ -200,25 +216,26 @@ fn end_the_servers_at_a_signal() -> Result<(), Stop> {
 
 /// Has cargo build the servers, and says so if that takes a while.
 fn build(steps: Vec<Step>) -> Result<(), Stop> {
-    let (done, is_done) = mpsc::channel::<()>();
-    let building = thread::spawn(move || {
-        let _sent_when_it_goes = done;
-        for step in steps {
-            let _built = step.binary();
-        }
+    let (done, is_done) = mpsc::channel();
+    thread::spawn(move || {
+        let built = steps.into_iter().try_for_each(|step| step.try_binary().map(|_| ()));
+        let _nobody_waits_any_more = done.send(built);
     });
     let mut said = false;
-    while is_done.recv_timeout(Duration::from_millis(500)) == Err(RecvTimeoutError::Timeout) {
-        eprint!("{}", if said { "." } else { "Building the servers ..." });
-        said = true;
-    }
+    let built = loop {
+        match is_done.recv_timeout(Duration::from_millis(500)) {
+            Ok(built) => break built,
+            Err(RecvTimeoutError::Disconnected) => break Err("the servers do not build"),
+            Err(RecvTimeoutError::Timeout) => {
+                eprint!("{}", if said { "." } else { "Building the servers ..." });
+                said = true;
+            }
+        }
+    };
     if said {
         eprintln!();
     }
-    match building.join() {
-        Ok(()) => Ok(()),
-        Err(panic) => panic::resume_unwind(panic),
-    }
+    built.map_err(|words| Stop::Wrong(words.to_owned()))
 }
 
 /// The lines that are typed, from now on. A line that nobody has waited for is no answer to a

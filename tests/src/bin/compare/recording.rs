@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::Step;
+use tests::Step;
 
 /// One scenario, as it went on every server.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -101,7 +101,6 @@ pub enum ClientDid {
 }
 
 /// The letter of a client.
-#[must_use]
 pub fn letter(client: usize) -> char {
     u8::try_from(client)
         .ok()
@@ -111,7 +110,6 @@ pub fn letter(client: usize) -> char {
 
 impl Lanes {
     /// When `client` first did what `did` says.
-    #[must_use]
     pub fn when(&self, client: usize, did: ClientDid) -> Option<Duration> {
         self.all(client, did).next()
     }
@@ -123,14 +121,12 @@ impl Lanes {
     }
 
     /// How long `client` waited for each of its answers, in order.
-    #[must_use]
     pub fn waits(&self, client: usize) -> Vec<Duration> {
         let answered = self.all(client, ClientDid::Answered);
         self.all(client, ClientDid::Asks).zip(answered).map(|(asks, has)| has - asks).collect()
     }
 
     /// When the last event of any client was.
-    #[must_use]
     pub fn last_event(&self) -> Duration {
         self.clients.iter().flatten().map(|(at, _)| *at).max().unwrap_or_default()
     }

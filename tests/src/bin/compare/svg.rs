@@ -5,8 +5,11 @@
 
 use std::fmt::Write as _;
 
-use super::picture::{BELOW, Cell, Entry, Role, axis, finding, lanes_of, legend};
-use super::{Reading, Recording, Shows, reading};
+use tests::picture::{Cell, Role, wrap};
+
+use crate::draw::{BELOW, Entry, axis, finding, lanes_of, legend};
+use crate::recording::{Recording, Shows};
+use crate::report::{self, Report};
 
 /// Everything is in units of a 960 wide sheet.
 const WIDTH: usize = 960;
@@ -54,8 +57,7 @@ text { fill: #e6edf3 }
 ";
 
 /// Draws a recording.
-#[must_use]
-pub fn svg(recording: &Recording, reading: &Reading) -> String {
+pub fn svg(recording: &Recording, report: &Report) -> String {
     let mut drawing = Drawing { body: String::new(), y: MARGIN };
     drawing.y += 20;
     drawing.text(MARGIN, "title", &recording.scenario);
@@ -64,19 +66,19 @@ pub fn svg(recording: &Recording, reading: &Reading) -> String {
     drawing.y += 16;
     let clients = recording.steps.iter().map(|lanes| lanes.clients.len()).max().unwrap_or(0);
     match recording.shows {
-        Shows::Lanes if clients <= BELOW => drawing.below(recording, reading),
-        Shows::Lanes => drawing.beside(recording, reading),
+        Shows::Lanes if clients <= BELOW => drawing.below(recording, report),
+        Shows::Lanes => drawing.beside(recording, report),
         Shows::Writes => drawing.writes(recording),
-        Shows::Bars => drawing.bars(recording, reading),
+        Shows::Bars => drawing.bars(recording, report),
     }
     drawing.y += 14;
-    for paragraph in [&reading.summary, &recording.notes.join(" ")] {
-        for line in super::picture::wrap(paragraph, 104) {
+    for paragraph in [&report.summary, &recording.notes.join(" ")] {
+        for line in wrap(paragraph, 104) {
             drawing.y += 22;
             drawing.text(MARGIN, "", &line);
         }
     }
-    drawing.finish(recording, reading)
+    drawing.finish(recording, report)
 }
 
 struct Drawing {
@@ -86,16 +88,16 @@ struct Drawing {
 }
 
 impl Drawing {
-    fn finish(self, recording: &Recording, reading: &Reading) -> String {
+    fn finish(self, recording: &Recording, report: &Report) -> String {
         let height = self.y + MARGIN - 8;
-        let found = recording.steps.iter().zip(&reading.findings);
+        let found = recording.steps.iter().zip(&report.findings);
         let found = found.filter(|(_, finding)| !finding.is_empty());
         let found = found.map(|(lanes, finding)| format!("{}: {finding}. ", lanes.step));
         let written = recording.steps.iter().flat_map(|lanes| {
-            let writes = reading::answers_per_write(lanes).into_iter();
+            let writes = report::answers_per_write(lanes).into_iter();
             writes.map(|write| format!("{}: {write}. ", lanes.step))
         });
-        let bars = recording.steps.iter().flat_map(reading::among_idle);
+        let bars = recording.steps.iter().flat_map(report::among_idle);
         let bars = bars.map(|(idle, _, wait)| format!("{idle} idle: {}. ", precise(wait)));
         let description: String = found.chain(written).chain(bars).collect();
         format!(
@@ -108,7 +110,7 @@ impl Drawing {
             escape(&recording.scenario),
             escape(&recording.question),
             escape(&description),
-            escape(&reading.summary),
+            escape(&report.summary),
             WIDTH - 1,
             height - 1,
             self.body
@@ -134,8 +136,8 @@ impl Drawing {
     }
 
     /// The steps below each other.
-    fn below(&mut self, recording: &Recording, reading: &Reading) {
-        let axis = axis(recording, Some(reading), (WIDTH - MARGIN - LEFT) / COLUMN);
+    fn below(&mut self, recording: &Recording, report: &Report) {
+        let axis = axis(recording, Some(report), (WIDTH - MARGIN - LEFT) / COLUMN);
         let right = LEFT + axis.columns * COLUMN;
         self.y += 24;
         let top = self.y;
@@ -149,7 +151,7 @@ impl Drawing {
         for (index, lanes) in recording.steps.iter().enumerate() {
             self.y += 24;
             self.text(MARGIN, "name", lanes.step.name());
-            self.text(right, "name end", finding(Some(reading), index));
+            self.text(right, "name end", finding(Some(report), index));
             self.y += 8;
             for (name, cells) in lanes_of(lanes, recording.until, &axis) {
                 self.text_at(self.y + 19, LEFT - 14, "label end", &name);
@@ -164,12 +166,12 @@ impl Drawing {
     }
 
     /// The steps beside each other.
-    fn beside(&mut self, recording: &Recording, reading: &Reading) {
+    fn beside(&mut self, recording: &Recording, report: &Report) {
         const GAP: usize = 24;
         const LABELS: usize = 52;
         let steps = recording.steps.len().max(1);
         let room = (WIDTH - MARGIN - MARGIN - LABELS + GAP) / steps - GAP;
-        let axis = axis(recording, Some(reading), room / COLUMN);
+        let axis = axis(recording, Some(report), room / COLUMN);
         let top = self.y + 26;
         let columns: Vec<usize> = axis.labels().iter().map(|(column, _)| *column).collect();
         for (index, lanes) in recording.steps.iter().enumerate() {
@@ -192,7 +194,7 @@ impl Drawing {
             }
             self.grid(grid, left, top + 30, &columns);
             self.y += 24;
-            self.text(left, "name", finding(Some(reading), index));
+            self.text(left, "name", finding(Some(report), index));
         }
         self.legend(legend(recording, &axis));
     }
@@ -298,7 +300,7 @@ impl Drawing {
     fn writes(&mut self, recording: &Recording) {
         for lanes in &recording.steps {
             self.y += 12;
-            for (line, text) in reading::answers_per_write(lanes).iter().enumerate() {
+            for (line, text) in report::answers_per_write(lanes).iter().enumerate() {
                 self.y += 28;
                 if line == 0 {
                     self.text(MARGIN, "name", lanes.step.name());
@@ -310,17 +312,17 @@ impl Drawing {
     }
 
     /// For each number of idle clients, how long an answer took.
-    fn bars(&mut self, recording: &Recording, reading: &Reading) {
+    fn bars(&mut self, recording: &Recording, report: &Report) {
         const BAR: usize = MARGIN + 100;
         const VALUE: usize = 100;
         const ROOM: usize = WIDTH - MARGIN - BAR - VALUE;
-        let longest = reading::longest_bar(recording);
+        let longest = report::longest_bar(recording);
         for (index, lanes) in recording.steps.iter().enumerate() {
             self.y += 26;
             self.text(MARGIN, "name", lanes.step.name());
-            self.text(WIDTH - MARGIN, "name end", finding(Some(reading), index));
+            self.text(WIDTH - MARGIN, "name end", finding(Some(report), index));
             self.y += 14;
-            let among = reading::among_idle(lanes);
+            let among = report::among_idle(lanes);
             for (idle, _, wait) in among {
                 let part = wait.as_secs_f64() / longest.as_secs_f64().max(1e-9);
                 let bar = ((part * ROOM as f64).round() as usize).max(2);

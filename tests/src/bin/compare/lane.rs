@@ -3,13 +3,14 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::axis::Axis;
-use super::picture::{Cell, Role};
-use super::{ClientDid, ServerIs, letter};
+use tests::picture::{Cell, Role};
+
+use crate::axis::Axis;
+use crate::recording::{ClientDid, ServerIs, letter};
 
 /// The lane of a server. In a column the client that it turns to wins over the one that it is
 /// still with, and both over where it waits: being with a client takes at least one column.
-pub(super) fn of_server(lane: &[(Duration, ServerIs)], until: Duration, axis: &Axis) -> Vec<Cell> {
+pub fn of_server(lane: &[(Duration, ServerIs)], until: Duration, axis: &Axis) -> Vec<Cell> {
     let mut cells = vec![Cell::BLANK; axis.columns];
     // A server that never selects has one client at a time: of several in a column, the last.
     let selects = lane.iter().any(|(_, is)| matches!(is, ServerIs::Selecting));
@@ -54,7 +55,7 @@ pub(super) fn of_server(lane: &[(Duration, ServerIs)], until: Duration, axis: &A
 }
 
 /// The lane of a client. An event takes a column of its own, the next one if its own is taken.
-pub(super) fn of_client(lane: &[(Duration, ClientDid)], until: Duration, axis: &Axis) -> Vec<Cell> {
+pub fn of_client(lane: &[(Duration, ClientDid)], until: Duration, axis: &Axis) -> Vec<Cell> {
     let mut cells = vec![Cell::BLANK; axis.columns];
     for (index, (from, did)) in lane.iter().enumerate() {
         let does = match did {

@@ -2,13 +2,42 @@
 
 use std::time::Duration;
 
-use super::reading::{self, Reading};
-use super::{Act, Recording, Script, Shows, client};
-use crate::Step;
+use tests::Step;
+
+use self::Action::{
+    Among, Ask, AskTimes, At, Leave, OnceStuck, Reset, Send, SendUntilStuck, Think,
+};
+use crate::recording::{Recording, Shows};
+use crate::report::{self, Report};
 
 /// The descriptors that `compare` needs besides those of its clients: the standard ones, the pipes
 /// from the servers, and some to spare.
 const OWN_DESCRIPTORS: u64 = 40;
+
+/// One thing to do. Times are in milliseconds, at pace 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// Do nothing until that time.
+    At(u64),
+    /// Do nothing for that long.
+    Think(u64),
+    /// Send a message and wait for the answer.
+    Ask,
+    /// Ask that many times, one after the other.
+    AskTimes(usize),
+    /// Send this in one write, and count the answers.
+    Send(&'static [u8]),
+    /// Have that many idle clients connected besides.
+    Among(usize),
+    /// Send without reading until `send()` no longer goes through.
+    SendUntilStuck,
+    /// Do nothing until that client is stuck.
+    OnceStuck(usize),
+    /// Close the connection.
+    Leave,
+    /// Reset the connection.
+    Reset,
+}
 
 /// A scenario: what the clients do, and the question that it answers.
 #[derive(Debug)]
@@ -21,8 +50,9 @@ pub struct Scenario {
     pub steps: &'static [Step],
     /// Those that it can show besides, where they are asked for.
     pub besides: &'static [Step],
-    /// What the clients do, `A` first.
-    scripts: fn() -> Vec<Script>,
+    /// What the clients do, `A` first. Each comes when it first does something over its connection,
+    /// and goes when there is nothing left to do.
+    pub clients: &'static [&'static [Action]],
     /// Whether all clients connect, in their order, before the first one does anything.
     pub come_first: bool,
     /// What a picture of it shows.
@@ -31,8 +61,12 @@ pub struct Scenario {
     pub planned: u64,
     /// For how long the servers are watched after the last client is done, likewise.
     pub tail: u64,
-    read: fn(&Recording) -> Reading,
+    read: fn(&Recording) -> Report,
 }
+
+/// The sizes in turns: what disturbs the machine for a while disturbs no size alone.
+const AMONG: [[Action; 6]; 11] =
+    [[Among(0), AskTimes(200), Among(100), AskTimes(200), Among(900), AskTimes(200)]; 11];
 
 /// All scenarios, in the order in which they run.
 static SCENARIOS: [Scenario; 7] = [
@@ -43,12 +77,12 @@ static SCENARIOS: [Scenario; 7] = [
         },
         steps: &Step::STEPS,
         besides: &[],
-        scripts: || vec![client().asks().at(200).asks().at(400).asks()],
+        clients: &[&[Ask, At(200), Ask, At(400), Ask]],
         come_first: false,
         shows: Shows::Lanes,
         planned: 500,
         tail: 100,
-        read: reading::one_client,
+        read: report::one_client,
     },
     Scenario {
         name: "two-clients",
@@ -57,17 +91,12 @@ static SCENARIOS: [Scenario; 7] = [
         },
         steps: &Step::STEPS,
         besides: &[Step::Bare, Step::Mio, Step::Tokio],
-        scripts: || {
-            vec![
-                client().asks().at(1000).leaves(),
-                client().at(200).asks().thinks(200).asks().leaves(),
-            ]
-        },
+        clients: &[&[Ask, At(1000), Leave], &[At(200), Ask, Think(200), Ask, Leave]],
         come_first: false,
         shows: Shows::Lanes,
         planned: 1300,
         tail: 100,
-        read: reading::two_clients,
+        read: report::two_clients,
     },
     Scenario {
         name: "crowd",
@@ -76,12 +105,12 @@ static SCENARIOS: [Scenario; 7] = [
         },
         steps: &Step::STEPS,
         besides: &[],
-        scripts: || vec![client().asks().thinks(50).asks().thinks(50).asks(); 10],
+        clients: &[&[Ask, Think(50), Ask, Think(50), Ask] as &[Action]; 10],
         come_first: true,
         shows: Shows::Lanes,
         planned: 1100,
         tail: 50,
-        read: reading::crowd,
+        read: report::crowd,
     },
     Scenario {
         name: "stream",
@@ -90,12 +119,12 @@ static SCENARIOS: [Scenario; 7] = [
         },
         steps: &Step::STEPS,
         besides: &[],
-        scripts: || vec![client().sends(b"one\ntwo\nthree\n").sends(&[b'x'; 10_000])],
+        clients: &[&[Send(b"one\ntwo\nthree\n"), Send(&[b'x'; 10_000])]],
         come_first: false,
         shows: Shows::Writes,
         planned: 200,
         tail: 0,
-        read: reading::stream,
+        read: report::stream,
     },
     Scenario {
         name: "vanished-client",
@@ -104,29 +133,24 @@ static SCENARIOS: [Scenario; 7] = [
         },
         steps: &Step::STEPS,
         besides: &[],
-        scripts: || vec![client().asks().at(400).resets(), client().at(100).asks().at(600).asks()],
+        clients: &[&[Ask, At(400), Reset], &[At(100), Ask, At(600), Ask]],
         come_first: false,
         shows: Shows::Lanes,
         planned: 700,
         tail: 100,
-        read: reading::vanished_client,
+        read: report::vanished_client,
     },
     Scenario {
         name: "stalled-reader",
         question: |_| "A asks and asks and never reads. Can B still be answered?".to_owned(),
         steps: &[Step::Functions, Step::Bare, Step::Select],
         besides: &[],
-        scripts: || {
-            vec![
-                client().asks_without_reading_until_stuck().thinks(500).leaves(),
-                client().once_stuck('A').asks(),
-            ]
-        },
+        clients: &[&[SendUntilStuck, Think(500), Leave], &[OnceStuck(0), Ask]],
         come_first: false,
         shows: Shows::Lanes,
         planned: 1500,
         tail: 100,
-        read: reading::stalled_reader,
+        read: report::stalled_reader,
     },
     Scenario {
         name: "idle-crowd",
@@ -135,17 +159,12 @@ static SCENARIOS: [Scenario; 7] = [
         },
         steps: &[Step::Select, Step::Mio, Step::Tokio],
         besides: &[],
-        scripts: || {
-            let among = |script: Script, idle| script.among(idle).asks_times(200);
-            // The sizes in turns: what disturbs the machine for a while disturbs no size alone.
-            let turns = [0, 100, 900].repeat(11);
-            vec![turns.into_iter().fold(client(), among)]
-        },
+        clients: &[AMONG.as_flattened()],
         come_first: false,
         shows: Shows::Bars,
         planned: 3000,
         tail: 0,
-        read: reading::idle_crowd,
+        read: report::idle_crowd,
     },
 ];
 
@@ -159,25 +178,21 @@ fn seconds(pace: f64) -> String {
 
 impl Scenario {
     /// All scenarios, in the order in which they run.
-    #[must_use]
     pub fn all() -> &'static [Self] {
         &SCENARIOS
     }
 
     /// The scenario of that name.
-    #[must_use]
     pub fn named(name: &str) -> Option<&'static Self> {
         SCENARIOS.iter().find(|scenario| scenario.name == name)
     }
 
     /// Its question, in one line, where every thinking time is `pace` times as long.
-    #[must_use]
     pub fn question(&self, pace: f64) -> String {
         (self.question)(pace)
     }
 
     /// The servers that it plays on where `asked` are named; all that it compares where none is.
-    #[must_use]
     pub fn on(&self, asked: &[Step]) -> Vec<Step> {
         if asked.is_empty() {
             return self.steps.to_vec();
@@ -187,33 +202,26 @@ impl Scenario {
     }
 
     /// What was measured, and whether the servers did what they should.
-    #[must_use]
-    pub fn read(&self, recording: &Recording) -> Reading {
+    pub fn read(&self, recording: &Recording) -> Report {
         // No frame of a busy machine is as late as that.
         const STOPPED: Duration = Duration::from_millis(500);
         let mut reading = (self.read)(recording);
         if recording.longest_frame > STOPPED {
             reading.summary = format!(
                 "Everything was stopped meanwhile, for {}: play it again.",
-                reading::in_ms(recording.longest_frame)
+                report::in_ms(recording.longest_frame)
             );
         }
         reading
     }
 
     /// How many descriptors `compare` needs to play it on that many servers.
-    #[must_use]
     pub fn descriptors(&self, servers: usize) -> u64 {
-        let scripts = (self.scripts)();
-        let idle = scripts.iter().flat_map(|script| &script.acts).map(|act| match act {
-            Act::Among(idle) => *idle,
+        let idle = self.clients.iter().copied().flatten().map(|action| match action {
+            Action::Among(idle) => *idle,
             _ => 0,
         });
-        let clients = scripts.len() + idle.max().unwrap_or_default();
+        let clients = self.clients.len() + idle.max().unwrap_or_default();
         (clients * servers) as u64 + OWN_DESCRIPTORS
-    }
-
-    pub(super) fn scripts(&self) -> Vec<Script> {
-        (self.scripts)()
     }
 }
