@@ -1,32 +1,35 @@
 //! What is recorded of the real servers.
 
-use std::sync::LazyLock;
-use std::thread;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use tests::Step;
 
 use super::{A, B};
+use crate::known::lock;
 use crate::record::{Conditions, record};
 use crate::recording::{ClientDid, Lanes, Recording, ServerIs};
 use crate::report::Report;
 use crate::scenario::Scenario;
 
-/// What was recorded of a scenario: all of them run at once, each on servers of its own.
+/// What was recorded of a scenario: once for all tests, and one at a time, so that none disturbs
+/// another.
 fn played(name: &str) -> &'static (Recording, Report) {
-    static PLAYED: LazyLock<Vec<(Recording, Report)>> = LazyLock::new(|| {
-        tests::raise_descriptor_limit(4096).expect("a descriptor limit");
-        let threads = Scenario::all().iter().map(|scenario| thread::spawn(move || play(scenario)));
-        let threads: Vec<_> = threads.collect();
-        threads.into_iter().map(|thread| thread.join().expect("a recording")).collect()
+    static PLAYED: Mutex<Vec<&(Recording, Report)>> = Mutex::new(Vec::new());
+    let mut played = lock(&PLAYED);
+    let known = played.iter().find(|(recording, _)| recording.scenario == name).copied();
+    let one = known.unwrap_or_else(|| {
+        played.push(Box::leak(Box::new(play(name))));
+        played[played.len() - 1]
     });
-    let played = PLAYED.iter().find(|(recording, _)| recording.scenario == name);
-    let played = played.expect("a scenario");
-    assert_eq!(played.1.failures, [""; 0], "no failure was expected in {name}");
-    played
+    drop(played);
+    assert_eq!(one.1.failures, [""; 0], "no failure was expected in {name}");
+    one
 }
 
-fn play(scenario: &Scenario) -> (Recording, Report) {
+fn play(name: &str) -> (Recording, Report) {
+    tests::raise_descriptor_limit(4096).expect("a descriptor limit");
+    let scenario = Scenario::named(name).expect("a scenario");
     let conditions = Conditions { steps: scenario.steps.to_vec(), pace: 1.0 };
     let recording = record(scenario, &conditions, |so_far| {
         assert_eq!(so_far.steps.len(), scenario.steps.len(), "every step was expected all along");

@@ -14,7 +14,7 @@ use crate::recording::{ClientDid, Lanes, Recording, Shows};
 use crate::svg::svg;
 
 #[test]
-fn the_fixed_recordings_are_what_the_contract_says() {
+fn the_fixed_recordings_show_what_the_servers_should_do() {
     for recording in fixed() {
         assert_eq!(report(&recording).failures, [""; 0], "{}", recording.scenario);
     }
