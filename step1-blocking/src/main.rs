@@ -38,7 +38,7 @@ fn main() {
                         break;
                     }
                 }
-                Err(error) if error.kind() == ErrorKind::Interrupted => {} // a signal came first
+                Err(error) if error.kind() == ErrorKind::Interrupted => {} // a signal interrupted it: call it again
                 Err(error) => {
                     report!("{addr}: recv: {error}"); // the client reset its connection
                     break;

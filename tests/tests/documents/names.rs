@@ -134,7 +134,8 @@ impl Workspace {
         let first = code.trim_start_matches('(').split(' ').next().unwrap_or_default();
         if !code.contains(|c: char| c.is_ascii_alphabetic()) || OUTSIDE.contains(&code) {
             Ok(())
-        } else if PROGRAMS.contains(&first) {
+        } else if PROGRAMS.contains(&first) || first.starts_with("target/debug/") {
+            // A server is named as it is built by default: it may stand elsewhere, or not yet.
             code.split("; ").try_for_each(|command| self.command(command))
         } else if is_word(code) && code.matches('_').count() > 3 {
             // Long enough to be a sentence: a test.
