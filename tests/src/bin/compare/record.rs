@@ -11,7 +11,7 @@ use tests::{Start, Step};
 use crate::client::Client;
 use crate::known::Shared;
 use crate::narration::Narration;
-use crate::recording::{Lanes, Recording, Shows, letter};
+use crate::recording::{ClientDid, Lanes, Recording, Shows, letter};
 use crate::scenario::{Action, Scenario};
 use crate::servers::{Running, Servers};
 
@@ -157,8 +157,11 @@ impl Recorder {
     }
 
     fn so_far(&mut self) -> Lanes {
-        self.narration.read();
+        let is_in_send = self.server.is_in_send();
         let known = self.shared.known();
+        // Where no kernel tells, it is to whoever is stuck.
+        let is_stuck = |did: &Vec<_>| matches!(did.last(), Some((_, ClientDid::Stuck)));
+        self.narration.read(is_in_send.unwrap_or_else(|| known.clients.iter().any(is_stuck)));
         Lanes {
             step: self.server.step,
             server: self.narration.lane(known.start, &known.addresses),
