@@ -263,10 +263,12 @@ fn a_server_that_ends_in_the_middle_is_said_and_is_exit_code_1_and_no_other_outl
     assert_eq!(status.code(), Some(1), "{said}");
     assert!(said.contains("compare: two-clients: step"), "{said}");
     assert!(!said.contains("panicked"), "{said}");
-    // Where the machine was slow to end it, B had an answer before.
-    let ended = ["B was not answered", "when A left is not known"];
-    assert!(ended.iter().any(|finding| drawn.contains(finding)), "{drawn}");
-    assert!(drawn.contains("until A left") || drawn.contains("A was still there"), "{drawn}");
+    if !drawn.contains("was stopped meanwhile") {
+        // Where the machine was slow to end it, B had an answer before.
+        let ended = ["B was not answered", "when A left is not known"];
+        assert!(ended.iter().any(|finding| drawn.contains(finding)), "{drawn}");
+        assert!(drawn.contains("until A left") || drawn.contains("A was still there"), "{drawn}");
+    }
     let left: Vec<_> = servers.iter().filter(|server| is_there(**server)).collect();
     assert!(left.is_empty(), "servers {left:?} outlived compare");
 }

@@ -66,12 +66,12 @@ pub fn svg(picture: &Picture, title: &str, description: &str) -> String {
     )
 }
 
-/// Of text a run is a word, so that no other type moves it far; else equal signs.
+/// Of text a run ends where two blanks are, else where the sign changes.
 fn is_one_run(one: &Cell, other: &Cell) -> bool {
-    let is_blank = |cell: &Cell| cell.glyph == ' ';
-    match is_text(one.role) || one.role == Role::Serves {
-        true => one.role == other.role && is_blank(one) == is_blank(other),
-        false => one == other,
+    if is_text(one.role) {
+        one.role == other.role && (one.glyph, other.glyph) != (' ', ' ')
+    } else {
+        one == other
     }
 }
 
@@ -87,7 +87,13 @@ fn add(body: &mut String, x: usize, y: usize, run: &[Cell]) {
     let class = format!("{role:?}").to_lowercase();
     let text = |class: &str| {
         let text: String = run.iter().map(|cell| cell.glyph).collect();
-        format!("<text class=\"{class}\" x=\"{x}\" y=\"{base}\">{}</text>", escape(&text))
+        let x = x + (text.len() - text.trim_start().len()) * COLUMN;
+        // Where the type has another width, the text still has this one.
+        let width = text.trim().chars().count() * COLUMN;
+        let text = escape(text.trim());
+        format!(
+            "<text class=\"{class}\" x=\"{x}\" y=\"{base}\" textLength=\"{width}\">{text}</text>"
+        )
     };
     let block = format!(
         "<rect class=\"{class}\" x=\"{x}\" y=\"{}\" width=\"{width}\" height=\"{}\" rx=\"2\"/>",
@@ -107,7 +113,7 @@ fn add(body: &mut String, x: usize, y: usize, run: &[Cell]) {
         _ => "",
     };
     let _ = match role {
-        _ if glyph == ' ' => Ok(()),
+        _ if run.iter().all(|cell| cell.glyph == ' ') => Ok(()),
         role if is_text(role) => writeln!(body, "{}", text(&class)),
         Role::Serves => writeln!(body, "{block}{}", text("mark")),
         _ if glyph == '!' => writeln!(body, "{block}{}", text("mark")),
