@@ -1,8 +1,11 @@
 //! What the system knows of a running process.
 
+use std::collections::HashSet;
 use std::fs;
 use std::io;
-use std::process::Command;
+use std::path::PathBuf;
+use std::process::{self, Child, Command, Output, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -15,6 +18,41 @@ use rustix::process::{
 use rustix::{io::Errno, process::prlimit};
 
 use crate::{DEADLINE, Signal};
+
+/// Until it has closed what it inherits, a new program has a copy of every socket of this process
+/// (fork(2)), and none of them ends for its other end while there is a copy. On a busy machine that
+/// lasts long enough to be seen: so nobody leaves while a program is started.
+static STARTING: Mutex<()> = Mutex::new(());
+
+/// Lets no program start through [`start`] for as long as the answer is kept.
+pub(crate) fn lock_starts() -> MutexGuard<'static, ()> {
+    STARTING.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Starts `command`, while no client of this process leaves.
+///
+/// # Errors
+/// When there is no such program.
+pub fn start(command: &mut Command) -> io::Result<Child> {
+    let _nobody_leaves = lock_starts();
+    let child = command.spawn()?;
+    // Linux says that the new program runs before it has closed the copies (vfork(2)).
+    let ours = Process(process::id()).sockets();
+    let give_up = Instant::now() + DEADLINE;
+    while !Process(child.id()).sockets().is_disjoint(&ours) && Instant::now() < give_up {
+        thread::sleep(Duration::from_millis(1));
+    }
+    Ok(child)
+}
+
+/// The same, and waits for its end; it returns what it said.
+///
+/// # Errors
+/// When there is no such program.
+pub fn run(command: &mut Command) -> io::Result<Output> {
+    let command = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    start(command)?.wait_with_output()
+}
 
 /// A process by its number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -121,7 +159,7 @@ impl Process {
 
     fn ps(self, column: &str) -> String {
         let column = format!("{column}=");
-        let ps = Command::new("ps").args(["-o", &column, "-p", &self.0.to_string()]).output();
+        let ps = run(Command::new("ps").args(["-o", &column, "-p", &self.0.to_string()]));
         let ps = ps.unwrap_or_else(|error| panic!("ps does not start: {error}"));
         String::from_utf8_lossy(&ps.stdout).trim().to_owned()
     }
@@ -130,6 +168,16 @@ impl Process {
     #[must_use]
     pub fn descriptors(self) -> Option<usize> {
         fs::read_dir(format!("/proc/{}/fd", self.0)).ok().map(Iterator::count)
+    }
+
+    /// The sockets that it has open beside standard input, output and error, as Linux names them;
+    /// none where the system does not tell.
+    fn sockets(self) -> HashSet<PathBuf> {
+        let entries = fs::read_dir(format!("/proc/{}/fd", self.0)).into_iter().flatten().flatten();
+        let entries = entries
+            .filter(|entry| !["0", "1", "2"].contains(&&*entry.file_name().to_string_lossy()));
+        let opened = entries.filter_map(|entry| fs::read_link(entry.path()).ok());
+        opened.filter(|to| to.to_string_lossy().starts_with("socket:")).collect()
     }
 
     /// The processor time that it has used; None where the system does not tell (Linux does).

@@ -10,6 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::process::{run, start};
 use crate::{Client, DEADLINE, Log, Process, Step};
 
 /// A limit on descriptors is exact only where none but 0, 1 and 2 is open, and whatever started the
@@ -255,7 +256,7 @@ impl Start {
     /// When there is no such program.
     pub fn spawn(&self) -> io::Result<Server> {
         let mut commands = lock_commands();
-        let mut child = self.command().stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+        let mut child = start(self.command().stdout(Stdio::piped()).stderr(Stdio::piped()))?;
         let lines = if matches!(self.program, Program::Step(_)) { 1 } else { 0 };
         let narration = child.stdout.take();
         let narration = narration.map_or_else(Log::empty, |it| self.stdout.log(lines, it));
@@ -387,12 +388,8 @@ pub fn end_commands() -> impl Sized {
 /// Whether strace(1) is there and may trace here.
 #[must_use]
 pub fn can_trace() -> bool {
-    let strace = Command::new("strace")
-        .args(["-e", "trace=none", "true"])
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status();
-    strace.is_ok_and(|status| status.success())
+    let strace = run(Command::new("strace").args(["-e", "trace=none", "true"]));
+    strace.is_ok_and(|output| output.status.success())
 }
 
 /// Waits for the end of a process, for that long.

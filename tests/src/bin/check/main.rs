@@ -68,8 +68,9 @@ fn command() -> Command {
         .after_help(
             "The command is started anew for each case, in a process group of its own, and ended \
              with\nall that it started. (What calls setsid escapes.) Where it has {port} in it, a \
-             free port is put\nthere. The server must listen on 127.0.0.1, and answer \
-             `Hello World` to whatever it receives.",
+             free port is put\nthere. The server must listen on 127.0.0.1. Its answer to \
+             whatever one recv brings\nis `Hello World` and a line end (\\n), 12 bytes, and nothing \
+             else.",
         )
         .arg(
             option("port", "PORT", "Port on which the server listens, if {port} is nowhere")
