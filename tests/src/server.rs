@@ -282,20 +282,34 @@ impl Start {
     /// When it does not come to listen.
     #[must_use]
     pub fn start(&self) -> Server {
-        let server = self.spawn();
-        let mut server =
-            server.unwrap_or_else(|error| panic!("{} does not start: {error}", self.program));
-        if self.stdout == Stream::Closed {
-            let addr = server.errors.wait_for("an address that is not loopback", |lines| {
+        self.try_start().unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// [`Start::start`], with what went wrong as a value.
+    ///
+    /// # Errors
+    /// When there is no such program, or it does not come to listen: with what it said.
+    pub fn try_start(&self) -> io::Result<Server> {
+        let spawned = self.spawn();
+        let mut server = spawned.map_err(|error| {
+            io::Error::other(format!("{} does not start: {error}", self.program))
+        })?;
+        let listens = if self.stdout == Stream::Closed {
+            let addr = server.errors.try_wait_for("an address that is not loopback", |lines| {
                 let mut words = lines.iter().filter_map(|line| line.text.split(' ').next());
                 words.find_map(|word| word.parse::<SocketAddr>().ok())
             });
-            server.addr = SocketAddr::from(([127, 0, 0, 1], addr.port()));
+            addr.map(|addr| SocketAddr::from(([127, 0, 0, 1], addr.port())))
         } else {
-            server.addr = server.narration.wait_for("`Listening on` and an address", |lines| {
+            server.narration.try_wait_for("`Listening on` and an address", |lines| {
                 lines.iter().find_map(|line| line.text.strip_prefix("Listening on ")?.parse().ok())
-            });
-        }
+            })
+        };
+        server.addr = listens.map_err(|why| {
+            server.errors.wait_for_the_end(Duration::from_secs(1));
+            let errors = server.errors.text();
+            io::Error::other(format!("{}: {why}Standard error:\n{errors}", self.program))
+        })?;
         // A reader that leaves has left.
         if self.stdout == Stream::ReaderLeaves {
             let _ = server.narration.to_the_end();
@@ -303,7 +317,7 @@ impl Start {
         if self.stderr == Stream::ReaderLeaves {
             let _ = server.errors.to_the_end();
         }
-        server
+        Ok(server)
     }
 
     /// Runs it to its end, which must come soon, and returns what it said.
