@@ -10,7 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::{Client, DEADLINE, Log, Process, Step};
+use crate::{Client, DEADLINE, Log, Process, Step, guard};
 
 /// A limit on descriptors is exact only where none but 0, 1 and 2 is open, and whatever started the
 /// tests may have left some.
@@ -36,6 +36,11 @@ impl Program {
     #[must_use]
     pub fn is_step(&self) -> bool {
         matches!(self, Self::Step(_))
+    }
+
+    /// Which process to end, or which group of them, as kill(1) takes it.
+    fn target(&self, process: u32) -> String {
+        if self.is_step() { process.to_string() } else { format!("-{process}") }
     }
 }
 
@@ -256,6 +261,7 @@ impl Start {
     pub fn spawn(&self) -> io::Result<Server> {
         let mut commands = lock_commands();
         let mut child = self.command().stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+        guard::add(&self.program.target(child.id()));
         let lines = if matches!(self.program, Program::Step(_)) { 1 } else { 0 };
         let narration = child.stdout.take();
         let narration = narration.map_or_else(Log::empty, |it| self.stdout.log(lines, it));
@@ -492,6 +498,8 @@ impl Server {
             lock_commands().retain(|running| *running != process);
         }
         let _ = self.child.kill();
+        // Before it is waited for: until then the number is its own.
+        guard::remove(&self.start.program.target(process.0));
         let _ = self.child.wait();
     }
 }
