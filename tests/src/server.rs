@@ -8,9 +8,9 @@ use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crate::process::{run, start};
+use crate::process::{ask_until_told, run, start};
 use crate::{Client, DEADLINE, Log, Process, Step};
 
 /// A limit on descriptors is exact only where none but 0, 1 and 2 is open, and whatever started the
@@ -30,14 +30,6 @@ pub enum Program {
         /// The port on which it is expected to listen.
         port: u16,
     },
-}
-
-impl Program {
-    /// Whether it is a step's binary.
-    #[must_use]
-    pub fn is_step(&self) -> bool {
-        matches!(self, Self::Step(_))
-    }
 }
 
 impl Display for Program {
@@ -394,15 +386,8 @@ pub fn can_trace() -> bool {
 
 /// Waits for the end of a process, for that long.
 fn wait(child: &mut Child, patience: Duration) -> Option<ExitStatus> {
-    let give_up = Instant::now() + patience;
-    while Instant::now() < give_up {
-        // The standard library has no wait with a deadline, and no event to wait for instead.
-        if let Ok(Some(status)) = child.try_wait() {
-            return Some(status);
-        }
-        thread::sleep(Duration::from_millis(2));
-    }
-    None
+    // The standard library has no wait with a deadline.
+    ask_until_told(patience, || child.try_wait().ok().flatten())
 }
 
 /// A server that listens. It is killed when this is dropped; a test that fails shows what it said.

@@ -4,11 +4,9 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::process::{Command, Output, Stdio};
-use std::thread;
-use std::time::{Duration, Instant};
 
 use tests::cases::{self, Level};
-use tests::{DEADLINE, Process, Signal, Step, free_port, needs, run, start};
+use tests::{Process, Signal, Step, free_port, needs, run, start, wait_until};
 
 use crate::{FAULTY, has_python, python};
 
@@ -150,19 +148,10 @@ fn an_interrupted_check_leaves_nobody_behind() {
         let _read = said.read_line(&mut first);
         assert_eq!(first, "two at once\n", "what check says first");
         let listens = || TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok();
-        wait_until("the server listens", listens);
+        wait_until("a server that listens", listens);
         Process(check.id()).signal(signal);
         let status = check.wait().expect("its end");
         assert!(!status.success(), "check was interrupted, and ended with {status}");
-        wait_until("nobody listens", || !listens());
-    }
-}
-
-/// The system tells of neither.
-fn wait_until(what: &str, is_so: impl Fn() -> bool) {
-    let give_up = Instant::now() + DEADLINE;
-    while !is_so() {
-        assert!(Instant::now() < give_up, "expected that {what}");
-        thread::sleep(Duration::from_millis(10));
+        wait_until("nobody who listens", || !listens());
     }
 }
