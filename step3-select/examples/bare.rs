@@ -7,10 +7,10 @@
 //!
 //! `src/main.rs` is the same with the care that a server needs. What stops this one: a client that
 //! never reads (`send()` waits for it, and so everybody waits); a client that is gone before it is
-//! accepted, where the kernel then forgets it (`accept()` waits for the next one); a signal that
-//! interrupts `select()`; a client whose descriptor does not fit an `fd_set`, from 1024 on (it
-//! panics). With no descriptor left it serves those it has, but never rests: whoever cannot be
-//! accepted makes `select()` return at once, over and over.
+//! accepted, on systems that then forget it (`accept()` waits for the next one); a signal that
+//! interrupts `select()`; a client whose descriptor, the number of its socket, does not fit an
+//! `fd_set`, from 1024 on (it panics). With no descriptor left it serves those it has, but never
+//! rests: whoever cannot be accepted makes `select()` return at once, over and over.
 
 #![forbid(unsafe_code)]
 
@@ -57,7 +57,7 @@ fn event_loop(server_socket: &TcpListener) {
         // Ready to read: the call would not wait, since a client has come (accept), or since bytes
         // have come or the client has left (recv). A new set each round: select changes it.
         let mut to_read = FdSet::new();
-        let mut highest = server_socket.as_raw_fd();
+        let mut highest = server_socket.as_raw_fd(); // the highest number: select asks for it
         to_read.insert(server_socket.as_fd());
         for (sock, client) in &to_monitor {
             to_read.insert(client.client_socket.as_fd());
@@ -66,7 +66,7 @@ fn event_loop(server_socket: &TcpListener) {
 
         narrate!("Before select()");
         // How many numbers to look at (0 to highest); then three sets: to read, to write, and for
-        // urgent data, which nobody uses; then a time limit. None: nobody, and no limit.
+        // urgent data, which nobody uses; then a time limit. None: no such set, and no limit.
         if let Err(error) = select(highest + 1, Some(&mut to_read), None, None, None) {
             Error::on(server_socket, "select", error).exit();
         }

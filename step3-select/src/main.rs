@@ -8,7 +8,7 @@
 //! Changed since `examples/bare.rs`: no `accept`, `recv` or `send` ever waits; what a client does
 //! not take of its answer is sent later; clients for whom there is no room wait in the backlog,
 //! where the kernel keeps those who are not accepted yet; and an error is reported. (Printing can
-//! still wait: for a terminal that was stopped, or a pipe whose reader sleeps.)
+//! still wait, for a reader that is slow.)
 
 #![forbid(unsafe_code)]
 
@@ -100,13 +100,13 @@ fn event_loop(server_socket: &TcpListener) {
     let mut room = Room::for_clients(server_socket);
 
     loop {
-        // While none fits, this looks once a second whether one does now.
+        // While none fits, this looks whether one does now, once a second at most.
         room.look_again(server_socket);
         // Ready to read: the call would not wait, since a client has come (accept), or since bytes
         // have come or the client has left (recv). A new set each round: select changes it.
         let mut to_read = FdSet::new();
         let mut to_write = FdSet::new();
-        let mut highest = server_socket.as_raw_fd();
+        let mut highest = server_socket.as_raw_fd(); // the highest number: select asks for it
         // Without room nobody can be accepted, and select would return at once, over and over.
         if room.is_left() {
             to_read.insert(server_socket.as_fd());
@@ -123,11 +123,12 @@ fn event_loop(server_socket: &TcpListener) {
         }
 
         narrate!("Before select()");
-        // 1 second and 0 microseconds; anew each round, since on Linux select counts it down.
+        // A time limit, so that room is looked for though nobody stirs: 1 second, 0 microseconds,
+        // anew each round, since on Linux select counts it down.
         let mut second = TimeVal::new(1, 0);
         let timeout = if room.is_left() { None } else { Some(&mut second) };
         // How many numbers to look at (0 to highest); then three sets: to read, to write, and for
-        // urgent data, which nobody uses; then a time limit. None: nobody, and no limit.
+        // urgent data, which nobody uses; then a time limit. None: no such set, and no limit.
         match select(highest + 1, Some(&mut to_read), Some(&mut to_write), None, timeout) {
             // Somebody is ready; or the second is over, nobody is, and the sets are empty.
             Ok(_) => {}
@@ -164,7 +165,8 @@ fn event_loop(server_socket: &TcpListener) {
 
 fn main() {
     let server_socket = common::listen();
-    // A client may be gone before it is accepted: accept must not wait for the next (UNP 16.6).
+    // A client may be gone before it is accepted: accept must not wait for the next one (UNIX
+    // Network Programming, 16.6).
     if let Err(error) = server_socket.set_nonblocking(true) {
         Error::on(&server_socket, "ioctl", error).exit();
     }

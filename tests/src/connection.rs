@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use socket2::SockRef;
 
+use crate::process::lock_starts;
+
 /// What every step answers to whatever one `recv` brings.
 pub const ANSWER: &[u8] = b"Hello World\n";
 
@@ -206,18 +208,27 @@ impl Connection {
     ///
     /// # Errors
     /// What the system says.
-    pub fn close(mut self) -> io::Result<()> {
-        self.kept = None;
-        SockRef::from(&self.stream).set_linger(None)
+    pub fn close(self) -> io::Result<()> {
+        SockRef::from(&self.stream).set_linger(None)?;
+        self.leave();
+        Ok(())
     }
 
     /// Leaves with a reset: what a crash of the whole machine, or an impatient program, looks like.
     ///
     /// # Errors
     /// What the system says.
-    pub fn reset(mut self) -> io::Result<()> {
+    pub fn reset(self) -> io::Result<()> {
+        reset_at_the_end(&self.stream)?;
+        self.leave();
+        Ok(())
+    }
+
+    /// Closes its socket, which no program that is being started has a copy of.
+    fn leave(mut self) {
+        let _nobody_starts = lock_starts();
         self.kept = None;
-        reset_at_the_end(&self.stream)
+        drop(self);
     }
 }
 

@@ -277,22 +277,13 @@ pub fn tcp_sockets(addr: SocketAddr) -> Option<Vec<TcpSocket>> {
 mod tests {
     use std::io::Write;
     use std::net::{TcpListener, TcpStream};
-    use std::thread;
-    use std::time::Instant;
 
     use super::*;
-    use crate::{DEADLINE, Server, Step};
+    use crate::{DEADLINE, Server, Step, ask_until_told};
 
     /// Asks until the kernel says so.
-    fn wait_for<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
-        let give_up = Instant::now() + DEADLINE;
-        loop {
-            if let Some(answer) = ask() {
-                return answer;
-            }
-            assert!(Instant::now() < give_up, "expected {what}");
-            thread::yield_now();
-        }
+    fn wait_for<T>(what: &str, ask: impl FnMut() -> Option<T>) -> T {
+        ask_until_told(DEADLINE, ask).unwrap_or_else(|| panic!("expected {what}"))
     }
 
     fn call_of(server: &Server) -> Option<SystemCall> {

@@ -27,7 +27,9 @@ use std::time::Duration;
 pub use client::{Client, StalledReader};
 pub use connection::{ANSWER, Connection, MESSAGE, in_answers};
 pub use log::{Line, Log};
-pub use process::{Process, raise_descriptor_limit};
+pub use process::{
+    Ending, Process, ask_until_told, at_a_terminal, raise_descriptor_limit, run, start, wait_until,
+};
 pub use rustix::process::Signal;
 pub use server::{Program, Server, Start, can_trace, end_commands, free_port};
 pub use step::{Step, build_of_the_steps};

@@ -17,6 +17,8 @@ pub struct Line {
     pub text: String,
     /// When the first of the run was read.
     pub at: Instant,
+    /// When the last of the run was read.
+    pub last: Instant,
     /// How many equal lines follow one another.
     pub times: usize,
 }
@@ -105,8 +107,8 @@ impl Log {
                 None => _ = said.counts.insert(text.to_owned(), 1),
             }
             match said.lines.last_mut() {
-                Some(last) if last.text == text => last.times += 1,
-                _ => said.lines.push(Line { text: text.to_owned(), at, times: 1 }),
+                Some(run) if run.text == text => (run.times, run.last) = (run.times + 1, at),
+                _ => said.lines.push(Line { text: text.to_owned(), at, last: at, times: 1 }),
             }
             self.0.1.notify_all();
         }

@@ -1,8 +1,11 @@
 //! What the system knows of a running process.
 
+use std::collections::HashSet;
 use std::fs;
 use std::io;
-use std::process::Command;
+use std::path::PathBuf;
+use std::process::{self, Child, Command, Output, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -14,7 +17,89 @@ use rustix::process::{
 #[cfg(target_os = "linux")]
 use rustix::{io::Errno, process::prlimit};
 
-use crate::{DEADLINE, Signal};
+use crate::{DEADLINE, Log, Signal};
+
+/// Until it has closed what it inherits, a new program has a copy of every socket of this process
+/// (fork(2)), and none of them ends for its other end while there is a copy. On a busy machine that
+/// lasts long enough to be seen: so nobody leaves while a program is started.
+static STARTING: Mutex<()> = Mutex::new(());
+
+/// Lets no program start through [`start`] for as long as the answer is kept.
+pub(crate) fn lock_starts() -> MutexGuard<'static, ()> {
+    STARTING.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Starts `command`, while no client of this process leaves.
+///
+/// # Errors
+/// When there is no such program.
+pub fn start(command: &mut Command) -> io::Result<Child> {
+    let _nobody_leaves = lock_starts();
+    let child = command.spawn()?;
+    // Linux says that the new program runs before it has closed the copies (vfork(2)).
+    let ours = Process(process::id()).sockets();
+    let has_none = || Process(child.id()).sockets().is_disjoint(&ours);
+    wait_until("a new program without our sockets", has_none);
+    Ok(child)
+}
+
+/// The same, and waits for its end; it returns what it said.
+///
+/// # Errors
+/// When there is no such program.
+pub fn run(command: &mut Command) -> io::Result<Output> {
+    let command = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    start(command)?.wait_with_output()
+}
+
+/// Asks until there is an answer, for what no event tells of; None when there was none for so long.
+pub fn ask_until_told<T>(patience: Duration, mut ask: impl FnMut() -> Option<T>) -> Option<T> {
+    let give_up = Instant::now() + patience;
+    loop {
+        let answer = ask();
+        if answer.is_some() || Instant::now() > give_up {
+            return answer;
+        }
+        thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// Waits until something is so, which no event tells of.
+///
+/// # Panics
+/// When it is not at [`DEADLINE`]; `expected` says what was expected, in words.
+#[track_caller]
+pub fn wait_until(expected: &str, mut is_so: impl FnMut() -> bool) {
+    let told = ask_until_told(DEADLINE, || is_so().then_some(()));
+    assert!(told.is_some(), "expected {expected}, and not so within {} s", DEADLINE.as_secs());
+}
+
+/// A program that does not outlive this.
+#[derive(Debug)]
+pub struct Ending(pub Child);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        let _it_has_ended = self.0.kill();
+        let _it_has_ended = self.0.wait();
+    }
+}
+
+/// Starts a command of the shell at a terminal of its own, which hangs up on it when the answer is
+/// dropped, and reads what it says there. None where there is no script(1).
+#[must_use]
+pub fn at_a_terminal(command: &str) -> Option<(Ending, Log)> {
+    let mut script = Command::new("script");
+    // The two kinds take it differently.
+    if cfg!(target_os = "linux") {
+        script.args(["-q", "-c", command, "/dev/null"]);
+    } else {
+        script.args(["-q", "/dev/null", "sh", "-c", command]);
+    }
+    let mut terminal = Ending(start(script.stdin(Stdio::piped()).stdout(Stdio::piped())).ok()?);
+    let seen = Log::of(terminal.0.stdout.take()?);
+    Some((terminal, seen))
+}
 
 /// A process by its number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,14 +134,12 @@ impl Process {
     /// then.
     pub fn end_group_and_wait(self) {
         self.end_group();
-        let give_up = Instant::now() + Duration::from_secs(1);
         let is_there = |process: Self| process.stat(3).is_some_and(|state| state != "Z");
-        while test_kill_process_group(self.pid()).is_ok()
-            && self.group().into_iter().any(is_there)
-            && Instant::now() < give_up
-        {
-            thread::sleep(Duration::from_millis(2));
-        }
+        let _gone_or_not = ask_until_told(Duration::from_secs(1), || {
+            let some = test_kill_process_group(self.pid()).is_ok()
+                && self.group().into_iter().any(is_there);
+            (!some).then_some(())
+        });
     }
 
     /// Stops it, and waits until it has stopped: what happens from now on waits in the kernel.
@@ -73,12 +156,10 @@ impl Process {
     /// # Panics
     /// When it is still running at [`DEADLINE`].
     pub fn wait_until_stopped(self) {
-        let give_up = Instant::now() + DEADLINE;
-        while !matches!(self.ps("state").chars().next(), Some('T' | 'Z') | None) {
-            // The system tells the parent alone, and its way to ask would need to be unsafe.
-            assert!(Instant::now() < give_up, "process {} did not stop", self.0);
-            thread::sleep(Duration::from_millis(2));
-        }
+        // The system tells the parent alone, and its way to ask would need to be unsafe.
+        wait_until(&format!("process {} to stop", self.0), || {
+            matches!(self.ps("state").chars().next(), Some('T' | 'Z') | None)
+        });
     }
 
     /// Lets it go on after [`Process::stop`].
@@ -121,7 +202,7 @@ impl Process {
 
     fn ps(self, column: &str) -> String {
         let column = format!("{column}=");
-        let ps = Command::new("ps").args(["-o", &column, "-p", &self.0.to_string()]).output();
+        let ps = run(Command::new("ps").args(["-o", &column, "-p", &self.0.to_string()]));
         let ps = ps.unwrap_or_else(|error| panic!("ps does not start: {error}"));
         String::from_utf8_lossy(&ps.stdout).trim().to_owned()
     }
@@ -130,6 +211,16 @@ impl Process {
     #[must_use]
     pub fn descriptors(self) -> Option<usize> {
         fs::read_dir(format!("/proc/{}/fd", self.0)).ok().map(Iterator::count)
+    }
+
+    /// The sockets that it has open beside standard input, output and error, as Linux names them;
+    /// none where the system does not tell.
+    fn sockets(self) -> HashSet<PathBuf> {
+        let entries = fs::read_dir(format!("/proc/{}/fd", self.0)).into_iter().flatten().flatten();
+        let entries = entries
+            .filter(|entry| !["0", "1", "2"].contains(&&*entry.file_name().to_string_lossy()));
+        let opened = entries.filter_map(|entry| fs::read_link(entry.path()).ok());
+        opened.filter(|to| to.to_string_lossy().starts_with("socket:")).collect()
     }
 
     /// The processor time that it has used; None where the system does not tell (Linux does).

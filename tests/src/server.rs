@@ -8,8 +8,9 @@ use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use crate::process::{ask_until_told, run, start};
 use crate::{Client, DEADLINE, Log, Process, Step, guard};
 
 /// A limit on descriptors is exact only where none but 0, 1 and 2 is open, and whatever started the
@@ -32,15 +33,12 @@ pub enum Program {
 }
 
 impl Program {
-    /// Whether it is a step's binary.
-    #[must_use]
-    pub fn is_step(&self) -> bool {
-        matches!(self, Self::Step(_))
-    }
-
     /// Which process to end, or which group of them, as kill(1) takes it.
     fn target(&self, process: u32) -> String {
-        if self.is_step() { process.to_string() } else { format!("-{process}") }
+        match self {
+            Self::Step(_) => process.to_string(),
+            Self::Command { .. } => format!("-{process}"),
+        }
     }
 }
 
@@ -260,7 +258,7 @@ impl Start {
     /// When there is no such program.
     pub fn spawn(&self) -> io::Result<Server> {
         let mut commands = lock_commands();
-        let mut child = self.command().stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+        let mut child = start(self.command().stdout(Stdio::piped()).stderr(Stdio::piped()))?;
         guard::add(&self.program.target(child.id()));
         let lines = if matches!(self.program, Program::Step(_)) { 1 } else { 0 };
         let narration = child.stdout.take();
@@ -393,25 +391,14 @@ pub fn end_commands() -> impl Sized {
 /// Whether strace(1) is there and may trace here.
 #[must_use]
 pub fn can_trace() -> bool {
-    let strace = Command::new("strace")
-        .args(["-e", "trace=none", "true"])
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status();
-    strace.is_ok_and(|status| status.success())
+    let strace = run(Command::new("strace").args(["-e", "trace=none", "true"]));
+    strace.is_ok_and(|output| output.status.success())
 }
 
 /// Waits for the end of a process, for that long.
 fn wait(child: &mut Child, patience: Duration) -> Option<ExitStatus> {
-    let give_up = Instant::now() + patience;
-    while Instant::now() < give_up {
-        // The standard library has no wait with a deadline, and no event to wait for instead.
-        if let Ok(Some(status)) = child.try_wait() {
-            return Some(status);
-        }
-        thread::sleep(Duration::from_millis(2));
-    }
-    None
+    // The standard library has no wait with a deadline.
+    ask_until_told(patience, || child.try_wait().ok().flatten())
 }
 
 /// A server that listens. It is killed when this is dropped; a test that fails shows what it said.

@@ -1,62 +1,11 @@
-//! What compares the steps: what is the same at each, and what must be.
+//! What the steps are built of: the same crates with the same features, however they are built.
 
 #![forbid(unsafe_code)]
 
 use std::collections::BTreeSet;
 use std::process::Command;
 
-use tests::{ANSWER, Server, Step};
-
-/// A conversation, and all that the client received in it.
-fn conversation(server: &Server) -> Vec<u8> {
-    let mut received = Vec::new();
-    let mut client = server.connect();
-    for message in [&b"hello\n"[..], b"x", &[0, 255, b'\r', b'\n'], &[b'y'; 4096]] {
-        client.send(message);
-        client.receive_answer();
-        received.extend(ANSWER);
-    }
-    client.send(b"goodbye");
-    client.half_close();
-    received.extend(client.receive_to_the_end());
-    received
-}
-
-#[test]
-fn one_conversation_is_the_same_byte_for_byte_at_every_step() {
-    for step in Step::ALL {
-        let server = Server::start(step);
-        assert_eq!(
-            String::from_utf8_lossy(&conversation(&server)),
-            "Hello World\n".repeat(5),
-            "five messages to {step}, the last one with a half-close: five answers were expected"
-        );
-    }
-}
-
-#[test]
-fn steps_1_and_2_narrate_alike_but_for_outside_the_inner_while() {
-    let narrations = [Step::Blocking, Step::Functions].map(|step| {
-        let server = Server::start(step);
-        conversation(&server);
-        conversation(&server);
-        server.narration.wait_for_count("Before accept()", 3);
-        let lines = server.stop();
-        lines
-            .into_iter()
-            .filter(|line| line != "Outside the inner while")
-            .map(|line| match line.split_once("127.0.0.1:") {
-                Some((before, _port)) => before.to_owned(),
-                None => line,
-            })
-            .collect::<Vec<_>>()
-    });
-    assert_eq!(
-        narrations[0], narrations[1],
-        "the same two conversations were expected to be narrated alike, ports apart"
-    );
-    assert!(narrations[0].len() > 10, "a conversation was expected in {narrations:#?}");
-}
+use tests::Step;
 
 /// What cargo would build for `packages`, along these kinds of dependency: each crate with its
 /// version and its features.

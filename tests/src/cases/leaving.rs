@@ -4,7 +4,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::{Case, Expecting, Fault, Kind, Level, Trial, unchanged};
-use crate::{Connection, MESSAGE};
+use crate::{Connection, MESSAGE, ask_until_told};
 
 /// How many leave in a row.
 const MANY: usize = 20;
@@ -117,11 +117,8 @@ fn descriptors(trial: &mut Trial) -> Result<String, Fault> {
     };
     let settled = |trial: &Trial, expected: Option<usize>| {
         // A client has gone before the server knows.
-        let give_up = Instant::now() + trial.patience();
-        while count(trial) != expected && Instant::now() < give_up {
-            thread::sleep(Duration::from_millis(5));
-        }
-        count(trial)
+        let is_so = || (count(trial) == expected).then_some(());
+        ask_until_told(trial.patience(), is_so).and(expected).or_else(|| count(trial))
     };
     let at_rest = lowest_soon(trial, &count);
     let Some(before) = at_rest else {

@@ -46,22 +46,6 @@ pub const CASES: &[Case] = &[
     },
 ];
 
-/// Lets a client that never reads send until nothing has gone through for longer than TCP waits
-/// before it tries again (200 ms at first, RFC 6298).
-///
-/// # Errors
-/// What send(2) says.
-pub fn send_until_stuck(client: &mut StalledReader) -> io::Result<()> {
-    let mut tries_without_progress = 0;
-    while tries_without_progress < 5 {
-        let before = client.sent();
-        client.send_until_stuck()?;
-        tries_without_progress =
-            if client.sent() > before { 0 } else { tries_without_progress + 1 };
-    }
-    Ok(())
-}
-
 fn never_reads(trial: &mut Trial) -> Result<String, Fault> {
     let mut early = trial.connect_and_ask("the first client")?;
     let before = trial.memory();
@@ -72,7 +56,7 @@ fn never_reads(trial: &mut Trial) -> Result<String, Fault> {
                 scope.spawn(|| {
                     let mut client = StalledReader::connect(addr)?;
                     // A server that takes all of it has no need to wait.
-                    let _ = send_until_stuck(&mut client);
+                    let _ = client.send_until_surely_stuck();
                     Ok(client)
                 })
             })
@@ -107,7 +91,7 @@ fn reads_late(trial: &mut Trial) -> Result<String, Fault> {
     let mut client = client.expecting("a connection")?;
     trial.keep(client.stream());
     // Whether it got stuck, or was dropped, or the server loses all it cannot send: reading tells.
-    let _ = send_until_stuck(&mut client);
+    let _ = client.send_until_surely_stuck();
     client.stream().set_read_timeout(Some(trial.patience())).expecting("a connection")?;
     let received = match client.read_again() {
         Err(error)

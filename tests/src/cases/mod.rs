@@ -17,7 +17,7 @@ use std::time::Duration;
 pub use trial::Trial;
 
 use crate::connection::came_instead;
-use crate::{Connection, Start};
+use crate::{Connection, Server, Start};
 
 /// The order in which a student meets the cases.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -206,9 +206,25 @@ impl Case {
     /// # Errors
     /// When there is no such program.
     pub fn ask(&self, start: &Start, patience: Duration) -> io::Result<Verdict> {
+        self.ask_and(start, patience, |_| {})
+    }
+
+    /// The same; after a `yes` it lets `look` look at the server before it is ended.
+    ///
+    /// # Errors
+    /// When there is no such program.
+    pub fn ask_and(
+        &self,
+        start: &Start,
+        patience: Duration,
+        look: impl FnOnce(&Server),
+    ) -> io::Result<Verdict> {
         let mut trial = Trial::of((self.prepare)(start.clone()), patience)?;
         Ok(match (self.run)(&mut trial) {
-            Ok(measured) => Verdict::Yes(measured),
+            Ok(measured) => {
+                look(&trial.server);
+                Verdict::Yes(measured)
+            }
             Err(fault) => {
                 let server = trial.what_the_server_does(&fault);
                 Verdict::No { fault, server, last_words: trial.last_words() }

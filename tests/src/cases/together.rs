@@ -80,9 +80,13 @@ fn nobody_says_anything(trial: &mut Trial) -> Result<String, Fault> {
         return Err(Fault::CannotAsk("this system does not tell of processor time".to_owned()));
     };
     let used = format!("{:.0} % of a core in {} s", share * 100.0, IDLE.as_secs());
-    if share < SHARE {
-        Ok(used)
-    } else {
-        Err(Fault::wrong("less than 5 % of a core", used, Kind::Measured))
+    if share >= SHARE {
+        return Err(Fault::wrong("less than 5 % of a core", used, Kind::Measured));
     }
+    if trial.spins() {
+        // Others leave it no more.
+        let came = format!("{used}, and wants more all the time");
+        return Err(Fault::wrong("a server that sleeps", came, Kind::Measured));
+    }
+    Ok(used)
 }

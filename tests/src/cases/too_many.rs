@@ -81,11 +81,12 @@ fn fill_up(
     while served.len() < most {
         let mut client = trial.connect()?;
         client.send(MESSAGE).expecting("room for the message")?;
-        let seen = wait_for_a_byte(&client, MOMENT);
-        if !seen.expecting("an answer, or none while there is no room")? {
+        let expected =
+            format!("an answer to client {}, or none while there is no room", served.len() + 1);
+        if !wait_for_a_byte(&client, MOMENT).expecting(&expected)? {
             return Ok(Some(client));
         }
-        client.receive_answer().expecting("an answer")?;
+        client.receive_answer().expecting(&expected)?;
         served.push(client);
     }
     Ok(None)
@@ -105,16 +106,26 @@ fn wait_for_a_byte(client: &Connection, moment: Duration) -> std::io::Result<boo
 }
 
 fn all_are_answered(clients: &mut [Connection]) -> Result<(), Fault> {
+    let expected =
+        format!("an answer to each of the {} who were there before it was full", clients.len());
     for client in clients {
-        client.ask().expecting("an answer to those who were there before it was full")?;
+        client.ask().expecting(&expected)?;
     }
     Ok(())
 }
 
+/// All of them leave, and the next is served.
+fn all_leave(trial: &mut Trial, served: Vec<Connection>) -> Result<(), Fault> {
+    let after = format!("{} that were there at once", served.len());
+    leave(served)?;
+    trial.the_next_is_served(&after)
+}
+
 /// One leaves, and `waiting` is served in its place.
 fn one_leaves_for(served: &mut Vec<Connection>, mut waiting: Connection) -> Result<(), Fault> {
+    let expected = format!("an answer to one that waited, when one of {} had left", served.len());
     served.remove(0).close().expecting("an end")?;
-    waiting.receive_answer().expecting("an answer to one that waited, when another had left")?;
+    waiting.receive_answer().expecting(&expected)?;
     served.push(waiting);
     Ok(())
 }
@@ -139,8 +150,7 @@ fn more_than_fit(trial: &mut Trial, most: usize) -> Result<String, Fault> {
         }
         all_are_answered(&mut served)?;
     }
-    leave(served)?;
-    trial.the_next_is_served("as many as fit")?;
+    all_leave(trial, served)?;
     Ok(measured)
 }
 
@@ -156,8 +166,7 @@ fn a_low_one_leaves_and_two_arrive(trial: &mut Trial) -> Result<String, Fault> {
     all_are_answered(&mut served)?;
     one_leaves_for(&mut served, second)?;
     all_are_answered(&mut served)?;
-    leave(served)?;
-    trial.the_next_is_served("them")?;
+    all_leave(trial, served)?;
     Ok(String::new())
 }
 

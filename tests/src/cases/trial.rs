@@ -157,6 +157,14 @@ impl Trial {
         Some(used()?.saturating_sub(before).as_secs_f64() / period.as_secs_f64())
     }
 
+    /// Whether it is busy now, or would be if others left it the processor.
+    #[must_use]
+    pub fn spins(&self) -> bool {
+        let for_a_moment = Duration::from_millis(300);
+        self.share_of_a_core(for_a_moment).is_some_and(|share| share > 0.5)
+            || self.server.process().is_never_at_rest(for_a_moment) == Some(true)
+    }
+
     /// The memory that the server has in use, in KiB.
     #[must_use]
     pub fn memory(&self) -> u64 {
@@ -179,11 +187,8 @@ impl Trial {
             self.server.errors.wait_for_the_end(UNTIL_IT_IS_GONE);
             return format!("the server ended ({status})");
         }
-        let for_a_moment = Duration::from_millis(300);
-        let spins = self.share_of_a_core(for_a_moment).is_some_and(|share| share > 0.5)
-            || self.server.process().is_never_at_rest(for_a_moment) == Some(true);
         let does = match kind {
-            _ if spins => "the server spins",
+            _ if self.spins() => "the server spins",
             Some(Kind::Silence) => "the server hangs",
             Some(Kind::Bytes) => "the server answered wrongly",
             Some(Kind::End) => "the server dropped that client, and runs on",
@@ -193,15 +198,22 @@ impl Trial {
     }
 
     /// The last lines that the server said on standard error. Of a traceback in Python it is the last
-    /// one, which says what is wrong; in Rust the message stands before the backtrace.
+    /// one, which says what is wrong, with the last place before it that is not in Python's own
+    /// library; in Rust the message stands before the backtrace.
     #[must_use]
     pub fn last_words(&self) -> Vec<String> {
         let mut words = Vec::new();
         let (mut in_trace, mut most) = (false, 3);
+        let mut place = None;
         for line in self.server.errors.runs() {
             if line.text.starts_with("Traceback (") {
-                (in_trace, most) = (true, 1);
+                (in_trace, most, place) = (true, 1, None);
                 words.clear();
+            } else if in_trace && line.text.starts_with("  File \"") {
+                let is_own = !["/lib/python", "\"<"].iter().any(|it| line.text.contains(it));
+                if is_own || place.is_none() {
+                    place = Some(line.text.trim().to_owned());
+                }
             } else if line.text == "stack backtrace:" {
                 in_trace = true;
             } else if !(line.text.trim().is_empty()
@@ -211,6 +223,10 @@ impl Trial {
                 words.push(line.text);
             }
         }
-        words.split_off(words.len().saturating_sub(most))
+        let mut last = words.split_off(words.len().saturating_sub(most));
+        if let (Some(place), Some(line)) = (place, last.last_mut()) {
+            *line = format!("{line} ({place})");
+        }
+        last
     }
 }

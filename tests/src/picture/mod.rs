@@ -15,20 +15,24 @@ pub enum Role {
     Finding,
     /// The axis and the names of lanes.
     Label,
-    /// A client waits for its answer: the eye must catch it.
+    /// A line that only parts what matters.
+    Rule,
+    /// A client waits: the eye must catch it.
     Waits,
     /// A client has an answer.
     Answered,
-    /// A client thinks.
+    /// A client does something for itself.
     Thinks,
     /// A client leaves.
     Leaves,
     /// A client resets or is stuck.
     Trouble,
-    /// The server is with a client.
+    /// The server works for a client.
     Serves,
-    /// The server is in `accept()` or `select()`.
+    /// The server waits.
     Idles,
+    /// How much was measured.
+    Bar,
 }
 
 /// A character of a picture.
@@ -46,7 +50,7 @@ impl Cell {
 
     /// A character that stands for `role`.
     #[must_use]
-    pub fn new(glyph: char, role: Role) -> Self {
+    pub const fn new(glyph: char, role: Role) -> Self {
         Self { glyph, role }
     }
 }

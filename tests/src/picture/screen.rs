@@ -43,6 +43,11 @@ impl Style {
             '─' => "-",
             '×' => "x",
             '·' => ".",
+            '═' => "=",
+            '▒' => "%",
+            '○' => ":",
+            '◇' => ">",
+            '▄' => "+",
             '→' => "->",
             other => {
                 text.push(other);
@@ -61,15 +66,16 @@ impl Style {
 fn style(role: Role) -> anstyle::Style {
     let colour = |colour: AnsiColor| anstyle::Style::new().fg_color(Some(colour.into()));
     match role {
+        Role::Text | Role::Label | Role::Thinks | Role::Idles => anstyle::Style::new(),
         // Nothing that matters is dim: a projector swallows it.
-        Role::Text | Role::Thinks | Role::Idles => anstyle::Style::new(),
+        Role::Rule => anstyle::Style::new().dimmed(),
         Role::Name | Role::Finding => anstyle::Style::new().bold(),
-        Role::Label => anstyle::Style::new().dimmed(),
         Role::Waits => colour(AnsiColor::Red).bold(),
         Role::Answered => colour(AnsiColor::Green).bold(),
         Role::Leaves => colour(AnsiColor::Blue).bold(),
         Role::Trouble => colour(AnsiColor::Magenta).bold(),
-        Role::Serves => colour(AnsiColor::Cyan),
+        Role::Serves => colour(AnsiColor::Cyan).bold().invert(),
+        Role::Bar => colour(AnsiColor::Cyan),
     }
 }
 

@@ -17,5 +17,5 @@ fn python(file: &str) -> Vec<String> {
 const FAULTY: &str = "tests/check/servers.py";
 
 fn has_python() -> bool {
-    Command::new("python3").arg("--version").output().is_ok_and(|it| it.status.success())
+    tests::run(Command::new("python3").arg("--version")).is_ok_and(|it| it.status.success())
 }

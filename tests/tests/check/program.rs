@@ -1,20 +1,19 @@
 //! The program `check`: what it says, and with which exit code it ends.
 
+use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::process::{Command, Output, Stdio};
-use std::thread;
-use std::time::{Duration, Instant};
 
 use tests::cases::{self, Level};
-use tests::{DEADLINE, Process, Signal, Step, free_port, needs};
+use tests::{Process, Signal, Step, free_port, needs, run, start, wait_until};
 
 use crate::{FAULTY, has_python, python};
 
 const CHECK: &str = env!("CARGO_BIN_EXE_check");
 
 fn check(options: &[&str], words: &[String]) -> Output {
-    let output = Command::new(CHECK).args(options).args(words).output();
+    let output = run(Command::new(CHECK).args(options).args(words));
     output.unwrap_or_else(|error| panic!("check does not start: {error}"))
 }
 
@@ -86,26 +85,31 @@ fn one_case_alone_says_how_to_do_it_by_hand() {
 }
 
 #[test]
-fn of_a_traceback_the_last_line_is_shown() {
+fn of_a_traceback_the_last_line_is_shown_and_where_it_came_from() {
     if !needs("python3", has_python()) {
         return;
     }
     let listing = [python("listings/3.py"), vec!["{port}".to_owned()]].concat();
     let output = check(&["--only", "one after the other"], &listing);
-    let error = "it said: ValueError: file descriptor cannot be a negative integer (-1)\n";
-    expect(&output, 1, &["; the server ended (exit status: 1)\n          it said: V", error]);
+    let ended = "; the server ended (exit status: 1)\n          it said: ";
+    let error = "ValueError: file descriptor cannot be a negative integer (-1) (File \"";
+    let source = fs::read_to_string(&listing[1]).expect("the listing");
+    let line = source.lines().position(|line| line.contains("= select(")).expect("its call") + 1;
+    let place = format!("listings/3.py\", line {line}, in event_loop)\n");
+    expect(&output, 1, &[&format!("{ended}{error}"), &place]);
 }
 
 #[test]
 fn of_a_panic_with_a_backtrace_the_message_is_shown() {
     let bare = Step::Bare.binary().display().to_string();
-    let output = Command::new(CHECK)
-        .env("RUST_BACKTRACE", "1")
-        .args(["--only", "more than FD_SETSIZE", &bare, "--port", "{port}"])
-        .output()
-        .unwrap_or_else(|error| panic!("check does not start: {error}"));
+    let mut check = Command::new(CHECK);
+    check.env("RUST_BACKTRACE", "1");
+    check.args(["--only", "more than FD_SETSIZE", &bare, "--port", "{port}"]);
+    let output = run(&mut check).unwrap_or_else(|error| panic!("check does not start: {error}"));
+    let expected =
+        "          expected an answer to client 12, or none while there is no room, came ";
     let ended = "; the server ended (exit status: 101)\n          it said: ";
-    expect(&output, 1, &[ended, "FD_SETSIZE\nBy hand: "]);
+    expect(&output, 1, &[expected, ended, "FD_SETSIZE\nBy hand: "]);
 }
 
 #[test]
@@ -135,30 +139,19 @@ fn an_interrupted_check_leaves_nobody_behind() {
     for signal in [Signal::INT, Signal::TERM] {
         let port = free_port().expect("a free port");
         let words = [python(FAULTY), vec!["forks".to_owned(), port.to_string()]].concat();
-        let check = Command::new(CHECK)
-            .args(["--port", &port.to_string(), "--only", "nobody says anything"])
-            .args(words)
-            .stdout(Stdio::piped())
-            .spawn();
+        let mut check = Command::new(CHECK);
+        check.args(["--port", &port.to_string(), "--only", "nobody says anything"]);
+        let check = start(check.args(words).stdout(Stdio::piped()));
         let mut check = check.unwrap_or_else(|error| panic!("check does not start: {error}"));
         let mut said = check.stdout.take().map(BufReader::new).expect("its output");
         let mut first = String::new();
         let _read = said.read_line(&mut first);
         assert_eq!(first, "two at once\n", "what check says first");
         let listens = || TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok();
-        wait_until("the server listens", listens);
+        wait_until("a server that listens", listens);
         Process(check.id()).signal(signal);
         let status = check.wait().expect("its end");
         assert!(!status.success(), "check was interrupted, and ended with {status}");
-        wait_until("nobody listens", || !listens());
-    }
-}
-
-/// The system tells of neither.
-fn wait_until(what: &str, is_so: impl Fn() -> bool) {
-    let give_up = Instant::now() + DEADLINE;
-    while !is_so() {
-        assert!(Instant::now() < give_up, "expected that {what}");
-        thread::sleep(Duration::from_millis(10));
+        wait_until("nobody who listens", || !listens());
     }
 }

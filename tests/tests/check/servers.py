@@ -11,7 +11,6 @@ import time
 ANSWER = b"Hello World\n"
 MODE, PORT = sys.argv[1], int(sys.argv[2])
 answers = {}
-hoard = []
 
 
 def listen():
@@ -32,10 +31,16 @@ def answer(client_socket, request):
     elif MODE == "loses_bytes":
         answers[client_socket] = answers.get(client_socket, 0) + 1
         client_socket.sendall(ANSWER[answers[client_socket] % 50 == 0:])
+    elif MODE == "grows":
+        # Reads on, and keeps all that does not go through.
+        unsent = answers.setdefault(client_socket, bytearray())
+        unsent += ANSWER
+        try:
+            del unsent[:client_socket.send(unsent, socket.MSG_DONTWAIT)]
+        except BlockingIOError:
+            pass
     else:
         client_socket.sendall(ANSWER)
-    if MODE == "grows":
-        hoard.append(bytes(200))
 
 
 def receive(client_socket):
@@ -45,6 +50,8 @@ def receive(client_socket):
         if request:
             answer(client_socket, request)
             return True
+        if MODE == "grows":
+            client_socket.sendall(answers.pop(client_socket, b""))
     except OSError:
         if MODE == "ends_at_a_reset":
             os._exit(1)

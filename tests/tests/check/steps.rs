@@ -1,10 +1,12 @@
 //! What `check` says of the steps, of `bare` and of the three listings: as reading them predicts.
 
+use std::collections::HashSet;
 use std::fs;
+use std::net::SocketAddr;
 use std::thread;
 
 use tests::cases::{self, Case, Fault, Level, Verdict};
-use tests::{DEADLINE, Start, Step, free_port, needs};
+use tests::{DEADLINE, Log, Program, Start, Step, free_port, needs};
 
 use crate::{has_python, python};
 
@@ -94,17 +96,33 @@ impl Reaches {
     /// What is wrong with its verdicts.
     fn problems(&self) -> Vec<String> {
         let mut problems = Vec::new();
-        let is_step = (self.start)().program().is_step();
+        let program = (self.start)().program().clone();
+        let is_step = matches!(program, Program::Step(step) if Step::STEPS.contains(&step));
         // What the system and the user do, the steps for one at a time stand too.
         let and_the_world = |case: &Case| is_step && case.level == Level::World;
         for case in cases::all().filter(|case| self.is_asked(case) || and_the_world(case)) {
             let fails = self.noes.contains(&case.name);
             let patience = if fails { DEADLINE / 10 } else { DEADLINE };
             let start = (self.start)();
-            let start = if and_the_world(case) { start } else { start.quiet() };
-            let verdict = case.ask(&start, patience);
+            let start = if case.level == Level::World { start } else { start.quiet() };
+            let mut errors = Log::empty();
+            let verdict = case.ask_and(&start, patience, |server| {
+                errors = server.errors.clone();
+                // The last of them may be on its way.
+                let lines = if is_step { lines_of_a_step(case).unwrap_or(0) } else { 0 };
+                errors.wait_for(&format!("{lines} lines in \"{}\"", case.name), |said| {
+                    (said.len() >= lines).then_some(())
+                });
+            });
             match verdict.unwrap_or_else(|error| panic!("{} does not start: {error}", self.name)) {
-                Verdict::Yes(_) if !fails => {}
+                Verdict::Yes(_) if !fails => {
+                    let said = errors.to_the_end();
+                    if is_step
+                        && lines_of_a_step(case).is_some_and(|lines| !are_reports(&said, lines))
+                    {
+                        problems.push(format!("\"{}\": it said {said:#?}", case.name));
+                    }
+                }
                 Verdict::No { fault: Fault::CannotAsk(why), .. } => {
                     case.skip(&why);
                 }
@@ -136,6 +154,28 @@ impl Reaches {
         });
         format!("| {} | {} |", self.name, cells.join(" | "))
     }
+}
+
+/// How many lines a step says on standard error in `case`, where that is promised: one for each
+/// client that resets, and none for one that leaves as it should.
+fn lines_of_a_step(case: &Case) -> Option<usize> {
+    match case.name {
+        // Elsewhere accept may pass it over.
+        "reset while queued" if !cfg!(target_os = "linux") => None,
+        name if name.starts_with("reset") => Some(21),
+        _ if case.level <= Level::Leaving || case.name == "ten clients" => Some(0),
+        _ => None,
+    }
+}
+
+/// Whether each line has the address of another client, the call and a reason.
+fn are_reports(said: &[String], lines: usize) -> bool {
+    let known = said.iter().filter_map(|line| {
+        let (addr, reason) = line.split_once(": ")?;
+        let reason = ["recv: ", "send: "].iter().find_map(|call| reason.strip_prefix(call))?;
+        addr.parse::<SocketAddr>().ok().filter(|_| !reason.is_empty())
+    });
+    said.len() == lines && known.collect::<HashSet<_>>().len() == lines
 }
 
 fn expect_verdicts(name: &str) {

@@ -13,12 +13,14 @@ use std::io::Write;
 use std::iter::Peekable;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::str::Lines;
-use std::thread::sleep;
-use std::time::{Duration, Instant};
 
-use tests::{Client, DEADLINE, Log, Server, Start, Step, needs};
+use tests::kernel::tcp_sockets;
+use tests::{
+    Client, DEADLINE, Ending, Log, Server, Start, Step, ask_until_told, at_a_terminal, needs,
+    wait_until,
+};
 
 use crate::markdown::{Block, Document};
 
@@ -285,19 +287,13 @@ impl Running {
             return;
         }
         let command = command.replace(SHOWN_PORT, &self.server.addr.port().to_string());
-        let give_up = Instant::now() + DEADLINE;
-        loop {
+        let mut seen = String::new();
+        let is_so = ask_until_told(DEADLINE, || {
             let ss = Command::new("sh").args(["-c", &command]).output().expect("sh starts");
-            let seen = String::from_utf8_lossy(&ss.stdout);
-            if self.ports.same_rows(shown, &seen) {
-                return;
-            }
-            assert!(
-                Instant::now() < give_up,
-                "{place}: ss shows\n{seen}and the page shows\n{shown}"
-            );
-            sleep(Duration::from_millis(10));
-        }
+            seen = String::from_utf8_lossy(&ss.stdout).into_owned();
+            self.ports.same_rows(shown, &seen).then_some(())
+        });
+        assert!(is_so.is_some(), "{place}: ss shows\n{seen}and the page shows\n{shown}");
     }
 }
 
@@ -477,33 +473,12 @@ impl Job {
 }
 
 /// Waits until the kernel holds `bytes` that `client` has sent and the server has not read.
-#[cfg(target_os = "linux")]
 fn wait_until_unread(place: &str, server: SocketAddr, client: SocketAddr, bytes: usize) {
-    let ends = [server, client].map(|end| format!(":{:04X}", end.port()));
-    let give_up = Instant::now() + DEADLINE;
-    loop {
-        // proc(5): sl, local_address, rem_address, st, tx_queue:rx_queue, in hexadecimal.
-        let table = std::fs::read_to_string("/proc/net/tcp").expect("/proc is there");
-        let unread = table.lines().find_map(|row| {
-            let words: Vec<&str> = row.split_whitespace().collect();
-            let found = words.get(1)?.ends_with(&ends[0]) && words.get(2)?.ends_with(&ends[1]);
-            let queues = words.get(4).filter(|_| found)?;
-            usize::from_str_radix(queues.split_once(':')?.1, 16).ok()
-        });
-        if unread == Some(bytes) {
-            return;
-        }
-        assert!(
-            Instant::now() < give_up,
-            "{place}: {bytes} bytes were expected to wait unread, but {unread:?} do"
-        );
-        sleep(Duration::from_millis(1));
-    }
+    wait_until(&format!("{bytes} bytes that wait unread ({place})"), || {
+        let sockets = tcp_sockets(server).expect("the system tells");
+        sockets.iter().any(|it| it.remote == client && it.unread == bytes as u64)
+    });
 }
-
-/// Elsewhere there is no such table: on loopback what was sent has arrived.
-#[cfg(not(target_os = "linux"))]
-fn wait_until_unread(_: &str, _: SocketAddr, _: SocketAddr, _: usize) {}
 
 /// The server that `cargo run -p step1-blocking` or `... --example bare` names, and what follows.
 fn step_and_arguments(command: &str) -> Option<(Step, &str)> {
@@ -565,32 +540,14 @@ fn run_to_its_end(place: &str, command: &str, shown: &str) {
     assert_eq!(shown.lines().collect::<Vec<_>>(), said, "{place}: what `{command}` says");
 }
 
-/// A process that does not outlive this.
-struct Ending(Child);
-
-impl Drop for Ending {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 /// Expects the hint that a server gives a person at a terminal, with script(1) for a terminal.
 fn expect_hint(place: &str, step: Step, hint: &str) {
     let server = format!("{} --port 0", step.binary().display());
-    let mut script = Command::new("script");
-    if cfg!(target_os = "linux") {
-        script.args(["-q", "-c", &server, "/dev/null"]);
-    } else {
-        script.args(["-q", "/dev/null", "sh", "-c", &server]);
-    }
-    let child = script.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
-    if !needs("script", child.is_ok()) {
+    let terminal = at_a_terminal(&server);
+    if !needs("script", terminal.is_some()) {
         return;
     }
-    // When it ends, the terminal hangs up on the server.
-    let mut child = Ending(child.expect("it started"));
-    let seen = Log::of(child.0.stdout.take().expect("standard output is a pipe"));
+    let (_terminal, seen) = terminal.expect("it started");
     let said = seen.wait_for("the hint", |lines| {
         lines
             .iter()

@@ -4,10 +4,10 @@
 
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use std::{env, fs, thread};
 
-use tests::{Client, DEADLINE, Log, Process, Start, Step, can_trace, needs};
+use tests::{Client, DEADLINE, Log, Process, Start, Step, ask_until_told, can_trace, needs};
 
 use crate::markdown::{Block, Document};
 
@@ -114,15 +114,8 @@ fn traced(step: Step, command: &str) -> Vec<String> {
     Process(server.id()).signal(tests::Signal::TERM);
     server.wait().expect("the server ends");
 
-    let give_up = Instant::now() + DEADLINE;
-    let trace = loop {
-        let trace = fs::read_to_string(&file).unwrap_or_default();
-        if trace.contains("+++") {
-            break trace;
-        }
-        assert!(Instant::now() < give_up, "strace was expected to end with its server:\n{trace}");
-        thread::sleep(Duration::from_millis(2));
-    };
+    let whole = || fs::read_to_string(&file).ok().filter(|trace| trace.contains("+++"));
+    let trace = ask_until_told(DEADLINE, whole).expect("strace ends with its server");
     let calls = trace.lines().filter(|line| line.contains('(')).map(str::to_owned);
     calls.skip_while(|call| !WAITING.iter().any(|name| call.starts_with(name))).collect()
 }

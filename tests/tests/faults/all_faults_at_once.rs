@@ -5,10 +5,10 @@
 
 use std::env;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tests::cases::storm::Storm;
-use tests::{DEADLINE, Server, Start, Step};
+use tests::{DEADLINE, Server, Start, Step, wait_until};
 
 use crate::{descriptors_allowed, the_next_is_served};
 
@@ -59,20 +59,11 @@ fn descriptors(server: &Server) -> Option<usize> {
 
 /// Waits until each server has as many descriptors open as before, and returns its memory in KiB.
 fn memory_afterwards(servers: &[Server], open: &[Option<usize>]) -> Vec<u64> {
-    let give_up = Instant::now() + DEADLINE;
     let settled = |(server, open): (&Server, &Option<usize>)| {
         // Whoever came before this one has been accepted, and its leaving has been seen.
         server.connect().ask();
-        let mut now = descriptors(server);
-        while now != *open {
-            let step = server.program();
-            assert!(
-                Instant::now() < give_up,
-                "{step} has {now:?} descriptors open, before {open:?}"
-            );
-            thread::sleep(Duration::from_millis(5));
-            now = descriptors(server);
-        }
+        let expected = format!("{open:?} descriptors open at {} as before", server.program());
+        wait_until(&expected, || descriptors(server) == *open);
         server.process().memory()
     };
     servers.iter().zip(open).map(settled).collect()

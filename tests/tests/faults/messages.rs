@@ -5,7 +5,7 @@ use std::iter;
 use fastrand::Rng;
 use tests::{ANSWER, Server, Step};
 
-use crate::{MESSAGE, the_next_is_served};
+use crate::the_next_is_served;
 
 /// The buffer that a step receives into.
 const REQUEST: usize = 4096;
@@ -68,13 +68,6 @@ fn whole_and_in_drips(length: usize, drip: usize) {
 }
 
 #[test]
-fn one_byte_gets_one_answer() {
-    for step in Step::STEPS {
-        assert_eq!(one_answer_for_each_recv(step, &random_bytes(1), || 1), 1, "{step}");
-    }
-}
-
-#[test]
 fn as_many_bytes_as_the_request_buffer_holds_get_one_answer_for_each_recv() {
     whole_and_in_drips(REQUEST, 64);
 }
@@ -87,20 +80,4 @@ fn one_byte_more_than_the_request_buffer_holds_gets_one_answer_for_each_recv() {
 #[test]
 fn a_megabyte_of_random_bytes_gets_one_answer_for_each_recv() {
     whole_and_in_drips(1 << 20, 2000);
-}
-
-#[test]
-fn several_messages_that_arrive_as_one_piece_get_one_answer() {
-    for step in Step::STEPS {
-        let server = Server::start(step);
-        let mut client = server.connect();
-        client.ask();
-        // While the server is stopped, the kernel puts them together.
-        server.process().stop();
-        (0..3).for_each(|_| client.send(MESSAGE));
-        client.half_close();
-        server.process().go_on();
-        let received = client.receive_to_the_end();
-        assert_eq!(received, ANSWER, "{step}: one answer was expected, TCP has no messages");
-    }
 }

@@ -2,9 +2,8 @@
 //! the server acknowledges comes from beyond so small a window, and is dropped. Several of them
 //! together leave no doubt.
 
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
-use std::thread;
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
@@ -15,68 +14,30 @@ use crate::{MESSAGE, side_by_side, the_next_is_served};
 /// How much a server's memory may grow, in KiB: allocators round up.
 const SLACK: u64 = 1024;
 
-/// Connects a client that never reads, and lets it send until nothing has gone through for longer
-/// than TCP waits before it tries again (200 ms at first, RFC 6298).
+/// Connects a client that never reads, and lets it send until it is stuck.
 fn stuck(server: &Server) -> StalledReader {
     let client = StalledReader::connect(server.addr);
     let mut client = client.unwrap_or_else(|error| panic!("expected a connection: {error}"));
-    let mut tries_without_progress = 0;
-    while tries_without_progress < 5 {
-        let before = client.sent();
-        let sent = client.send_until_stuck();
-        sent.unwrap_or_else(|error| panic!("expected to get stuck in send(), but: {error}"));
-        tries_without_progress =
-            if client.sent() > before { 0 } else { tries_without_progress + 1 };
-    }
+    let sent = client.send_until_surely_stuck();
+    sent.unwrap_or_else(|error| panic!("expected to get stuck in send(), but: {error}"));
     client
 }
 
-/// That many of them, who send at the same time.
-fn stuck_together(server: &Server, clients: usize) -> Vec<StalledReader> {
-    thread::scope(|scope| {
-        let each: Vec<_> = (0..clients).map(|_| scope.spawn(|| stuck(server))).collect();
-        each.into_iter().map(|client| client.join().expect("a client that got stuck")).collect()
-    })
-}
-
-/// Expects that memory has not grown since `before`.
-fn expect_memory_bounded(server: &Server, before: u64, sent: u64) {
-    let after = server.process().memory();
-    assert!(
-        after <= before + SLACK,
-        "{} had {before} KiB in use, and after {sent} bytes from clients that never read {after} KiB",
-        server.program()
-    );
-}
-
 #[test]
-fn clients_that_never_read_hold_up_nobody_else_at_step_3() {
-    let mut server = Start::of(Step::Select).quiet().start();
-    let mut early = server.connect();
-    early.ask();
-    let before = server.process().memory();
-    let culprits = stuck_together(&server, 5);
-    early.ask();
-    let mut late = server.connect();
-    (0..10).for_each(|_| late.ask());
-    expect_memory_bounded(&server, before, culprits.iter().map(StalledReader::sent).sum());
-    drop(culprits);
-    late.ask();
-    early.ask();
-    the_next_is_served(&mut server);
-}
-
-#[test]
-fn a_client_that_never_reads_blocks_steps_1_and_2_until_it_leaves_and_all_are_served_then() {
-    side_by_side(&[Step::Blocking, Step::Functions], |step| {
-        let mut server = Server::start(step);
+fn a_client_that_never_reads_stops_all_but_step_3_until_it_leaves_and_all_are_served_then() {
+    side_by_side(&[Step::Blocking, Step::Functions, Step::Bare], |step| {
+        let mut server = Start::of(step).quiet().start();
         server.connect().ask();
         let before = server.process().memory();
         let culprit = stuck(&server);
         let mut waiting: Vec<_> = (0..3).map(|_| server.connect()).collect();
         waiting.iter_mut().for_each(|client| client.send(MESSAGE));
         waiting.iter().for_each(tests::Client::expect_no_answer_yet);
-        expect_memory_bounded(&server, before, culprit.sent());
+        let (after, sent) = (server.process().memory(), culprit.sent());
+        assert!(
+            after <= before + SLACK,
+            "{step} had {before} KiB in use, and after {sent} bytes from one that never reads {after}"
+        );
         drop(culprit);
         for mut client in waiting {
             client.receive_answer();
@@ -84,44 +45,6 @@ fn a_client_that_never_reads_blocks_steps_1_and_2_until_it_leaves_and_all_are_se
         }
         the_next_is_served(&mut server);
     });
-}
-
-#[test]
-fn a_client_that_never_reads_stops_bare_until_it_leaves() {
-    let mut server = Start::of(Step::Bare).quiet().start();
-    let mut polite = server.connect();
-    polite.ask();
-    let mut culprits = Vec::new();
-    let stopped = (0..20).any(|_| {
-        culprits.push(stuck(&server));
-        polite.send(MESSAGE);
-        answer_comes_not_within(polite.stream(), Duration::from_secs(1))
-    });
-    assert!(stopped, "bare was expected to stop, but answers beside {} clients", culprits.len());
-    drop(culprits);
-    polite.receive_answer();
-    polite.ask();
-    the_next_is_served(&mut server);
-}
-
-/// Reads an answer, unless none comes within `patience`.
-fn answer_comes_not_within(mut stream: &TcpStream, patience: Duration) -> bool {
-    let timeout = |timeout| {
-        let set = stream.set_read_timeout(Some(timeout));
-        set.unwrap_or_else(|error| panic!("SO_RCVTIMEO: {error}"));
-    };
-    timeout(patience);
-    let mut received = [0; ANSWER.len()];
-    let read = stream.read_exact(&mut received);
-    timeout(DEADLINE);
-    match read {
-        Ok(()) => false,
-        Err(error) => {
-            let late = matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut);
-            assert!(late, "an answer or none was expected, but got: {error}");
-            true
-        }
-    }
 }
 
 /// Lets `client` read all that was meant for it, and returns how many answers that was, each whole.
@@ -154,26 +77,6 @@ fn a_client_that_reads_again_gets_one_whole_answer_for_each_recv_of_steps_1_and_
         );
         the_next_is_served(&mut server);
     });
-}
-
-#[test]
-fn clients_that_read_again_get_each_answer_whole_and_once_at_step_3() {
-    let mut server = Start::of(Step::Select).quiet().start();
-    let culprits = stuck_together(&server, 5);
-    thread::scope(|scope| {
-        for culprit in culprits {
-            scope.spawn(|| {
-                let sent = culprit.sent();
-                let answers = answers_to(Step::Select, culprit);
-                assert!(
-                    (sent.div_ceil(4096)..=sent).contains(&answers),
-                    "at least one answer for each 4096 of {sent} bytes, and at most one for each \
-                     byte was expected, but got {answers}"
-                );
-            });
-        }
-    });
-    the_next_is_served(&mut server);
 }
 
 /// How many messages of one byte are sent at most: on Linux the server's send buffer is full of

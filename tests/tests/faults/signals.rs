@@ -24,8 +24,7 @@ fn ends_at_once(signal: Signal) {
             Some(signal.as_raw()),
             "{step} was expected to end of {signal:?}: {status}"
         );
-        let rest = client.receive_to_the_end();
-        assert!(rest.is_empty(), "{step}: the end of the stream was expected, but got {rest:?}");
+        client.expect_the_end();
         waiting.close();
         let said = server.errors.to_the_end();
         assert!(said.is_empty(), "{step}: nothing was expected on standard error: {said:#?}");

@@ -35,7 +35,7 @@ pub fn draw(
     page.rule(2, columns, &functions.join(" > "), left + 2, "the kernel's table");
     page.source(source, arrow, &path, 3..rule, left);
     for row in 3..rule {
-        page.put(row, left + 1, 1, "│", Role::Label);
+        page.put(row, left + 1, 1, "│", Role::Rule);
     }
     page.kernel(model, 3..rule, left + 3, right);
     let keys = if held {
@@ -139,7 +139,7 @@ impl Page {
     }
 
     fn rule(&mut self, row: usize, columns: usize, name: &str, second: usize, other: &str) {
-        self.put(row, 0, columns, &"─".repeat(columns), Role::Label);
+        self.put(row, 0, columns, &"─".repeat(columns), Role::Rule);
         self.put(row, 2, columns, &format!(" {name} "), Role::Text);
         self.put(row, second, columns - second, &format!(" {other} "), Role::Text);
     }

@@ -6,14 +6,14 @@ use std::io::{self, Write};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::{self, ExitCode};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use clap::{Arg, ArgAction, Command, value_parser};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use signal_hook::iterator::Signals;
 use socket2::{Domain, Socket, Type};
 use tests::cases::{self, Case, Fault, Level, Verdict};
-use tests::{Start, end_commands, free_port, raise_descriptor_limit};
+use tests::{Start, ask_until_told, end_commands, free_port, raise_descriptor_limit};
 
 /// How long a client waits for an answer before the verdict is that none comes.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -68,8 +68,9 @@ fn command() -> Command {
         .after_help(
             "The command is started anew for each case, in a process group of its own, and ended \
              with\nall that it started. (What calls setsid escapes.) Where it has {port} in it, a \
-             free port is put\nthere. The server must listen on 127.0.0.1, and answer \
-             `Hello World` to whatever it receives.",
+             free port is put\nthere. The server must listen on 127.0.0.1. Its answer to \
+             whatever one recv brings\nis `Hello World` and a line end (\\n), 12 bytes, and nothing \
+             else.",
         )
         .arg(
             option("port", "PORT", "Port on which the server listens, if {port} is nowhere")
@@ -245,15 +246,15 @@ impl Given {
 /// The server of the case before may need a moment to be gone.
 fn wait_until_free(port: u16) -> io::Result<()> {
     let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-    let give_up = Instant::now() + Duration::from_secs(2);
-    loop {
+    let bind = || {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
         socket.set_reuse_address(true)?;
-        let Err(error) = socket.bind(&addr.into()) else { return Ok(()) };
-        if Instant::now() > give_up {
-            let why = format!("{addr} is somebody else's ({error}): stop that program first");
-            return Err(io::Error::other(why));
-        }
-        thread::sleep(Duration::from_millis(10));
+        socket.bind(&addr.into())
+    };
+    if ask_until_told(Duration::from_secs(2), || bind().ok()).is_some() {
+        return Ok(());
     }
+    bind().map_err(|error| {
+        io::Error::other(format!("{addr} is somebody else's ({error}): stop that program first"))
+    })
 }

@@ -15,33 +15,25 @@ use crate::report::{self, Report};
 const WIDTHS: (usize, usize) = (80, 160);
 const SERVER: &str = "server";
 /// Up to so many clients the steps stand below each other.
-pub const BELOW: usize = 4;
+const BELOW: usize = 4;
+/// A bar of what was measured.
+pub const BAR: Cell = Cell { glyph: '▄', role: Role::Bar };
 
-/// Draws a recording for a terminal of `width` columns; without a report while it is still
-/// being recorded.
+/// Draws a recording for a terminal of `width` columns; without a report while it is still being
+/// recorded.
 pub fn draw(recording: &Recording, report: Option<&Report>, width: usize) -> Picture {
     // The last column stays free: some terminals wrap when it is written.
     let width = width.clamp(WIDTHS.0, WIDTHS.1) - 1;
-    let mut picture = Picture::default();
-    let row = picture.add_row();
-    picture.put(row, 0, &recording.scenario, Role::Name);
-    picture.put(row, recording.scenario.len() + 3, &recording.question, Role::Text);
-    let row = picture.add_row();
-    if report.is_none() {
-        // At a slow pace a column takes seconds: something must move meanwhile.
-        let now = format!("{} ms", recording.until.as_millis() / 100 * 100);
-        picture.put(row, 78 - now.len(), &now, Role::Label);
-        if waits_until_stuck(recording) {
-            picture.put(row, 0, "A sends until nothing goes through any more ...", Role::Text);
-        }
-    }
+    let mut drawing = Drawing { picture: Picture::default(), recording, report, width };
+    drawing.title();
     let clients = recording.steps.iter().map(|lanes| lanes.clients.len()).max().unwrap_or(0);
     match recording.shows {
-        Shows::Lanes if clients <= BELOW => below(&mut picture, recording, report, width),
-        Shows::Lanes => beside(&mut picture, recording, report, width),
-        Shows::Writes => writes(&mut picture, recording),
-        Shows::Bars => bars(&mut picture, recording, report, width),
+        Shows::Lanes if clients <= BELOW => drawing.below(),
+        Shows::Lanes => drawing.beside(),
+        Shows::Writes => drawing.writes(),
+        Shows::Bars => drawing.bars(),
     }
+    let Drawing { mut picture, .. } = drawing;
     if let Some(report) = report {
         picture.add_row();
         picture.paragraph(&report.summary, width);
@@ -50,229 +42,236 @@ pub fn draw(recording: &Recording, report: Option<&Report>, width: usize) -> Pic
     picture
 }
 
-/// The steps below each other.
-fn below(picture: &mut Picture, recording: &Recording, report: Option<&Report>, width: usize) {
-    const LANE: usize = 10;
-    let axis = axis(recording, report, width - LANE);
-    let row = picture.add_row();
-    let mut labels = axis.labels();
-    let with_unit = |label: &str| format!("{label} ms");
-    while let Some((column, label)) = labels.pop() {
-        let label = with_unit(&label);
-        if column + label.len() <= width - LANE {
-            picture.put(row, LANE + column, &label, Role::Label);
-            break;
-        }
-    }
-    for (column, label) in labels {
-        picture.put(row, LANE + column, &label, Role::Label);
-    }
-    for (index, lanes) in recording.steps.iter().enumerate() {
-        let row = picture.add_row();
-        picture.put(row, 0, lanes.step.name(), Role::Name);
-        let finding = finding(report, index);
-        let end = (LANE + axis.columns).saturating_sub(finding.chars().count());
-        picture.put(row, end.max(lanes.step.name().len() + 2), finding, Role::Finding);
-        for (name, cells) in lanes_of(lanes, recording.until, &axis) {
-            let row = picture.add_row();
-            picture.put(row, 0, &format!("{name:>8}"), Role::Label);
-            picture.put_cells(row, LANE, &cells);
-        }
-        picture.add_row();
-    }
-    add_legend(picture, recording, &axis);
+struct Drawing<'a> {
+    picture: Picture,
+    recording: &'a Recording,
+    report: Option<&'a Report>,
+    width: usize,
 }
 
-/// The steps beside each other.
-fn beside(picture: &mut Picture, recording: &Recording, report: Option<&Report>, width: usize) {
-    const LANE: usize = 9;
-    const GAP: usize = 2;
-    let steps = recording.steps.len().max(1);
-    let axis = axis(recording, report, (width + GAP - LANE) / steps - GAP);
-    let names = picture.add_row();
-    let times = picture.add_row();
-    for (index, lanes) in recording.steps.iter().enumerate() {
-        let left = LANE + index * (axis.columns + GAP);
-        picture.put(names, left, lanes.step.name(), Role::Name);
-        for (column, label) in axis.labels() {
-            let fits = |label: &String| column + label.len() <= axis.columns;
-            let label = if column == 0 { format!("{label} ms") } else { label };
-            let in_seconds = label.strip_suffix("000").map(|seconds| format!("{seconds}s"));
-            if let Some(label) = Some(label).filter(fits).or(in_seconds.filter(fits)) {
-                picture.put(times, left + column, &label, Role::Label);
+impl Drawing<'_> {
+    fn title(&mut self) {
+        let Recording { scenario, question, until, .. } = self.recording;
+        let row = self.picture.add_row();
+        self.picture.put(row, 0, scenario, Role::Name);
+        self.picture.put(row, scenario.len() + 3, question, Role::Text);
+        let row = self.picture.add_row();
+        if self.report.is_none() {
+            // At a slow pace a column takes seconds: something must move meanwhile.
+            let now = format!("{} ms", until.as_millis() / 100 * 100);
+            self.picture.put(row, 78 - now.len(), &now, Role::Label);
+            if waits_until_stuck(self.recording) {
+                let words = "A sends until nothing goes through any more ...";
+                self.picture.put(row, 0, words, Role::Text);
             }
         }
-        for (lane, (name, cells)) in lanes_of(lanes, recording.until, &axis).into_iter().enumerate()
-        {
-            let row = times + 1 + lane;
-            if index == 0 {
-                picture.add_row();
-                picture.put(row, 0, &format!("{name:>7}"), Role::Label);
-            }
-            picture.put_cells(row, left, &cells);
+    }
+
+    fn finding(&self, step: usize) -> &str {
+        let report = self.report.and_then(|report| report.findings.get(step));
+        report.map_or("", String::as_str)
+    }
+
+    /// The name of a step, and at the right what was found there.
+    fn step(&mut self, step: usize, right: usize) {
+        let row = self.picture.add_row();
+        let name = self.recording.steps[step].step.name();
+        let finding = self.finding(step).to_owned();
+        let column = right.saturating_sub(finding.chars().count()).max(name.len() + 2);
+        self.picture.put(row, 0, name, Role::Name);
+        self.picture.put(row, column, &finding, Role::Finding);
+    }
+
+    /// A recording that is finished needs room for its events, one that is not for what was planned.
+    fn axis(&self, room: usize) -> Axis {
+        let Recording { steps, until, planned, .. } = self.recording;
+        let last_event = steps.iter().map(Lanes::last_event).max().unwrap_or_default();
+        if self.report.is_some() {
+            return Axis::new(last_event, *until, room);
         }
+        let planned = last_event.max(*planned);
+        Axis::new(planned.mul_f64(0.95), planned.max(*until), room)
     }
-    picture.add_row();
-    let row = picture.add_row();
-    for index in 0..recording.steps.len() {
-        let left = LANE + index * (axis.columns + GAP);
-        picture.put(row, left, finding(report, index), Role::Finding);
-    }
-    add_legend(picture, recording, &axis);
-}
 
-fn add_legend(picture: &mut Picture, recording: &Recording, axis: &Axis) {
-    let [clients, server] = legend(recording, axis);
-    legend_row(picture, "", clients);
-    legend_row(picture, "server: ", server);
-}
-
-fn legend_row(picture: &mut Picture, start: &str, entries: Vec<Entry>) {
-    let row = picture.add_row();
-    picture.put(row, 0, start, Role::Text);
-    for Entry { glyphs, role, text } in entries {
-        let gap = if picture.rows[row].len() == start.len() { 0 } else { 2 };
-        let column = picture.rows[row].len() + gap;
-        picture.put(row, column, &glyphs, role);
-        let column = picture.rows[row].len() + 1;
-        picture.put(row, column, text, Role::Text);
-    }
-}
-
-/// For each step, what was sent in one write and how many answers came.
-fn writes(picture: &mut Picture, recording: &Recording) {
-    let name = recording.steps.iter().map(|lanes| lanes.step.name().len()).max().unwrap_or(0);
-    for (index, lanes) in recording.steps.iter().enumerate() {
-        if index > 0 {
-            picture.add_row();
-        }
-        let lines = report::answers_per_write(lanes);
-        for line in 0..lines.len().max(2) {
-            let row = picture.add_row();
-            if line == 0 {
-                picture.put(row, 0, lanes.step.name(), Role::Name);
-            }
-            let text = lines.get(line).map_or("", String::as_str);
-            picture.put(row, name + 3, text, Role::Finding);
-        }
-    }
-}
-
-/// For each number of idle clients, how long an answer took.
-fn bars(picture: &mut Picture, recording: &Recording, report: Option<&Report>, width: usize) {
-    const BAR: usize = 12;
-    const VALUE: usize = 12;
-    let room = width - BAR - VALUE;
-    let longest = report::longest_bar(recording);
-    for (index, lanes) in recording.steps.iter().enumerate() {
-        let row = picture.add_row();
-        picture.put(row, 0, lanes.step.name(), Role::Name);
-        let finding = finding(report, index);
-        picture.put(row, width - finding.len(), finding, Role::Finding);
-        let among = report::among_idle(lanes);
-        for (idle, asked, wait) in &among {
-            let row = picture.add_row();
-            picture.put(row, 0, &format!("{idle:>5} idle"), Role::Label);
-            if *asked > 0 {
-                let part = wait.as_secs_f64() / longest.as_secs_f64().max(1e-9);
-                // At least one column, at most all of them.
-                let bar = ((part * room as f64).round() as usize).clamp(1, room);
-                picture.put_cells(row, BAR, &vec![Cell::new('█', Role::Waits); bar]);
-                let value = format!("{:.3} ms", wait.as_secs_f64() * 1000.0);
-                picture.put(row, width - value.len(), &value, Role::Finding);
+    /// The steps below each other.
+    fn below(&mut self) {
+        const LANE: usize = 10;
+        let axis = self.axis(self.width - LANE);
+        let row = self.picture.add_row();
+        let mut labels = axis.labels();
+        while let Some((column, label)) = labels.pop() {
+            let label = format!("{label} ms");
+            if column + label.len() <= self.width - LANE {
+                self.picture.put(row, LANE + column, &label, Role::Label);
+                break;
             }
         }
-        picture.add_row();
+        for (column, label) in labels {
+            self.picture.put(row, LANE + column, &label, Role::Label);
+        }
+        for (step, lanes) in self.recording.steps.iter().enumerate() {
+            self.step(step, LANE + axis.columns);
+            for (name, cells) in lanes_of(lanes, self.recording.until, &axis) {
+                let row = self.picture.add_row();
+                self.picture.put(row, 0, &format!("{name:>8}"), Role::Label);
+                self.picture.put_cells(row, LANE, &cells);
+            }
+            self.picture.add_row();
+        }
+        self.legend(&axis);
     }
-    let row = picture.add_row();
-    picture.put(row, 0, "█", Role::Waits);
-    picture.put(row, 2, report::measured(recording), Role::Text);
+
+    /// The steps beside each other.
+    fn beside(&mut self) {
+        const LANE: usize = 9;
+        const GAP: usize = 2;
+        let axis = self.axis((self.width + GAP - LANE) / self.recording.steps.len().max(1) - GAP);
+        let names = self.picture.add_row();
+        let times = self.picture.add_row();
+        for (step, lanes) in self.recording.steps.iter().enumerate() {
+            let left = LANE + step * (axis.columns + GAP);
+            self.picture.put(names, left, lanes.step.name(), Role::Name);
+            for (column, label) in axis.labels() {
+                let fits = |label: &String| column + label.len() <= axis.columns;
+                let label = if column == 0 { format!("{label} ms") } else { label };
+                let in_seconds = label.strip_suffix("000").map(|seconds| format!("{seconds}s"));
+                if let Some(label) = Some(label).filter(fits).or(in_seconds.filter(fits)) {
+                    self.picture.put(times, left + column, &label, Role::Label);
+                }
+            }
+            let lanes = lanes_of(lanes, self.recording.until, &axis);
+            for (row, (name, cells)) in (times + 1..).zip(lanes) {
+                if step == 0 {
+                    self.picture.add_row();
+                    self.picture.put(row, 0, &format!("{name:>7}"), Role::Label);
+                }
+                self.picture.put_cells(row, left, &cells);
+            }
+        }
+        self.picture.add_row();
+        let row = self.picture.add_row();
+        for step in 0..self.recording.steps.len() {
+            let finding = self.finding(step).to_owned();
+            self.picture.put(row, LANE + step * (axis.columns + GAP), &finding, Role::Finding);
+        }
+        self.legend(&axis);
+    }
+
+    /// What every sign in the lanes stands for: those of the clients, and those of the server.
+    fn legend(&mut self, axis: &Axis) {
+        let steps = &self.recording.steps;
+        let lanes = steps.iter().flat_map(|lanes| lanes_of(lanes, self.recording.until, axis));
+        let cells = lanes.flat_map(|(_, cells)| cells);
+        let used: BTreeSet<char> = cells.map(|cell| cell.glyph).collect();
+        let is_used = |sign: &Cell| used.contains(&sign.glyph);
+        let entry = |sign: Cell, text: &str| (sign.glyph.to_string(), sign.role, text.to_owned());
+        let clients = lane::CLIENTS.into_iter().filter(|(sign, _)| is_used(sign));
+        let clients: Vec<Entry> = clients.map(|(sign, text)| entry(sign, text)).collect();
+
+        let letters: Vec<char> = used.iter().copied().filter(char::is_ascii_uppercase).collect();
+        let letters = match letters.as_slice() {
+            [first, _, .., last] => format!("{first}..{last}"),
+            letters => letters.iter().map(char::to_string).collect::<Vec<_>>().join(" "),
+        };
+        let mut server = vec![(letters, Role::Serves, "its turn".to_owned())];
+        if is_used(&lane::SEVERAL) {
+            server.push(entry(lane::SEVERAL, "several"));
+        }
+        let mut calls: Vec<_> =
+            lane::CALLS.into_iter().filter(|(sign, ..)| is_used(sign)).collect();
+        if !calls.is_empty() {
+            server.push(("waits".to_owned(), Role::Text, "in".to_owned()));
+        }
+        if steps.iter().any(|lanes| Step::AFTER.contains(&lanes.step)) {
+            for (_, call, _) in &mut calls {
+                *call = if *call == "select()" { "select(), epoll, kqueue" } else { call };
+            }
+        }
+        let with_whom =
+            calls.iter().map(|(sign, call, whom)| entry(*sign, &format!("{call}{whom}")));
+        let long: Vec<Entry> = server.iter().cloned().chain(with_whom).collect();
+        server.extend(calls.iter().map(|(sign, call, _)| entry(*sign, call)));
+        let width = |entry: &Entry| entry.0.chars().count() + entry.2.len() + 3;
+        let fits = "server:".len() + long.iter().map(width).sum::<usize>() <= self.width;
+        self.legend_row("", &clients);
+        self.legend_row("server: ", if fits { &long } else { &server });
+    }
+
+    fn legend_row(&mut self, start: &str, entries: &[Entry]) {
+        let row = self.picture.add_row();
+        self.picture.put(row, 0, start, Role::Text);
+        let mut column = start.len();
+        for (signs, role, text) in entries {
+            self.picture.put(row, column, signs, *role);
+            column += signs.chars().count() + 1;
+            self.picture.put(row, column, text, Role::Text);
+            column += text.len() + 2;
+        }
+    }
+
+    /// For each step, what was sent in one write and how many answers came.
+    fn writes(&mut self) {
+        let names = self.recording.steps.iter().map(|lanes| lanes.step.name().len());
+        let left = names.max().unwrap_or(0) + 3;
+        for (step, lanes) in self.recording.steps.iter().enumerate() {
+            if step > 0 {
+                self.picture.add_row();
+            }
+            let lines = report::answers_per_write(lanes);
+            for line in 0..lines.len().max(2) {
+                let row = self.picture.add_row();
+                let name = if line == 0 { lanes.step.name() } else { "" };
+                self.picture.put(row, 0, name, Role::Name);
+                let text = lines.get(line).map_or("", String::as_str);
+                self.picture.put(row, left, text, Role::Finding);
+            }
+        }
+    }
+
+    /// For each number of idle clients, what an answer took.
+    fn bars(&mut self) {
+        const LEFT: usize = 12;
+        const VALUE: usize = 12;
+        let room = self.width - LEFT - VALUE;
+        let longest = report::longest_bar(self.recording);
+        for (step, lanes) in self.recording.steps.iter().enumerate() {
+            self.step(step, self.width);
+            for (idle, asked, took) in report::among_idle(lanes) {
+                let row = self.picture.add_row();
+                self.picture.put(row, 0, &format!("{idle:>5} idle"), Role::Label);
+                if asked > 0 {
+                    let part = took.as_secs_f64() / longest.as_secs_f64().max(1e-9);
+                    // At least one column, at most all of them.
+                    let bar = ((part * room as f64).round() as usize).clamp(1, room);
+                    self.picture.put_cells(row, LEFT, &vec![BAR; bar]);
+                    let value = format!("{:.3} ms", took.as_secs_f64() * 1000.0);
+                    self.picture.put(row, self.width - value.len(), &value, Role::Finding);
+                }
+            }
+            self.picture.add_row();
+        }
+        let row = self.picture.add_row();
+        self.picture.put_cells(row, 0, &[BAR]);
+        self.picture.put(row, 2, report::measured(self.recording), Role::Text);
+    }
 }
+
+/// Signs, and what they stand for.
+type Entry = (String, Role, String);
 
 /// Whether all that happens is that a client fills the buffers.
 fn waits_until_stuck(recording: &Recording) -> bool {
-    let mut lanes = recording.steps.iter();
-    lanes.any(|lanes| {
+    recording.steps.iter().any(|lanes| {
         lanes.when(0, ClientDid::Floods).is_some() && lanes.when(0, ClientDid::Stuck).is_none()
     })
 }
 
-/// The axis of a recording: one that is finished needs room for its events, one that is not for
-/// what was planned.
-pub fn axis(recording: &Recording, report: Option<&Report>, room: usize) -> Axis {
-    let last_event = recording.steps.iter().map(Lanes::last_event).max().unwrap_or_default();
-    match report {
-        Some(_) => Axis::new(last_event, recording.until, room),
-        None => {
-            let planned = recording.planned.max(last_event);
-            Axis::new(planned.mul_f64(0.95), recording.until.max(planned), room)
-        }
-    }
-}
-
-pub fn finding(report: Option<&Report>, index: usize) -> &str {
-    report.and_then(|report| report.findings.get(index)).map_or("", String::as_str)
-}
-
 /// The lanes of one step with their names, the server's first.
-pub fn lanes_of(lanes: &Lanes, until: Duration, axis: &Axis) -> Vec<(String, Vec<Cell>)> {
+fn lanes_of(lanes: &Lanes, until: Duration, axis: &Axis) -> Vec<(String, Vec<Cell>)> {
     let server = (SERVER.to_owned(), lane::of_server(&lanes.server, until, axis));
     let clients =
         lanes.clients.iter().enumerate().map(|(client, events)| {
             (letter(client).to_string(), lane::of_client(events, until, axis))
         });
     std::iter::once(server).chain(clients).collect()
-}
-
-/// A line of the legend.
-pub struct Entry {
-    pub glyphs: String,
-    pub role: Role,
-    pub text: &'static str,
-}
-
-/// What every character in the lanes stands for: those of the clients, and those of the server.
-pub fn legend(recording: &Recording, axis: &Axis) -> [Vec<Entry>; 2] {
-    let lanes = recording.steps.iter().flat_map(|lanes| lanes_of(lanes, recording.until, axis));
-    let (server, clients): (Vec<_>, Vec<_>) = lanes.partition(|(name, _)| name == SERVER);
-    let used = |lanes: &[(String, Vec<Cell>)]| -> BTreeSet<char> {
-        lanes.iter().flat_map(|(_, cells)| cells).map(|cell| cell.glyph).collect()
-    };
-    let (server, clients) = (used(&server), used(&clients));
-    let did = |wanted: ClientDid| {
-        let lanes = recording.steps.iter().flat_map(|lanes| &lanes.clients);
-        lanes.flatten().any(|(_, did)| *did == wanted)
-    };
-    let line = if did(ClientDid::Floods) { "sends, never reads" } else { "thinks" };
-    let trouble = match (did(ClientDid::Resets), did(ClientDid::Stuck)) {
-        (true, false) => "resets",
-        (false, _) => "is stuck",
-        (true, true) => "resets or is stuck",
-    };
-    let only_select = recording.steps.iter().all(|lanes| !Step::AFTER.contains(&lanes.step));
-    let waits_for_any = if only_select { "in select()" } else { "waits for any of them" };
-    let entry = |glyphs: &str, role, text| Entry { glyphs: glyphs.to_owned(), role, text };
-    let of_clients = [
-        entry("█", Role::Waits, "waits for its answer"),
-        entry("●", Role::Answered, "answered"),
-        entry("─", Role::Thinks, line),
-        entry("×", Role::Leaves, "leaves"),
-        entry("!", Role::Trouble, trouble),
-    ];
-    let letters: Vec<char> = server.iter().copied().filter(char::is_ascii_uppercase).collect();
-    let letters = match letters.as_slice() {
-        [first, _, .., last] => format!("{first}..{last}"),
-        letters => letters.iter().map(char::to_string).collect::<Vec<_>>().join(" "),
-    };
-    let of_server = [
-        entry(&letters, Role::Serves, "with that client"),
-        entry("*", Role::Serves, "with several"),
-        entry("·", Role::Idles, "in accept()"),
-        entry("~", Role::Idles, waits_for_any),
-    ];
-    let only = |entries: Vec<Entry>, used: &BTreeSet<char>| {
-        let is_used = |entry: &Entry| entry.glyphs.starts_with(|glyph| used.contains(&glyph));
-        entries.into_iter().filter(is_used).collect()
-    };
-    [only(of_clients.into(), &clients), only(of_server.into(), &server)]
 }

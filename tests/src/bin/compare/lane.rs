@@ -8,8 +8,43 @@ use tests::picture::{Cell, Role};
 use crate::axis::Axis;
 use crate::recording::{ClientDid, ServerIs, letter};
 
-/// The lane of a server. In a column the client that it turns to wins over the one that it is
-/// still with, and both over where it waits: being with a client takes at least one column.
+const WAITS: Cell = Cell { glyph: '█', role: Role::Waits };
+const ANSWERED: Cell = Cell { glyph: '●', role: Role::Answered };
+const THINKS: Cell = Cell { glyph: '─', role: Role::Thinks };
+const SENDS: Cell = Cell { glyph: '═', role: Role::Thinks };
+const LEAVES: Cell = Cell { glyph: '×', role: Role::Leaves };
+const RESETS: Cell = Cell { glyph: '!', role: Role::Trouble };
+const STUCK: Cell = Cell { glyph: '▒', role: Role::Trouble };
+
+/// What a client does, with its words.
+pub const CLIENTS: [(Cell, &str); 7] = [
+    (WAITS, "waits for its answer"),
+    (ANSWERED, "answered"),
+    (THINKS, "thinks"),
+    (SENDS, "sends, never reads"),
+    (LEAVES, "leaves"),
+    (RESETS, "resets"),
+    (STUCK, "is stuck"),
+];
+
+const RECV: Cell = Cell { glyph: '○', role: Role::Idles };
+const SEND: Cell = Cell { glyph: '◇', role: Role::Idles };
+const ACCEPT: Cell = Cell { glyph: '·', role: Role::Idles };
+const SELECT: Cell = Cell { glyph: '~', role: Role::Idles };
+
+/// The calls in which a server waits; and for whom, where that is the client whose turn was last.
+pub const CALLS: [(Cell, &str, &str); 4] = [
+    (RECV, "recv()", " for it"),
+    (SEND, "send()", " to it"),
+    (ACCEPT, "accept()", ""),
+    (SELECT, "select()", ""),
+];
+
+/// The turns of several clients in one column.
+pub const SEVERAL: Cell = Cell { glyph: '*', role: Role::Serves };
+
+/// The lane of a server. In a column the turn of a client wins over where it waits: a turn takes at
+/// least one column.
 pub fn of_server(lane: &[(Duration, ServerIs)], until: Duration, axis: &Axis) -> Vec<Cell> {
     let mut cells = vec![Cell::BLANK; axis.columns];
     // A server that never selects has one client at a time: of several in a column, the last.
@@ -24,31 +59,27 @@ pub fn of_server(lane: &[(Duration, ServerIs)], until: Duration, axis: &Axis) ->
             Some(ServerIs::With(clients)) => clients.as_slice(),
             _ => &[],
         };
-        let mut waits = is;
-        let mut turns_to = BTreeSet::new();
+        let mut turns = BTreeSet::new();
         while let Some((_, next)) = entries.next_if(|(at, _)| axis.column(*at) <= column) {
-            match next {
-                ServerIs::With(clients) => {
-                    if !selects && clients.len() == 1 {
-                        turns_to.clear();
-                    }
-                    turns_to.extend(clients);
+            if let ServerIs::With(clients) = next {
+                if !selects && clients.len() == 1 {
+                    turns.clear();
                 }
-                ServerIs::Accepting | ServerIs::Selecting => waits = Some(next),
+                turns.extend(clients);
             }
             is = Some(next);
         }
-        if turns_to.is_empty() {
-            turns_to.extend(stays_with);
+        if turns.is_empty() {
+            turns.extend(stays_with);
         }
-        *cell = match (turns_to.len(), turns_to.first()) {
-            (1, Some(client)) => Cell::new(letter(*client), Role::Serves),
-            (0, _) => match waits {
-                Some(ServerIs::Accepting) => Cell::new('·', Role::Idles),
-                Some(ServerIs::Selecting) => Cell::new('~', Role::Idles),
-                _ => Cell::BLANK,
-            },
-            _ => Cell::new('*', Role::Serves),
+        *cell = match (turns.len(), turns.first(), is) {
+            (1, Some(client), _) => Cell::new(letter(*client), Role::Serves),
+            (2.., ..) => SEVERAL,
+            (.., Some(ServerIs::Accepting)) => ACCEPT,
+            (.., Some(ServerIs::Selecting)) => SELECT,
+            (.., Some(ServerIs::Receiving(_))) => RECV,
+            (.., Some(ServerIs::Sending(_))) => SEND,
+            (.., Some(ServerIs::With(_)) | None) => Cell::BLANK,
         };
     }
     cells
@@ -59,9 +90,10 @@ pub fn of_client(lane: &[(Duration, ClientDid)], until: Duration, axis: &Axis) -
     let mut cells = vec![Cell::BLANK; axis.columns];
     for (index, (from, did)) in lane.iter().enumerate() {
         let does = match did {
-            ClientDid::Asks | ClientDid::Sends { .. } => Cell::new('█', Role::Waits),
-            ClientDid::Stuck => Cell::new('!', Role::Trouble),
-            ClientDid::Thinks | ClientDid::Floods => Cell::new('─', Role::Thinks),
+            ClientDid::Asks | ClientDid::Sends { .. } => WAITS,
+            ClientDid::Stuck => STUCK,
+            ClientDid::Thinks => THINKS,
+            ClientDid::Floods => SENDS,
             _ => continue,
         };
         let to = lane.get(index + 1).map_or(until, |(to, _)| *to);
@@ -73,9 +105,9 @@ pub fn of_client(lane: &[(Duration, ClientDid)], until: Duration, axis: &Axis) -
     let mut free = 0;
     for (at, did) in lane {
         let event = match did {
-            ClientDid::Answered => Cell::new('●', Role::Answered),
-            ClientDid::Leaves => Cell::new('×', Role::Leaves),
-            ClientDid::Resets => Cell::new('!', Role::Trouble),
+            ClientDid::Answered => ANSWERED,
+            ClientDid::Leaves => LEAVES,
+            ClientDid::Resets => RESETS,
             _ => continue,
         };
         let column = axis.column(*at).max(free);

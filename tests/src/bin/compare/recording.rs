@@ -54,17 +54,19 @@ pub struct Lanes {
     pub stuck_in: Option<&'static str>,
 }
 
-/// What a server is in.
+/// What a server does, with numbers or addresses of clients.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ServerIs {
-    /// `accept()`
+pub enum ServerIs<Client = usize> {
+    /// It waits in `accept()`.
     Accepting,
-    /// `select()`, or what its place is taken by in the servers that come after: the wait for any of
-    /// them.
+    /// It waits in `recv()` for that client.
+    Receiving(Client),
+    /// It waits in `send()` to that client.
+    Sending(Client),
+    /// It waits in `select()`, or in what the servers that come after have in its place.
     Selecting,
-    /// The calls for these clients: accepting one, or `recv()` and `send()`. The narration does not
-    /// tell one from the other.
-    With(Vec<usize>),
+    /// It has turned to these clients: accepts them, or `recv()` and `send()` go through.
+    With(Vec<Client>),
 }
 
 /// What a client does.

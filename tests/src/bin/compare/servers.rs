@@ -4,6 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Mutex;
 
+use tests::kernel::{Doing, SystemCall};
 use tests::{Log, Process, Server, Start, Step};
 
 use crate::known::lock;
@@ -53,5 +54,13 @@ impl Servers {
 impl Drop for Servers {
     fn drop(&mut self) {
         lock(&RUNNING).retain(|server| !self.0.contains(&server.addr));
+    }
+}
+
+impl Running {
+    /// Whether it waits in `send()`; None where no kernel tells.
+    pub fn is_in_send(&self) -> Option<bool> {
+        let is_in_send = |call: SystemCall| call.name() == Some("sendto");
+        Some(matches!(self.process.doing()?, Doing::Waits(call) if is_in_send(call)))
     }
 }

@@ -7,7 +7,8 @@ use std::time::Duration;
 use tests::picture::Style;
 
 use super::{A, crowd, fixed, report, stalled_reader, two_clients};
-use crate::draw::draw;
+use crate::draw::{BAR, draw};
+use crate::lane;
 use crate::recording::Recording;
 use crate::svg::svg;
 
@@ -84,7 +85,8 @@ fn every_picture_fits_80_columns_and_23_rows() {
 #[test]
 fn a_fixed_recording_is_drawn_as_expected_in_svg() {
     for recording in fixed() {
-        let drawn = svg(&recording, &report(&recording));
+        let picture = draw(&recording, Some(&report(&recording)), 80);
+        let drawn = svg(&picture, &recording.question, &report(&recording).summary);
         expect_file(&format!("{}.svg", recording.scenario), &drawn);
     }
 }
@@ -112,4 +114,19 @@ fn while_a_client_fills_the_buffers_the_picture_says_so_and_no_longer() {
     assert!(!says(&so_far), "all are stuck");
     so_far.steps[1].clients[A].truncate(2);
     assert!(says(&so_far), "one is not stuck yet");
+}
+
+#[test]
+fn a_sign_stands_for_one_thing_in_all_scenarios_in_ascii_too() {
+    let legend = lane::CLIENTS.iter().map(|(sign, _)| *sign);
+    let legend =
+        legend.chain(lane::CALLS.iter().map(|(sign, ..)| *sign)).chain([lane::SEVERAL, BAR]);
+    for ascii in [false, true] {
+        let mut signs: Vec<String> =
+            legend.clone().map(|sign| Style { colour: false, ascii }.row(&[sign])).collect();
+        let all = signs.len();
+        signs.sort_unstable();
+        signs.dedup();
+        assert_eq!(signs.len(), all, "each sign once was expected, not {signs:?}");
+    }
 }

@@ -13,7 +13,7 @@ use tests::Step;
 
 use crate::recording::{ClientDid, Lanes, Recording, ServerIs, Shows};
 use crate::report::Report;
-use crate::scenario::Scenario;
+use crate::scenario::{Pace, Scenario};
 
 pub const A: usize = 0;
 pub const B: usize = 1;
@@ -34,7 +34,7 @@ pub fn recording(name: &str, shows: Shows, until: u64, steps: Vec<Lanes>) -> Rec
     let scenario = Scenario::named(name).expect("a scenario");
     Recording {
         scenario: name.to_owned(),
-        question: scenario.question(1.0),
+        question: scenario.question(Pace(1.0)),
         shows,
         planned: Duration::from_millis(until),
         until: Duration::from_millis(until),
@@ -46,6 +46,14 @@ pub fn recording(name: &str, shows: Shows, until: u64, steps: Vec<Lanes>) -> Rec
 
 pub fn report(recording: &Recording) -> Report {
     Scenario::named(&recording.scenario).expect("a scenario").read(recording)
+}
+
+/// The turns of one client, and where the server waits after each.
+fn turns(step: Step, client: usize, times: &[f64]) -> Vec<(Duration, ServerIs)> {
+    let waits = if step.blocks() { ServerIs::Receiving(client) } else { ServerIs::Selecting };
+    let turn =
+        |time: &f64| [at(*time, ServerIs::With(vec![client])), at(time + 0.1, waits.clone())];
+    times.iter().flat_map(turn).collect()
 }
 
 /// `B` of `two-clients`, answered first at `answered`.
@@ -62,30 +70,19 @@ pub fn two_clients_at(step: Step, answered: f64) -> Lanes {
         at(answered + 200.3, Answered),
         at(answered + 200.4, Leaves),
     ];
-    let with = |client| ServerIs::With(vec![client]);
     let server = if step.blocks() {
-        use ServerIs::Accepting;
-        vec![
-            at(0.0, Accepting),
-            at(0.2, with(A)),
-            at(1000.2, Accepting),
-            at(1000.2, with(B)),
-            at(answered + 200.5, Accepting),
+        let leaves = answered + 200.5;
+        [
+            turns(step, A, &[0.2, 0.4]),
+            vec![at(1000.2, ServerIs::Accepting)],
+            turns(step, B, &[1000.2, answered, answered + 200.3]),
+            vec![at(leaves, ServerIs::Accepting)],
         ]
     } else {
-        use ServerIs::Selecting;
-        vec![
-            at(0.0, Selecting),
-            at(0.2, with(A)),
-            at(0.4, Selecting),
-            at(200.2, with(B)),
-            at(200.4, Selecting),
-            at(400.5, with(B)),
-            at(400.7, Selecting),
-            at(1000.2, with(A)),
-            at(1000.3, Selecting),
-        ]
+        let [first, second] = [200.2, 400.5].map(|time| turns(step, B, &[time]));
+        [turns(step, A, &[0.2]), first, second, turns(step, A, &[1000.2])]
     };
+    let server = server.concat();
     lanes(step, server, vec![a, b])
 }
 
@@ -97,28 +94,28 @@ pub fn two_clients() -> Recording {
 
 /// Ten clients that ask together; on a step that blocks each takes its 100 ms after the one before.
 pub fn crowd_at(step: Step) -> Lanes {
+    use ClientDid::{Answered, Asks, Comes, Thinks};
     let mut server = Vec::new();
     let mut clients = Vec::new();
     for client in 0_u8..10 {
-        let turn = if step.blocks() { f64::from(client) * 100.2 } else { 0.0 };
-        let mut did = vec![at(0.0, ClientDid::Comes), at(0.1, ClientDid::Asks)];
-        for answer in [0.3, 50.4, 100.5] {
-            did.push(at(turn + answer, ClientDid::Answered));
-            if answer < 100.0 {
-                did.push(at(turn + answer, ClientDid::Thinks));
-                did.push(at(turn + answer + 50.0, ClientDid::Asks));
-            }
-        }
+        let turn = if step.blocks() { f64::from(client) * 100.3 } else { 0.0 };
+        clients.push(vec![
+            at(0.0, Comes),
+            at(0.1, Asks),
+            at(turn + 0.3, Answered),
+            at(turn + 0.3, Thinks),
+            at(turn + 100.3, Asks),
+            at(turn + 100.5, Answered),
+        ]);
         if step.blocks() {
             server.push(at(turn, ServerIs::Accepting));
-            server.push(at(turn, ServerIs::With(vec![client.into()])));
+            server.extend(turns(step, client.into(), &[turn, turn + 0.2, turn + 100.4]));
         }
-        clients.push(did);
     }
     if step.blocks() {
-        server.push(at(1002.5, ServerIs::Accepting));
+        server.push(at(1003.5, ServerIs::Accepting));
     } else {
-        for time in [0.0, 50.3, 100.4] {
+        for time in [0.0, 100.4] {
             server.push(at(time, ServerIs::With((0..10).collect())));
             server.push(at(time + 0.2, ServerIs::Selecting));
         }
@@ -150,24 +147,17 @@ pub fn vanished_client() -> Recording {
             at(600.3, Answered),
         ];
         let server = if step.blocks() {
-            vec![
-                at(0.1, ServerIs::With(vec![A])),
-                at(400.2, ServerIs::Accepting),
-                at(400.2, ServerIs::With(vec![B])),
-                at(600.5, ServerIs::Accepting),
+            [
+                turns(step, A, &[0.1, 0.2]),
+                turns(step, B, &[400.2, 400.3, 600.2]),
+                vec![at(600.5, ServerIs::Accepting)],
+                Vec::new(),
             ]
         } else {
-            vec![
-                at(0.1, ServerIs::With(vec![A])),
-                at(0.3, ServerIs::Selecting),
-                at(100.2, ServerIs::With(vec![B])),
-                at(100.5, ServerIs::Selecting),
-                at(400.2, ServerIs::With(vec![A])),
-                at(400.3, ServerIs::Selecting),
-                at(600.2, ServerIs::With(vec![B])),
-                at(600.3, ServerIs::Selecting),
-            ]
+            [(A, 0.1), (B, 100.2), (A, 400.2), (B, 600.2)]
+                .map(|(client, time)| turns(step, client, &[time]))
         };
+        let server = server.concat();
         let mut lanes = lanes(step, server, vec![a, b]);
         lanes.errors = vec!["A: recv: Connection reset by peer".to_owned()];
         lanes
@@ -183,19 +173,18 @@ pub fn stalled_reader() -> Recording {
         let answered = if step == Step::Select { stuck + 0.4 } else { left + 0.3 };
         let a = vec![at(0.1, Comes), at(0.2, Floods), at(stuck, Stuck), at(left, Leaves)];
         let b = vec![at(stuck, Comes), at(stuck + 0.1, Asks), at(answered, Answered)];
-        let waits = if step.blocks() { ServerIs::Accepting } else { ServerIs::Selecting };
         let with = |client| ServerIs::With(vec![client]);
         let server = if step == Step::Select {
+            let waits = vec![at(0.2, with(A)), at(160.0, ServerIs::Selecting)];
+            [waits, turns(step, B, &[stuck + 0.2]), turns(step, A, &[left + 0.1])].concat()
+        } else {
+            let ends = if step.blocks() { ServerIs::Accepting } else { ServerIs::Selecting };
             vec![
                 at(0.2, with(A)),
-                at(160.0, waits.clone()),
-                at(stuck + 0.2, with(B)),
-                at(stuck + 0.4, waits.clone()),
-                at(left + 0.1, with(A)),
-                at(left + 0.2, waits),
+                at(stuck - 160.0, ServerIs::Sending(A)),
+                at(left + 0.1, with(B)),
+                at(answered + 0.1, ends),
             ]
-        } else {
-            vec![at(0.2, with(A)), at(left + 0.1, with(B)), at(answered + 0.1, waits)]
         };
         let stuck_in = if step == Step::Select { "pselect6" } else { "sendto" };
         Lanes { stuck_in: Some(stuck_in), ..lanes(step, server, vec![a, b]) }
@@ -260,16 +249,10 @@ pub fn one_client() -> Recording {
         at(400.3, Answered),
     ];
     let steps = Step::STEPS.map(|step| {
-        let with = || ServerIs::With(vec![A]);
-        let server = if step.blocks() {
-            vec![at(0.1, with()), at(400.4, ServerIs::Accepting)]
-        } else {
-            let turns = [0.1, 200.1, 400.2];
-            turns
-                .iter()
-                .flat_map(|time| [at(*time, with()), at(time + 0.1, ServerIs::Selecting)])
-                .collect()
-        };
+        let mut server = turns(step, A, &[0.1, 200.1, 400.2]);
+        if step.blocks() {
+            server.push(at(400.4, ServerIs::Accepting));
+        }
         lanes(step, server, vec![a.clone()])
     });
     recording("one-client", Shows::Lanes, 501, steps.into())

@@ -7,10 +7,10 @@ use tests::Step;
 
 use super::{A, B};
 use crate::known::lock;
-use crate::record::{Conditions, record};
+use crate::record::record;
 use crate::recording::{ClientDid, Lanes, Recording, ServerIs};
 use crate::report::Report;
-use crate::scenario::Scenario;
+use crate::scenario::{Pace, Scenario};
 
 /// What was recorded of a scenario: once for all tests, and one at a time, so that none disturbs
 /// another.
@@ -30,8 +30,7 @@ fn played(name: &str) -> &'static (Recording, Report) {
 fn play(name: &str) -> (Recording, Report) {
     tests::raise_descriptor_limit(4096).expect("a descriptor limit");
     let scenario = Scenario::named(name).expect("a scenario");
-    let conditions = Conditions { steps: scenario.steps.to_vec(), pace: 1.0 };
-    let recording = record(scenario, &conditions, |so_far| {
+    let recording = record(scenario, scenario.steps, Pace(1.0), |so_far| {
         assert_eq!(so_far.steps.len(), scenario.steps.len(), "every step was expected all along");
     });
     let recording = recording.unwrap_or_else(|error| panic!("{error}"));
@@ -56,6 +55,8 @@ fn one_client_has_three_answers_at_every_step() {
         let asked: Vec<_> = lanes.all(A, ClientDid::Asks).collect();
         assert!(asked[2] >= Duration::from_millis(400), "at 400 ms, not at {asked:?}");
         assert!(was_with(lanes, A), "{}", lanes.step);
+        let in_recv = lanes.server.iter().filter(|(_, is)| *is == ServerIs::Receiving(A)).count();
+        assert_eq!(in_recv > 2, lanes.step.blocks(), "after each answer: {:?}", lanes.server);
         let waits = if lanes.step.blocks() { ServerIs::Accepting } else { ServerIs::Selecting };
         assert_eq!(lanes.server.last().map(|(_, is)| is), Some(&waits), "{}", lanes.step);
     }
@@ -142,6 +143,8 @@ fn a_stalled_reader_stops_step_2_and_bare_and_not_step_3() {
         if cfg!(target_os = "linux") {
             let stood_in_send = lanes.stuck_in == Some("sendto");
             assert_eq!(stood_in_send, kept, "{:?} on {}", lanes.stuck_in, lanes.step);
+            let is_drawn = lanes.server.iter().any(|(_, is)| *is == ServerIs::Sending(A));
+            assert_eq!(is_drawn, kept, "{:?}", lanes.server);
         }
         assert!(lanes.server.len() < 2000, "{} entries: runs are one", lanes.server.len());
     }

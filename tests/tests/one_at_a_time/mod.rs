@@ -1,0 +1,67 @@
+//! What a student sees of steps 1 and 2: the same, but that the second has no line for the end of an
+//! inner loop.
+
+use tests::{Server, Step};
+
+/// What `step` says of two clients, one of whom waits or comes later, and who have so many messages
+/// answered: its lines after the first one.
+fn narration(step: Step, clients: [(&str, usize); 2]) -> Vec<String> {
+    let mut lines = vec!["Before accept()".to_owned()];
+    for (client, answers) in clients {
+        lines.push(format!("Connection from {client}"));
+        // One more brings the end.
+        lines.extend(vec!["Before recv()".to_owned(); answers + 1]);
+        if step == Step::Blocking {
+            lines.push("Outside the inner while".to_owned());
+        }
+        lines.push("Before accept()".to_owned());
+    }
+    lines
+}
+
+pub fn a_second_client_waits_until_the_first_has_left(step: Step) {
+    let server = Server::start(step);
+    let mut first = server.connect();
+    let first_addr = first.addr().to_string();
+    first.ask();
+
+    let mut second = server.connect();
+    let second_addr = second.addr().to_string();
+    second.send(b"one\n");
+    second.send(b"two\n");
+    second.send(b"three\n");
+    // The server had every occasion: it has answered the first once more since.
+    first.ask();
+    second.expect_no_answer_yet();
+
+    first.close();
+    // Three lines that came as one piece have one answer.
+    second.receive_answer();
+    second.half_close();
+    second.expect_the_end();
+    server.narration.wait_for_count("Before accept()", 3);
+    assert_eq!(
+        server.stop()[1..],
+        narration(step, [(&first_addr, 2), (&second_addr, 1)]),
+        "the server was expected to accept the second client after the first had left"
+    );
+}
+
+pub fn the_narration_says_each_call_before_it_is_made(step: Step) {
+    let server = Server::start(step);
+    let listening = format!("Listening on {}", server.addr);
+    let addrs = [1, 2].map(|messages| {
+        let mut client = server.connect();
+        let addr = client.addr().to_string();
+        (0..messages).for_each(|_| client.ask());
+        client.close();
+        server.narration.wait_for_count("Before accept()", messages + 1);
+        addr
+    });
+    let expected = narration(step, [(&addrs[0], 1), (&addrs[1], 2)]);
+    assert_eq!(
+        server.stop(),
+        [vec![listening], expected].concat(),
+        "the narration of two clients, one after the other, was expected line for line"
+    );
+}
