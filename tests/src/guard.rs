@@ -5,6 +5,8 @@ use std::os::unix::process::CommandExt;
 use std::process::{ChildStdin, Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 
+use crate::process::start;
+
 /// Each line says which servers run now, as kill(1) takes them. The end of the lines is the end of
 /// the process that writes them, however it came: who runs by the last one is ended. In the
 /// background, where nobody waits for it and no key of the terminal reaches it, and by way of 3,
@@ -45,7 +47,7 @@ impl Guard {
     fn start() -> Self {
         let mut shell = Command::new("sh");
         shell.args(["-c", SCRIPT]).process_group(0).stdin(Stdio::piped());
-        let shell = shell.stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+        let shell = start(shell.stdout(Stdio::null()).stderr(Stdio::null()));
         let lines = shell.ok().and_then(|mut shell| {
             let lines = shell.stdin.take();
             // The shell itself ends at once.

@@ -3,18 +3,18 @@
 
 #![forbid(unsafe_code)]
 
-use std::fs::{self, File};
+mod terminal;
+
+use std::fs;
 use std::io::{Read, Write};
-use std::num::NonZero;
-use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::sync::mpsc::RecvTimeoutError;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use pty::pty::{Winsize, openpty};
+use terminal::OnTerminal;
 use tests::{DEADLINE, Process, Signal};
 
 fn compare(arguments: &[&str]) -> Command {
@@ -286,89 +286,33 @@ fn a_server_that_ends_in_the_middle_is_said_and_is_exit_code_1_and_no_other_outl
 
 // On a terminal.
 
-/// `compare` on a terminal of that size.
-struct OnTerminal {
-    child: Child,
-    keys: File,
-    output: Receiver<(Instant, Vec<u8>)>,
+fn start(command: &mut Command, rows: u16, columns: u16) -> OnTerminal {
+    OnTerminal::start(command.stderr(Stdio::null()), (rows, columns))
 }
 
-impl OnTerminal {
-    fn start(command: &mut Command, rows: u16, columns: u16) -> Self {
-        let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
-        let pair = openpty(&size, None).expect("a pseudo-terminal");
-        // A copy is close-on-exec, so that no other test's child holds this terminal.
-        let copy = |end: OwnedFd| end.try_clone().expect("a copy");
-        let (ours, theirs) = (copy(pair.master), copy(pair.slave));
-        let child = command
-            .env("TERM", "xterm")
-            .stdin(copy_of(&theirs))
-            .stdout(copy_of(&theirs))
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("compare");
-        // Whoever holds this end keeps the terminal from ending, the command too.
-        drop(theirs);
-        command.stdin(Stdio::null()).stdout(Stdio::null());
-        let keys = File::from(ours);
-        let mut screen = keys.try_clone().expect("a copy");
-        let (sender, output) = mpsc::channel();
-        thread::spawn(move || {
-            let mut bytes = [0; 65536];
-            // At the end of its last writer a terminal says 0 bytes on macOS, EIO on Linux.
-            while let Ok(some @ 1..) = screen.read(&mut bytes) {
-                let _ = sender.send((Instant::now(), bytes[..some].to_vec()));
-            }
-        });
-        Self { child, keys, output }
-    }
-
-    /// All that comes until `compare` has ended and closed the terminal.
-    fn read_to_the_end(&mut self) -> Vec<(Instant, Vec<u8>)> {
-        let mut all = Vec::new();
-        loop {
-            // A child of another test may hold the terminal too, if it was started in the moment
-            // before the copies: then nothing more comes, but no end either.
-            match self.output.recv_timeout(Duration::from_secs(2)) {
-                Ok(some) => all.push(some),
-                Err(RecvTimeoutError::Timeout) if matches!(self.child.try_wait(), Ok(None)) => {}
-                Err(_) => return all,
-            }
+/// All that comes until `compare` has ended and closed the terminal.
+fn read_to_the_end(terminal: &mut OnTerminal) -> Vec<(Instant, Vec<u8>)> {
+    let mut all = Vec::new();
+    loop {
+        // A child of another test may hold the terminal too, if it was started in the moment
+        // before the copies: then nothing more comes, but no end either.
+        match terminal.output.recv_timeout(Duration::from_secs(2)) {
+            Ok(some) => all.push(some),
+            Err(RecvTimeoutError::Timeout) if matches!(terminal.child.try_wait(), Ok(None)) => {}
+            Err(_) => return all,
         }
     }
-}
-
-impl Drop for OnTerminal {
-    fn drop(&mut self) {
-        if matches!(self.child.try_wait(), Ok(None)) {
-            Process(self.child.id()).signal(Signal::TERM);
-            let _ = self.child.wait();
-        }
-    }
-}
-
-fn copy_of(end: &OwnedFd) -> Stdio {
-    end.try_clone().expect("a copy").into()
-}
-
-fn screen_of(rows: u16) -> vt100::Parser {
-    let size = |number| NonZero::new(number).expect("a size");
-    vt100::Parser::new(size(rows), size(80), 0)
-}
-
-fn rows_of(screen: &vt100::Screen, columns: u16) -> Vec<String> {
-    screen.rows(0, columns).map(|row| row.trim_end().to_owned()).collect()
 }
 
 #[test]
 fn the_lanes_grow_while_the_scenario_runs() {
-    let mut terminal = OnTerminal::start(&mut compare(&["two-clients"]), 24, 80);
-    let mut screen = screen_of(24);
+    let mut terminal = start(&mut compare(&["two-clients"]), 24, 80);
+    let mut screen = terminal::screen((24, 80));
     // For each picture: when it came, and how long `A`'s lane was at each step.
     let mut lengths: Vec<(Instant, Vec<usize>)> = Vec::new();
-    for (time, bytes) in terminal.read_to_the_end() {
+    for (time, bytes) in read_to_the_end(&mut terminal) {
         screen.process(&bytes);
-        let rows = rows_of(screen.screen(), 80);
+        let rows = terminal::rows_of(screen.screen());
         // What was read may end in the middle of a picture.
         let legend = rows.iter().position(|row| row.starts_with("server: "));
         let below = usize::from(screen.screen().cursor_position().0);
@@ -397,7 +341,7 @@ fn the_lanes_grow_while_the_scenario_runs() {
     assert!(lengths.iter().all(|(_, now)| now[0].abs_diff(now[2]) < 3), "all steps at once");
 
     // What stays is the finished picture, whole and once.
-    let rows = rows_of(screen.screen(), 80);
+    let rows = terminal::rows_of(screen.screen());
     assert!(rows[0].starts_with("two-clients   A stays for a second."), "{rows:#?}");
     assert_eq!(rows.iter().filter(|row| row.starts_with("step")).count(), 3, "{rows:#?}");
     assert!(rows[3].ends_with(" ms, until A left"), "{rows:#?}");
@@ -407,14 +351,14 @@ fn the_lanes_grow_while_the_scenario_runs() {
 
 #[test]
 fn with_23_rows_the_lanes_grow_too_and_the_question_stays_on_the_screen() {
-    let mut terminal = OnTerminal::start(&mut compare(&["two-clients"]), 23, 80);
-    let mut screen = screen_of(23);
+    let mut terminal = start(&mut compare(&["two-clients"]), 23, 80);
+    let mut screen = terminal::screen((23, 80));
     let mut pictures = 0;
-    for (_, bytes) in terminal.read_to_the_end() {
+    for (_, bytes) in read_to_the_end(&mut terminal) {
         screen.process(&bytes);
         if bytes.ends_with(b"\n") {
             pictures += 1;
-            let rows = rows_of(screen.screen(), 80);
+            let rows = terminal::rows_of(screen.screen());
             assert!(rows[0].starts_with("two-clients   A stays for a second."), "{rows:#?}");
         }
     }
@@ -423,9 +367,9 @@ fn with_23_rows_the_lanes_grow_too_and_the_question_stays_on_the_screen() {
 
 /// All that `compare` writes to a terminal.
 fn on_terminal(command: &mut Command, rows: u16, columns: u16) -> String {
-    let mut terminal = OnTerminal::start(command, rows, columns);
+    let mut terminal = start(command, rows, columns);
     let bytes: Vec<u8> =
-        terminal.read_to_the_end().into_iter().flat_map(|(_, bytes)| bytes).collect();
+        read_to_the_end(&mut terminal).into_iter().flat_map(|(_, bytes)| bytes).collect();
     text(&bytes)
 }
 
@@ -455,7 +399,7 @@ fn colour_comes_on_a_terminal_and_not_with_no_color() {
 
 #[test]
 fn pause_shows_the_question_and_waits_for_enter() {
-    let mut terminal = OnTerminal::start(&mut compare(&["stream", "--pause"]), 24, 80);
+    let mut terminal = start(&mut compare(&["stream", "--pause"]), 24, 80);
     let mut before = String::new();
     while !before.contains("Enter starts it.") {
         let (_, bytes) = terminal.output.recv_timeout(DEADLINE).expect("the question");
@@ -466,10 +410,10 @@ fn pause_shows_the_question_and_waits_for_enter() {
     let more = terminal.output.recv_timeout(Duration::from_millis(500));
     assert!(more.is_err(), "nothing was expected before Enter, but {more:?} came");
     terminal.keys.write_all(b"\n").expect("Enter");
-    let mut screen = screen_of(24);
+    let mut screen = terminal::screen((24, 80));
     screen.process(before.as_bytes());
-    terminal.read_to_the_end().iter().for_each(|(_, bytes)| screen.process(bytes));
-    let rows = rows_of(screen.screen(), 80);
+    read_to_the_end(&mut terminal).iter().for_each(|(_, bytes)| screen.process(bytes));
+    let rows = terminal::rows_of(screen.screen());
     assert!(rows[0].starts_with("stream   A sends"), "the picture in its place: {rows:#?}");
     assert!(rows[2].starts_with("step1-blocking"), "{rows:#?}");
     assert!(!rows.iter().any(|row| row.contains("Enter")), "{rows:#?}");

@@ -9,9 +9,8 @@ use tests::kernel::Doing;
 use tests::{ANSWER, Connection, Log, Process, StalledReader, Step, in_answers};
 
 use crate::known::Shared;
-use crate::record::Conditions;
 use crate::recording::ClientDid;
-use crate::scenario::Action;
+use crate::scenario::{Action, Pace};
 use crate::servers::Running;
 
 /// How long a server must have been silent after an answer to count as done with it.
@@ -26,7 +25,7 @@ pub struct Client {
     actions: &'static [Action],
     server: Running,
     shared: Arc<Shared>,
-    conditions: Conditions,
+    pace: Pace,
     /// None while the clients gather.
     start: Option<Instant>,
     connection: Option<Connection>,
@@ -46,14 +45,14 @@ impl Client {
         actions: &'static [Action],
         server: Running,
         shared: Arc<Shared>,
-        conditions: Conditions,
+        pace: Pace,
     ) -> Self {
         Self {
             number,
             actions,
             server,
             shared,
-            conditions,
+            pace,
             start: None,
             connection: None,
             stalled: None,
@@ -71,9 +70,9 @@ impl Client {
         let mut actions = self.actions.iter().peekable();
         while let Some(action) = actions.next() {
             match *action {
-                Action::At(time) => self.think_until(start + self.conditions.time(time)),
+                Action::At(time) => self.think_until(start + self.pace.time(time)),
                 Action::Think(time) => {
-                    self.think_until(Instant::now() + self.conditions.time(time));
+                    self.think_until(Instant::now() + self.pace.time(time));
                 }
                 Action::Ask => self.ask()?,
                 Action::AskTimes(times) => self.ask_times(times)?,
@@ -113,7 +112,7 @@ impl Client {
             Some(connection) => connection,
             None => {
                 self.did(ClientDid::Comes);
-                let connection = Connection::to(self.server.addr, self.conditions.patience())?;
+                let connection = Connection::to(self.server.addr, self.pace.patience())?;
                 let addr = connection.addr();
                 self.shared.change(|known| _ = known.addresses.insert(addr, self.number));
                 connection
@@ -180,7 +179,7 @@ impl Client {
         self.connect()?;
         self.idle.truncate(idle);
         while self.idle.len() < idle {
-            self.idle.push(Connection::to(self.server.addr, self.conditions.patience())?);
+            self.idle.push(Connection::to(self.server.addr, self.pace.patience())?);
         }
         if let Some(last) = self.idle.last_mut() {
             last.ask()?;
@@ -199,7 +198,7 @@ impl Client {
         let stuck = loop {
             reader.send_until_stuck()?;
             let stuck = Instant::now();
-            let give_up = *first.get_or_insert(stuck) + self.conditions.patience();
+            let give_up = *first.get_or_insert(stuck) + self.pace.patience();
             if self.stays_stuck(&mut reader)? || stuck > give_up {
                 break stuck;
             }
@@ -300,5 +299,5 @@ fn sleep_until(time: Instant) {
 
 /// How many lines there are so far.
 fn said(log: &Log) -> usize {
-    log.runs().iter().map(|line| line.times).sum()
+    log.wait_for("any number of lines", |lines| Some(lines.iter().map(|line| line.times).sum()))
 }

@@ -161,43 +161,40 @@ impl Drawing<'_> {
     fn legend(&mut self, axis: &Axis) {
         let steps = &self.recording.steps;
         let lanes = steps.iter().flat_map(|lanes| lanes_of(lanes, self.recording.until, axis));
-        let used: BTreeSet<char> =
-            lanes.flat_map(|(_, cells)| cells).map(|cell| cell.glyph).collect();
-        let of =
-            |(sign, text): &(Cell, &str)| (sign.glyph.to_string(), sign.role, text.to_string());
-        let clients = lane::CLIENTS.iter().filter(|(sign, _)| used.contains(&sign.glyph));
-        let clients: Vec<Entry> = clients.map(of).collect();
+        let cells = lanes.flat_map(|(_, cells)| cells);
+        let used: BTreeSet<char> = cells.map(|cell| cell.glyph).collect();
+        let is_used = |sign: &Cell| used.contains(&sign.glyph);
+        let entry = |sign: Cell, text: &str| (sign.glyph.to_string(), sign.role, text.to_owned());
+        let clients = lane::CLIENTS.into_iter().filter(|(sign, _)| is_used(sign));
+        let clients: Vec<Entry> = clients.map(|(sign, text)| entry(sign, text)).collect();
 
         let letters: Vec<char> = used.iter().copied().filter(char::is_ascii_uppercase).collect();
         let letters = match letters.as_slice() {
             [first, _, .., last] => format!("{first}..{last}"),
             letters => letters.iter().map(char::to_string).collect::<Vec<_>>().join(" "),
         };
-        let several = [(lane::SEVERAL, "several")];
-        let several = several.iter().filter(|(sign, _)| used.contains(&sign.glyph)).map(of);
-        let only_select = steps.iter().all(|lanes| !Step::AFTER.contains(&lanes.step));
-        let calls = lane::CALLS.iter().filter(|(sign, ..)| used.contains(&sign.glyph));
-        let calls = calls.map(|(sign, call, whom)| match *call {
-            "select()" if !only_select => (*sign, "select(), epoll, kqueue", *whom),
-            call => (*sign, call, *whom),
-        });
-        let server = |with_whom: bool| -> Vec<Entry> {
-            let calls = calls.clone().map(|(sign, call, whom)| {
-                let text = if with_whom { call.to_owned() + whom } else { call.to_owned() };
-                (sign.glyph.to_string(), sign.role, text)
-            });
-            let turn = (letters.clone(), Role::Serves, "its turn".to_owned());
-            let waits = ("waits".to_owned(), Role::Text, "in".to_owned());
-            [turn].into_iter().chain(several.clone()).chain([waits]).chain(calls).collect()
-        };
-        let width = |row: &[Entry]| -> usize {
-            row.iter().map(|(signs, _, text)| signs.chars().count() + text.len() + 3).sum()
-        };
-        let server = Some(server(true))
-            .filter(|row| "server:".len() + width(row) <= self.width)
-            .unwrap_or_else(|| server(false));
+        let mut server = vec![(letters, Role::Serves, "its turn".to_owned())];
+        if is_used(&lane::SEVERAL) {
+            server.push(entry(lane::SEVERAL, "several"));
+        }
+        let mut calls: Vec<_> =
+            lane::CALLS.into_iter().filter(|(sign, ..)| is_used(sign)).collect();
+        if !calls.is_empty() {
+            server.push(("waits".to_owned(), Role::Text, "in".to_owned()));
+        }
+        if steps.iter().any(|lanes| Step::AFTER.contains(&lanes.step)) {
+            for (_, call, _) in &mut calls {
+                *call = if *call == "select()" { "select(), epoll, kqueue" } else { call };
+            }
+        }
+        let with_whom =
+            calls.iter().map(|(sign, call, whom)| entry(*sign, &format!("{call}{whom}")));
+        let long: Vec<Entry> = server.iter().cloned().chain(with_whom).collect();
+        server.extend(calls.iter().map(|(sign, call, _)| entry(*sign, call)));
+        let width = |entry: &Entry| entry.0.chars().count() + entry.2.len() + 3;
+        let fits = "server:".len() + long.iter().map(width).sum::<usize>() <= self.width;
         self.legend_row("", &clients);
-        self.legend_row("server: ", &server);
+        self.legend_row("server: ", if fits { &long } else { &server });
     }
 
     fn legend_row(&mut self, start: &str, entries: &[Entry]) {

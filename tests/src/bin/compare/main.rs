@@ -35,8 +35,8 @@ use tests::picture::Screen;
 use tests::{Step, raise_descriptor_limit};
 
 use crate::draw::draw;
-use crate::record::{Conditions, record};
-use crate::scenario::Scenario;
+use crate::record::record;
+use crate::scenario::{Pace, Scenario};
 use crate::servers::end_all_servers;
 use crate::svg::svg;
 
@@ -85,9 +85,9 @@ fn command() -> Command {
         )
 }
 
-fn pace(text: &str) -> Result<f64, String> {
+fn pace(text: &str) -> Result<Pace, String> {
     let pace = text.parse().ok().filter(|pace| (1.0..=60.0).contains(pace));
-    pace.ok_or_else(|| "a number from 1 to 60 is expected".to_owned())
+    pace.map(Pace).ok_or_else(|| "a number from 1 to 60 is expected".to_owned())
 }
 
 /// Why there is nothing more to do.
@@ -124,7 +124,7 @@ fn main() -> ExitCode {
 fn run(asked: &ArgMatches) -> Result<ExitCode, Stop> {
     let flag = |name| asked.get_flag(name);
     let mut screen = Screen::stdout(flag("ascii"), !flag("no-live"));
-    let pace = asked.get_one("pace").copied().unwrap_or(1.0);
+    let pace = asked.get_one("pace").copied().unwrap_or(Pace(1.0));
     let names = asked.get_many::<String>("scenario").unwrap_or_default();
     let mut scenarios: Vec<_> = names.filter_map(|name| Scenario::named(name)).collect();
     if scenarios.is_empty() {
@@ -173,9 +173,8 @@ fn run(asked: &ArgMatches) -> Result<ExitCode, Stop> {
         if let Some(enter) = &enter {
             wait_for_enter(enter, scenario, pace, &screen)?;
         }
-        let conditions = Conditions { steps, pace };
         let mut shown = Ok(());
-        let recorded = record(scenario, &conditions, |so_far| {
+        let recorded = record(scenario, &steps, pace, |so_far| {
             if shown.is_ok() {
                 shown = screen.show(&draw(so_far, None, screen.width()));
             }
@@ -257,7 +256,7 @@ fn lines_of_standard_input() -> Receiver<()> {
 fn wait_for_enter(
     enter: &Receiver<()>,
     scenario: &Scenario,
-    pace: f64,
+    pace: Pace,
     screen: &Screen,
 ) -> Result<(), Stop> {
     while enter.try_recv().is_ok() {}

@@ -12,7 +12,7 @@ use crate::client::Client;
 use crate::known::Shared;
 use crate::narration::Narration;
 use crate::recording::{ClientDid, Lanes, Recording, Shows, letter};
-use crate::scenario::{Action, Scenario};
+use crate::scenario::{Action, Pace, Scenario};
 use crate::servers::{Running, Servers};
 
 /// How often the recording so far is shown.
@@ -20,42 +20,22 @@ const FRAME: Duration = Duration::from_millis(40);
 /// From the start of the threads to the moment at which the clients start.
 const LEAD: Duration = Duration::from_millis(20);
 
-/// What a recording depends on.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Conditions {
-    /// The servers.
-    pub steps: Vec<Step>,
-    /// How many times as long every thinking time is.
-    pub pace: f64,
-}
-
-impl Conditions {
-    /// A time of a scenario at this pace.
-    pub fn time(&self, milliseconds: u64) -> Duration {
-        Duration::from_millis(milliseconds).mul_f64(self.pace)
-    }
-
-    /// How long a client waits for an answer before it gives up.
-    pub fn patience(&self) -> Duration {
-        Duration::from_secs(8) + self.time(2000)
-    }
-}
-
-/// Records `scenario` on all servers at once. `watch` gets what is recorded so far, many times a
+/// Records `scenario` on all of `steps` at once, at that pace. `watch` gets what is recorded so far, many times a
 /// second.
 ///
 /// # Errors
 /// When a server does not start.
 pub fn record(
     scenario: &Scenario,
-    conditions: &Conditions,
+    steps: &[Step],
+    pace: Pace,
     mut watch: impl FnMut(&Recording),
 ) -> io::Result<Recording> {
     let mut recording = Recording {
         scenario: scenario.name.to_owned(),
-        question: scenario.question(conditions.pace),
+        question: scenario.question(pace),
         shows: scenario.shows,
-        planned: conditions.time(scenario.planned),
+        planned: pace.time(scenario.planned),
         until: Duration::ZERO,
         steps: Vec::new(),
         notes: Vec::new(),
@@ -71,14 +51,14 @@ pub fn record(
     }
     let mut servers = Servers::default();
     let mut recorders = Vec::new();
-    for step in &conditions.steps {
+    for step in steps {
         let mut start = Start::of(*step);
         if scenario.shows == Shows::Bars {
             // Here the time of an answer counts, not where the server is.
             start = start.quiet();
         }
         let server = servers.start(*step, &start)?;
-        recorders.push(Recorder::of(server, scenario, conditions));
+        recorders.push(Recorder::of(server, scenario, pace));
     }
     if scenario.come_first {
         recorders.iter_mut().for_each(Recorder::connect_all);
@@ -86,7 +66,7 @@ pub fn record(
 
     let start = Instant::now() + LEAD;
     recorders.iter_mut().for_each(|recorder| recorder.begin(start));
-    let tail = conditions.time(scenario.tail);
+    let tail = pace.time(scenario.tail);
     let mut over: Option<Instant> = None;
     loop {
         let before = recording.until;
@@ -123,10 +103,10 @@ struct Recorder {
 }
 
 impl Recorder {
-    fn of(server: Running, scenario: &Scenario, conditions: &Conditions) -> Self {
+    fn of(server: Running, scenario: &Scenario, pace: Pace) -> Self {
         let shared = Arc::new(Shared::of(scenario.clients.len()));
         let client = |(number, actions): (usize, &&'static [Action])| {
-            Client::new(number, actions, server.clone(), Arc::clone(&shared), conditions.clone())
+            Client::new(number, actions, server.clone(), Arc::clone(&shared), pace)
         };
         Self {
             clients: scenario.clients.iter().enumerate().map(client).collect(),

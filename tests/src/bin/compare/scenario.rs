@@ -14,6 +14,22 @@ use crate::report::{self, Report};
 /// from the servers, and some to spare.
 const OWN_DESCRIPTORS: u64 = 40;
 
+/// How many times as long every thinking time is.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Pace(pub f64);
+
+impl Pace {
+    /// A time of a scenario at this pace.
+    pub fn time(self, milliseconds: u64) -> Duration {
+        Duration::from_millis(milliseconds).mul_f64(self.0)
+    }
+
+    /// How long a client waits for an answer before it gives up.
+    pub fn patience(self) -> Duration {
+        Duration::from_secs(8) + self.time(2000)
+    }
+}
+
 /// One thing to do. Times are in milliseconds, at pace 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
@@ -45,7 +61,7 @@ pub struct Scenario {
     /// The name on the command line.
     pub name: &'static str,
     /// The question at a pace.
-    question: fn(f64) -> String,
+    question: fn(Pace) -> String,
     /// The servers that it compares.
     pub steps: &'static [Step],
     /// Those that it can show besides, where they are asked for.
@@ -73,7 +89,7 @@ static SCENARIOS: [Scenario; 7] = [
     Scenario {
         name: "one-client",
         question: |pace| {
-            format!("A asks three times, {:.0} ms apart. Is any step faster?", 200.0 * pace)
+            format!("A asks three times, {:.0} ms apart. Is any step faster?", 200.0 * pace.0)
         },
         steps: &Step::STEPS,
         besides: &[],
@@ -129,7 +145,7 @@ static SCENARIOS: [Scenario; 7] = [
     Scenario {
         name: "vanished-client",
         question: |pace| {
-            format!("A vanishes with a reset after {:.0} ms. Who else notices?", 400.0 * pace)
+            format!("A vanishes with a reset after {:.0} ms. Who else notices?", 400.0 * pace.0)
         },
         steps: &Step::STEPS,
         besides: &[],
@@ -168,12 +184,8 @@ static SCENARIOS: [Scenario; 7] = [
     },
 ];
 
-fn seconds(pace: f64) -> String {
-    if (pace - 1.0).abs() < f64::EPSILON {
-        "a second".to_owned()
-    } else {
-        format!("{pace} seconds")
-    }
+fn seconds(Pace(pace): Pace) -> String {
+    if pace == 1.0 { "a second".to_owned() } else { format!("{pace} seconds") }
 }
 
 impl Scenario {
@@ -187,8 +199,8 @@ impl Scenario {
         SCENARIOS.iter().find(|scenario| scenario.name == name)
     }
 
-    /// Its question, in one line, where every thinking time is `pace` times as long.
-    pub fn question(&self, pace: f64) -> String {
+    /// Its question, in one line.
+    pub fn question(&self, pace: Pace) -> String {
         (self.question)(pace)
     }
 

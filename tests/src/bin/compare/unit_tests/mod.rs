@@ -13,7 +13,7 @@ use tests::Step;
 
 use crate::recording::{ClientDid, Lanes, Recording, ServerIs, Shows};
 use crate::report::Report;
-use crate::scenario::Scenario;
+use crate::scenario::{Pace, Scenario};
 
 pub const A: usize = 0;
 pub const B: usize = 1;
@@ -34,7 +34,7 @@ pub fn recording(name: &str, shows: Shows, until: u64, steps: Vec<Lanes>) -> Rec
     let scenario = Scenario::named(name).expect("a scenario");
     Recording {
         scenario: name.to_owned(),
-        question: scenario.question(1.0),
+        question: scenario.question(Pace(1.0)),
         shows,
         planned: Duration::from_millis(until),
         until: Duration::from_millis(until),

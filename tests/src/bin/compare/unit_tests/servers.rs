@@ -7,10 +7,10 @@ use tests::Step;
 
 use super::{A, B};
 use crate::known::lock;
-use crate::record::{Conditions, record};
+use crate::record::record;
 use crate::recording::{ClientDid, Lanes, Recording, ServerIs};
 use crate::report::Report;
-use crate::scenario::Scenario;
+use crate::scenario::{Pace, Scenario};
 
 /// What was recorded of a scenario: once for all tests, and one at a time, so that none disturbs
 /// another.
@@ -30,8 +30,7 @@ fn played(name: &str) -> &'static (Recording, Report) {
 fn play(name: &str) -> (Recording, Report) {
     tests::raise_descriptor_limit(4096).expect("a descriptor limit");
     let scenario = Scenario::named(name).expect("a scenario");
-    let conditions = Conditions { steps: scenario.steps.to_vec(), pace: 1.0 };
-    let recording = record(scenario, &conditions, |so_far| {
+    let recording = record(scenario, scenario.steps, Pace(1.0), |so_far| {
         assert_eq!(so_far.steps.len(), scenario.steps.len(), "every step was expected all along");
     });
     let recording = recording.unwrap_or_else(|error| panic!("{error}"));
