@@ -376,7 +376,7 @@ fn on_terminal(command: &mut Command, rows: u16, columns: u16) -> String {
 #[test]
 fn a_terminal_that_is_too_small_or_no_live_shows_the_finished_picture_only() {
     for (flags, rows, columns) in
-        [(&["stream"][..], 8, 80), (&["stream"], 24, 60), (&["stream", "--no-live"], 24, 80)]
+        [(&["stream"][..], 8, 80), (&["stream"], 24, 50), (&["stream", "--no-live"], 24, 80)]
     {
         let written = on_terminal(&mut compare(flags), rows, columns);
         let here = format!("here are {columns} and {rows}.");
