@@ -96,7 +96,8 @@ fn listening_socket(addr: SocketAddr) -> Result<TcpListener, (&'static str, Errn
     // macOS knows no SOCK_CLOEXEC; the standard library's copies are close-on-exec everywhere.
     #[cfg(target_vendor = "apple")]
     let server_socket = server_socket.try_clone().map_err(|error| ("fcntl", errno(&error)))?;
-    // Without it a restart finds the port taken while old connections are in TIME_WAIT (UNP 7.5).
+    // Without it a restart finds the port taken while old connections are in TIME_WAIT (UNIX
+    // Network Programming, 7.5).
     setsockopt(&server_socket, sockopt::ReuseAddr, &true).map_err(failed("setsockopt"))?;
     socket::bind(server_socket.as_raw_fd(), &SockaddrStorage::from(addr))
         .map_err(failed("bind"))?;

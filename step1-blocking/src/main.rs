@@ -38,7 +38,7 @@ fn main() {
                         break;
                     }
                 }
-                Err(error) if error.kind() == ErrorKind::Interrupted => {} // a signal came first
+                Err(error) if error.kind() == ErrorKind::Interrupted => {} // by a signal: go on
                 Err(error) => {
                     report!("{addr}: recv: {error}"); // the client reset its connection
                     break;

@@ -47,7 +47,7 @@ fn send_message(mut client_socket: TcpStream, addr: SocketAddr) {
                     break;
                 }
             }
-            Err(error) if error.kind() == ErrorKind::Interrupted => {} // a signal came first
+            Err(error) if error.kind() == ErrorKind::Interrupted => {} // by a signal: go on
             Err(error) => {
                 report!("{addr}: recv: {error}"); // the client reset its connection
                 break;

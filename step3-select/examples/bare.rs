@@ -1,15 +1,16 @@
 //! Step 2 turned inside out, and nothing more: the idea alone. `accept_connection` and
 //! `send_message` no longer loop and no longer call each other: `event_loop` asks `select()` which
-//! sockets are ready, and calls the function that fits each.
+//! sockets are ready, and calls the function that fits each. Ready: its call would not wait.
 //!
 //! Watch the second client: it is answered at once. The server waits in `select()`, for everybody,
 //! and no longer in `recv()` for one.
 //!
 //! `src/main.rs` is the same with the care that a server needs. What stops this one: a client that
-//! never reads (`send()` waits for it, and everybody else too), one that is gone before it is
-//! accepted where the kernel then forgets it (`accept()` waits for the next), a signal that
-//! interrupts `select()`, and a client whose descriptor does not fit an `fd_set` (it panics). With
-//! no descriptor left it serves those it has, but never rests: it tries to accept over and over.
+//! never reads (`send()` waits for it, and so everybody waits); a client that is gone before it is
+//! accepted, on systems that then forget it (`accept()` waits for the next one); a signal that
+//! interrupts `select()`; a client whose descriptor, the number of its socket, does not fit an
+//! `fd_set`, from 1024 on (it panics). With no descriptor left it serves those it has, but never
+//! rests: whoever cannot be accepted makes `select()` return at once, over and over.
 
 #![forbid(unsafe_code)]
 
@@ -53,8 +54,10 @@ fn event_loop(server_socket: &TcpListener) {
     let mut to_monitor: BTreeMap<RawFd, Client> = BTreeMap::new();
 
     loop {
+        // Ready to read: the call would not wait, since a client has come (accept), or since bytes
+        // have come or the client has left (recv). A new set each round: select changes it.
         let mut to_read = FdSet::new();
-        let mut highest = server_socket.as_raw_fd();
+        let mut highest = server_socket.as_raw_fd(); // the highest number: select asks for it
         to_read.insert(server_socket.as_fd());
         for (sock, client) in &to_monitor {
             to_read.insert(client.client_socket.as_fd());
@@ -62,13 +65,15 @@ fn event_loop(server_socket: &TcpListener) {
         }
 
         narrate!("Before select()");
-        // How many numbers to look at (0 to highest), to read, to write, exceptional, time limit.
-        if let Err(error) = select(highest + 1, &mut to_read, None, None, None) {
+        // How many numbers to look at (0 to highest); then three sets: to read, to write, and for
+        // urgent data, which nobody uses; then a time limit. None: no such set, and no limit.
+        if let Err(error) = select(highest + 1, Some(&mut to_read), None, None, None) {
             Error::on(server_socket, "select", error).exit();
         }
 
-        // select has taken all but the ready ones out of the set. Their numbers are noted: the
-        // set borrows the sockets, and while it is in use Rust lets no client be removed.
+        // select has taken all but the ready ones out of the set. Their numbers, the highest
+        // included, are noted: the set borrows the sockets, and while it is in use Rust lets no
+        // client be removed.
         let ready_to_read: Vec<RawFd> =
             to_read.fds(Some(highest)).map(|borrowed| borrowed.as_raw_fd()).collect();
         let addr_of = |sock| to_monitor.get(&sock).map(|client| client.addr);
@@ -80,7 +85,8 @@ fn event_loop(server_socket: &TcpListener) {
             } else if let Some(client) = to_monitor.get_mut(&sock) {
                 let still_there = send_message(client);
                 if !still_there {
-                    // close. A new client may get this number, whose turn in this round is over.
+                    // close. Its number is free now, and a new client may get it. But a number is
+                    // served once in a round, so nobody is taken for somebody else.
                     to_monitor.remove(&sock);
                 }
             }

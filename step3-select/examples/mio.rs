@@ -100,7 +100,7 @@ fn event_loop(server_socket: &mut TcpListener) {
         let timeout = if may_wait { None } else { Some(Duration::ZERO) };
         match poll.poll(&mut events, timeout) {
             Ok(()) => {}
-            Err(error) if error.kind() == ErrorKind::Interrupted => continue, // a signal came first
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue, // by a signal
             Err(error) => Error::on(server_socket, "poll", error).exit(),
         }
 

@@ -10,8 +10,8 @@
 //! this would be step 2 again.
 //!
 //! One thread is still one thread. What waits without `.await` (`thread::sleep`, a long
-//! computation) keeps everybody waiting. Only a client that is always ready does not: `tokio`
-//! counts what a function does in one turn, and lets the others have theirs.
+//! computation) keeps everybody waiting. A client that is always ready does not: `tokio` counts
+//! what a function does in one turn, and lets the others have theirs.
 
 #![forbid(unsafe_code)]
 
@@ -59,7 +59,7 @@ async fn send_message(mut client_socket: TcpStream, addr: SocketAddr) {
                     break;
                 }
             }
-            Err(error) if error.kind() == ErrorKind::Interrupted => {} // a signal came first
+            Err(error) if error.kind() == ErrorKind::Interrupted => {} // by a signal: go on
             Err(error) => {
                 report!("{addr}: recv: {error}"); // the client reset its connection
                 break;

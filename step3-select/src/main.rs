@@ -1,13 +1,14 @@
 //! Step 3: one loop around `select()`, with the care that a server needs. `accept_connection` and
 //! `send_message` do not know each other: `event_loop` asks `select()` which sockets are ready, and
-//! calls the function that fits each.
+//! calls the function that fits each. Ready: its call would not wait.
 //!
 //! Watch the second client: it is answered at once. The server waits in `select()`, for everybody,
 //! and no longer in `recv()` for one.
 //!
-//! Changed since `examples/bare.rs`: no `accept`, `recv` or `send` ever waits; what a client is
-//! slow to read is sent when it reads; clients for whom there is no room wait in the backlog; and
-//! an error is reported. (Printing can wait still, for a terminal or a pipe that takes no more.)
+//! Changed since `examples/bare.rs`: no `accept`, `recv` or `send` ever waits; what a client does
+//! not take of its answer is sent later; clients for whom there is no room wait in the backlog,
+//! where the kernel keeps those who are not accepted yet; and an error is reported. (Printing can
+//! still wait, for a reader that is slow.)
 
 #![forbid(unsafe_code)]
 
@@ -42,7 +43,8 @@ fn accept_connection(
         }
     };
     narrate!("Connection from {addr}");
-    // A client that never reads: send must not wait for it.
+    // Where recv and send would wait they return an error, WouldBlock, from now on: nobody shall
+    // wait for a client that never reads.
     if let Err(error) = client_socket.set_nonblocking(true) {
         report!("{addr}: ioctl: {error}");
         return;
@@ -84,8 +86,8 @@ fn send_message(client: &mut Client) -> bool {
     }
 }
 
-/// Whether a call is to be made again when `select()` says so: it would have waited (a ready
-/// socket may block nevertheless: select(2), BUGS), or a signal came first.
+/// Whether to make the call again when `select()` says so: the call would have waited (on a ready
+/// socket it may, all the same: manual page select(2), BUGS), or a signal interrupted it.
 fn not_yet(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
 }
@@ -94,18 +96,24 @@ fn not_yet(error: &io::Error) -> bool {
 fn event_loop(server_socket: &TcpListener) {
     // The clients under their descriptors: the number that the system gave to each socket.
     let mut to_monitor: BTreeMap<RawFd, Client> = BTreeMap::new();
+    // Whether one more client fits: a descriptor is free, and low enough for a set.
     let mut room = Room::for_clients(server_socket);
 
     loop {
-        room.look_again(server_socket); // for room, once a second, while there is none
+        // While none fits, this looks whether one does now, once a second at most.
+        room.look_again(server_socket);
+        // Ready to read: the call would not wait, since a client has come (accept), or since bytes
+        // have come or the client has left (recv). A new set each round: select changes it.
         let mut to_read = FdSet::new();
         let mut to_write = FdSet::new();
-        let mut highest = server_socket.as_raw_fd();
+        let mut highest = server_socket.as_raw_fd(); // the highest number: select asks for it
+        // Without room nobody can be accepted, and select would return at once, over and over.
         if room.is_left() {
             to_read.insert(server_socket.as_fd());
         }
         for (sock, client) in &to_monitor {
-            // A client whose answer is not sent yet is not read from until it is.
+            // Either to read or to write: while an answer is not sent yet, no more questions are
+            // read from that client. Ready to write: send would take some of it.
             if client.unsent.is_empty() {
                 to_read.insert(client.client_socket.as_fd());
             } else {
@@ -115,18 +123,22 @@ fn event_loop(server_socket: &TcpListener) {
         }
 
         narrate!("Before select()");
-        let mut second = TimeVal::new(1, 0); // anew in each round: on Linux select changes it
+        // A time limit, so that room is looked for though nobody stirs: 1 second, 0 microseconds,
+        // anew each round, since on Linux select counts it down.
+        let mut second = TimeVal::new(1, 0);
         let timeout = if room.is_left() { None } else { Some(&mut second) };
-        // How many numbers to look at (0 to highest), to read, to write, exceptional, time limit.
-        match select(highest + 1, &mut to_read, &mut to_write, None, timeout) {
-            // Somebody is ready, or the second is over and nobody is.
+        // How many numbers to look at (0 to highest); then three sets: to read, to write, and for
+        // urgent data, which nobody uses; then a time limit. None: no such set, and no limit.
+        match select(highest + 1, Some(&mut to_read), Some(&mut to_write), None, timeout) {
+            // Somebody is ready; or the second is over, nobody is, and the sets are empty.
             Ok(_) => {}
-            Err(Errno::EINTR) => continue, // a signal came first
+            Err(Errno::EINTR) => continue, // a signal interrupted it: call it again
             Err(error) => Error::on(server_socket, "select", error).exit(),
         }
 
-        // select has taken all but the ready ones out of the sets. Their numbers are noted: a
-        // set borrows the sockets, and while it is in use Rust lets no client be removed.
+        // select has taken all but the ready ones out of the sets. Their numbers, the highest
+        // included, are noted: a set borrows the sockets, and while it is in use Rust lets no
+        // client be removed.
         let ready_to_read: Vec<RawFd> =
             to_read.fds(Some(highest)).map(|borrowed| borrowed.as_raw_fd()).collect();
         let ready_to_write: Vec<RawFd> =
@@ -141,7 +153,8 @@ fn event_loop(server_socket: &TcpListener) {
             } else if let Some(client) = to_monitor.get_mut(&sock) {
                 let still_there = send_message(client);
                 if !still_there {
-                    // close. A new client may get this number, whose turn in this round is over.
+                    // close. Its number is free now, and a new client may get it. But a number is
+                    // served once in a round, so nobody is taken for somebody else.
                     to_monitor.remove(&sock);
                     room.client_left(server_socket);
                 }
@@ -152,7 +165,8 @@ fn event_loop(server_socket: &TcpListener) {
 
 fn main() {
     let server_socket = common::listen();
-    // A client may be gone before it is accepted: accept must not wait for the next (UNP 16.6).
+    // A client may be gone before it is accepted: accept must not wait for the next one (UNIX
+    // Network Programming, 16.6).
     if let Err(error) = server_socket.set_nonblocking(true) {
         Error::on(&server_socket, "ioctl", error).exit();
     }

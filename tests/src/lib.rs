@@ -3,7 +3,7 @@
 //! [`Server`] is a running step, or any command, with what it says; [`Client`] is a polite client,
 //! and [`StalledReader`] one that never reads. The tests, the programs in `src/bin`, and the
 //! benchmarks are made of these. [`cases`] is what a server is put through, [`kernel`] what the
-//! kernel knows of it.
+//! kernel knows of it, [`picture`] what a program draws on a terminal.
 //!
 //! What a test waits for is an event, a line or bytes, and [`DEADLINE`] is when it gives up.
 
@@ -11,10 +11,11 @@
 
 pub mod cases;
 mod client;
-pub mod compare;
 mod connection;
+mod guard;
 pub mod kernel;
 mod log;
+pub mod picture;
 mod process;
 mod server;
 mod step;

@@ -17,6 +17,8 @@ pub struct Line {
     pub text: String,
     /// When the first of the run was read.
     pub at: Instant,
+    /// When the last of the run was read.
+    pub last: Instant,
     /// How many equal lines follow one another.
     pub times: usize,
 }
@@ -105,8 +107,8 @@ impl Log {
                 None => _ = said.counts.insert(text.to_owned(), 1),
             }
             match said.lines.last_mut() {
-                Some(last) if last.text == text => last.times += 1,
-                _ => said.lines.push(Line { text: text.to_owned(), at, times: 1 }),
+                Some(run) if run.text == text => (run.times, run.last) = (run.times + 1, at),
+                _ => said.lines.push(Line { text: text.to_owned(), at, last: at, times: 1 }),
             }
             self.0.1.notify_all();
         }
@@ -121,14 +123,25 @@ impl Log {
     /// # Panics
     /// When it has not come by [`DEADLINE`], or the stream ends without it; `expected` says what
     /// was expected, in words.
-    pub fn wait_for<T>(&self, expected: &str, mut find: impl FnMut(&[Line]) -> Option<T>) -> T {
+    pub fn wait_for<T>(&self, expected: &str, find: impl FnMut(&[Line]) -> Option<T>) -> T {
+        self.try_wait_for(expected, find).unwrap_or_else(|why| panic!("{why}"))
+    }
+
+    /// [`Log::wait_for`], with what went wrong as a value.
+    ///
+    /// # Errors
+    /// What was expected and what was said, in words.
+    pub fn try_wait_for<T>(
+        &self,
+        expected: &str,
+        mut find: impl FnMut(&[Line]) -> Option<T>,
+    ) -> Result<T, String> {
         self.wait(expected, |said| find(&said.lines))
     }
 
-    fn wait<T>(&self, expected: &str, find: impl FnMut(&Said) -> Option<T>) -> T {
-        self.wait_within(DEADLINE, find).unwrap_or_else(|why| {
-            panic!("expected {expected}, but {why}. Said so far:\n{}", self.text())
-        })
+    fn wait<T>(&self, expected: &str, find: impl FnMut(&Said) -> Option<T>) -> Result<T, String> {
+        self.wait_within(DEADLINE, find)
+            .map_err(|why| format!("expected {expected}, but {why}. Said so far:\n{}", self.text()))
     }
 
     fn wait_within<T>(
@@ -164,7 +177,8 @@ impl Log {
     pub fn wait_for_count(&self, text: &str, times: usize) {
         self.wait(&format!("the line {text:?} {times} times"), |said| {
             (said.count(text) >= times).then_some(())
-        });
+        })
+        .unwrap_or_else(|why| panic!("{why}"));
     }
 
     /// Waits until the line `text` has been said `times` times, but no longer than `patience`, and

@@ -194,6 +194,12 @@ impl Process {
         (!runs.is_empty()).then(|| runs.iter().filter(|it| **it).count() * 5 >= runs.len() * 4)
     }
 
+    /// Whether it runs, or would if it had a processor.
+    #[must_use]
+    pub fn is_runnable(self) -> bool {
+        self.stat(3).unwrap_or_else(|| self.ps("state")).starts_with('R')
+    }
+
     fn ps(self, column: &str) -> String {
         let column = format!("{column}=");
         let ps = run(Command::new("ps").args(["-o", &column, "-p", &self.0.to_string()]));

@@ -11,7 +11,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::process::{ask_until_told, run, start};
-use crate::{Client, DEADLINE, Log, Process, Step};
+use crate::{Client, DEADLINE, Log, Process, Step, guard};
 
 /// A limit on descriptors is exact only where none but 0, 1 and 2 is open, and whatever started the
 /// tests may have left some.
@@ -30,6 +30,16 @@ pub enum Program {
         /// The port on which it is expected to listen.
         port: u16,
     },
+}
+
+impl Program {
+    /// Which process to end, or which group of them, as kill(1) takes it.
+    fn target(&self, process: u32) -> String {
+        match self {
+            Self::Step(_) => process.to_string(),
+            Self::Command { .. } => format!("-{process}"),
+        }
+    }
 }
 
 impl Display for Program {
@@ -249,6 +259,7 @@ impl Start {
     pub fn spawn(&self) -> io::Result<Server> {
         let mut commands = lock_commands();
         let mut child = start(self.command().stdout(Stdio::piped()).stderr(Stdio::piped()))?;
+        guard::add(&self.program.target(child.id()));
         let lines = if matches!(self.program, Program::Step(_)) { 1 } else { 0 };
         let narration = child.stdout.take();
         let narration = narration.map_or_else(Log::empty, |it| self.stdout.log(lines, it));
@@ -282,20 +293,34 @@ impl Start {
     /// When it does not come to listen.
     #[must_use]
     pub fn start(&self) -> Server {
-        let server = self.spawn();
-        let mut server =
-            server.unwrap_or_else(|error| panic!("{} does not start: {error}", self.program));
-        if self.stdout == Stream::Closed {
-            let addr = server.errors.wait_for("an address that is not loopback", |lines| {
+        self.try_start().unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// [`Start::start`], with what went wrong as a value.
+    ///
+    /// # Errors
+    /// When there is no such program, or it does not come to listen: with what it said.
+    pub fn try_start(&self) -> io::Result<Server> {
+        let spawned = self.spawn();
+        let mut server = spawned.map_err(|error| {
+            io::Error::other(format!("{} does not start: {error}", self.program))
+        })?;
+        let listens = if self.stdout == Stream::Closed {
+            let addr = server.errors.try_wait_for("an address that is not loopback", |lines| {
                 let mut words = lines.iter().filter_map(|line| line.text.split(' ').next());
                 words.find_map(|word| word.parse::<SocketAddr>().ok())
             });
-            server.addr = SocketAddr::from(([127, 0, 0, 1], addr.port()));
+            addr.map(|addr| SocketAddr::from(([127, 0, 0, 1], addr.port())))
         } else {
-            server.addr = server.narration.wait_for("`Listening on` and an address", |lines| {
+            server.narration.try_wait_for("`Listening on` and an address", |lines| {
                 lines.iter().find_map(|line| line.text.strip_prefix("Listening on ")?.parse().ok())
-            });
-        }
+            })
+        };
+        server.addr = listens.map_err(|why| {
+            server.errors.wait_for_the_end(Duration::from_secs(1));
+            let errors = server.errors.text();
+            io::Error::other(format!("{}: {why}Standard error:\n{errors}", self.program))
+        })?;
         // A reader that leaves has left.
         if self.stdout == Stream::ReaderLeaves {
             let _ = server.narration.to_the_end();
@@ -303,7 +328,7 @@ impl Start {
         if self.stderr == Stream::ReaderLeaves {
             let _ = server.errors.to_the_end();
         }
-        server
+        Ok(server)
     }
 
     /// Runs it to its end, which must come soon, and returns what it said.
@@ -460,6 +485,8 @@ impl Server {
             lock_commands().retain(|running| *running != process);
         }
         let _ = self.child.kill();
+        // Before it is waited for: until then the number is its own.
+        guard::remove(&self.start.program.target(process.0));
         let _ = self.child.wait();
     }
 }

@@ -76,14 +76,23 @@ impl Step {
     /// When cargo cannot build it: there is nothing to test then.
     #[must_use]
     pub fn binary(self) -> &'static Path {
-        static STEPS: OnceLock<HashMap<String, PathBuf>> = OnceLock::new();
-        static AFTER: OnceLock<HashMap<String, PathBuf>> = OnceLock::new();
-        let binaries = if Self::AFTER.contains(&self) {
+        self.try_binary().unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// [`Step::binary`], with what went wrong as a value.
+    ///
+    /// # Errors
+    /// What cargo says.
+    pub fn try_binary(self) -> Result<&'static Path, &'static str> {
+        static STEPS: OnceLock<Result<HashMap<String, PathBuf>, String>> = OnceLock::new();
+        static AFTER: OnceLock<Result<HashMap<String, PathBuf>, String>> = OnceLock::new();
+        let built = if Self::AFTER.contains(&self) {
             AFTER.get_or_init(|| build(build_of_what_comes_after()))
         } else {
             STEPS.get_or_init(|| build(build_of_the_steps()))
         };
-        binaries.get(self.name()).unwrap_or_else(|| panic!("cargo built no {self}"))
+        let binary = built.as_ref().map_err(String::as_str)?.get(self.name());
+        binary.map(PathBuf::as_path).ok_or("cargo built another program")
     }
 }
 
@@ -118,16 +127,15 @@ fn cargo_build() -> CargoBuild {
 }
 
 /// Builds servers, most of which cargo finds built, and returns where each binary is.
-fn build(cargo: CargoBuild) -> HashMap<String, PathBuf> {
-    let messages = cargo.exec().unwrap_or_else(|error| panic!("the servers do not build: {error}"));
+fn build(cargo: CargoBuild) -> Result<HashMap<String, PathBuf>, String> {
+    let in_words = |error| format!("the servers do not build: {error}");
     let mut binaries = HashMap::new();
-    for message in messages {
-        let message = message.unwrap_or_else(|error| panic!("the servers do not build: {error}"));
-        if let Ok(Message::CompilerArtifact(artifact)) = message.decode()
+    for message in cargo.exec().map_err(in_words)? {
+        if let Ok(Message::CompilerArtifact(artifact)) = message.map_err(in_words)?.decode()
             && let Some(executable) = artifact.executable
         {
             binaries.insert(artifact.target.name.into_owned(), executable.into_owned());
         }
     }
-    binaries
+    Ok(binaries)
 }

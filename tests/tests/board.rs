@@ -3,18 +3,19 @@
 #![forbid(unsafe_code)]
 #![cfg(target_os = "linux")] // elsewhere the kernel does not tell what is asserted here
 
-use std::fs::{self, File};
+mod terminal;
+
+use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::num::NonZero;
-use std::os::fd::OwnedFd;
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc::{self, Receiver};
+use std::process::{Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use pty::pty::{Winsize, openpty};
+use pty::sys::termios::{LocalFlags, tcgetattr};
 use tests::{Client, DEADLINE, Log, Process, Signal, StalledReader, Step, can_trace, needs};
+
+use terminal::OnTerminal;
 
 const SMALL: (u16, u16) = (23, 80);
 const LARGE: (u16, u16) = (40, 120);
@@ -23,10 +24,8 @@ const SHOWN: [Step; 4] = [Step::Blocking, Step::Functions, Step::Select, Step::B
 
 /// A board on a terminal of its own.
 struct Board {
-    child: Child,
+    terminal: OnTerminal,
     step: Step,
-    keys: File,
-    output: Receiver<Vec<u8>>,
     /// All that it has written.
     bytes: Vec<u8>,
     screen: vt100::Parser,
@@ -44,38 +43,15 @@ impl Board {
         Self::on_port(step, size, 0)
     }
 
-    fn on_port(step: Step, (rows, columns): (u16, u16), port: u16) -> Self {
-        let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
-        let pair = openpty(&size, None).expect("a pseudo-terminal");
-        // A copy is close-on-exec, so that no other test's child holds this terminal.
-        let copy = |end: &OwnedFd| end.try_clone().expect("a copy");
-        let (ours, theirs) = (copy(&pair.master), copy(&pair.slave));
-        drop(pair);
-        let mut child = board(step, port)
-            .env("TERM", "xterm")
-            .stdin(copy(&theirs))
-            .stdout(theirs)
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("board");
-        let errors = Log::of(child.stderr.take().expect("standard error"));
-        let keys = File::from(ours);
-        let mut reader = keys.try_clone().expect("a copy");
-        let (sender, output) = mpsc::channel();
-        thread::spawn(move || {
-            let mut bytes = [0; 65536];
-            while let Ok(some @ 1..) = reader.read(&mut bytes) {
-                let _ = sender.send(bytes[..some].to_vec());
-            }
-        });
-        let size = |number| NonZero::new(number).expect("a size");
-        let screen = vt100::Parser::new(size(rows), size(columns), 0);
-        Self { child, step, keys, output, bytes: Vec::new(), screen, errors }
+    fn on_port(step: Step, size: (u16, u16), port: u16) -> Self {
+        let mut command = board(step, port);
+        let mut terminal = OnTerminal::start(command.stderr(Stdio::piped()), size);
+        let errors = Log::of(terminal.child.stderr.take().expect("standard error"));
+        Self { terminal, step, bytes: Vec::new(), screen: terminal::screen(size), errors }
     }
 
     fn rows(&self) -> Vec<String> {
-        let (_, columns) = self.screen.screen().size();
-        self.screen.screen().rows(0, columns.get()).map(|row| row.trim_end().to_owned()).collect()
+        terminal::rows_of(self.screen.screen())
     }
 
     /// Waits until the screen shows what `find` looks for.
@@ -97,7 +73,7 @@ impl Board {
                 return found;
             }
             let left = give_up.saturating_duration_since(Instant::now());
-            let some = self.output.recv_timeout(left).ok()?;
+            let (_, some) = self.terminal.output.recv_timeout(left).ok()?;
             self.screen.process(&some);
             self.bytes.extend(some);
         }
@@ -154,16 +130,18 @@ impl Board {
     }
 
     fn press(&mut self, key: &[u8]) {
-        self.keys.write_all(key).expect("a terminal");
+        self.terminal.keys.write_all(key).expect("a terminal");
     }
 
     /// Waits for its end, and returns how it ended.
     fn end(&mut self) -> ExitStatus {
         let give_up = Instant::now() + DEADLINE;
         loop {
-            if let Some(status) = self.child.try_wait().expect("its end") {
+            if let Some(status) = self.terminal.child.try_wait().expect("its end") {
                 // What it wrote last.
-                while let Ok(some) = self.output.recv_timeout(Duration::from_millis(200)) {
+                while let Ok((_, some)) =
+                    self.terminal.output.recv_timeout(Duration::from_millis(200))
+                {
                     self.screen.process(&some);
                     self.bytes.extend(some);
                 }
@@ -176,25 +154,10 @@ impl Board {
 
     /// The process of the step that it has started.
     fn server(&self) -> Process {
-        let pid = self.child.id();
+        let pid = self.terminal.child.id();
         let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
         let children = children.expect("proc(5)");
         Process(children.trim().parse().unwrap_or_else(|_| panic!("one child in {children:?}")))
-    }
-}
-
-impl Drop for Board {
-    fn drop(&mut self) {
-        if matches!(self.child.try_wait(), Ok(None)) {
-            // So that its server ends too.
-            Process(self.child.id()).signal(Signal::TERM);
-            let give_up = Instant::now() + Duration::from_secs(5);
-            while matches!(self.child.try_wait(), Ok(None)) && Instant::now() < give_up {
-                thread::sleep(Duration::from_millis(2));
-            }
-            let _ = self.child.kill();
-            let _ = self.child.wait();
-        }
     }
 }
 
@@ -386,15 +349,15 @@ fn q_and_ctrl_c_and_a_signal_end_it_and_the_server_and_give_the_terminal_back() 
         board.wait_for_arrow(".accept()");
         assert!(board.screen.screen().alternate_screen() && board.screen.screen().hide_cursor());
         if key.is_empty() {
-            Process(board.child.id()).signal(Signal::TERM);
+            Process(board.terminal.child.id()).signal(Signal::TERM);
         } else {
             board.press(key);
         }
         assert_eq!(board.end().success(), !key.is_empty());
         assert!(!board.screen.screen().alternate_screen(), "its own screen was expected back");
         assert!(!board.screen.screen().hide_cursor(), "a cursor was expected");
-        let echo = pty::sys::termios::LocalFlags::ECHO | pty::sys::termios::LocalFlags::ICANON;
-        let terminal = pty::sys::termios::tcgetattr(&board.keys).expect("a terminal");
+        let echo = LocalFlags::ECHO | LocalFlags::ICANON;
+        let terminal = tcgetattr(&board.terminal.keys).expect("a terminal");
         assert!(terminal.local_flags.contains(echo), "an echo was expected after {key:?}");
         assert!(TcpStream::connect(addr).is_err(), "no server was expected after {key:?}");
     }

@@ -64,6 +64,11 @@ fn the_terminals_of_the_care_show_what_happens() {
 }
 
 #[test]
+fn the_terminals_of_what_comes_after_show_what_happens() {
+    session::play(&Document::read("step3-select/AFTER.md"));
+}
+
+#[test]
 fn no_page_is_longer_than_its_lesson() {
     expect_none(documents().filter_map(|document| {
         let most = if document.path.starts_with("step2") { 1400 } else { 2700 };
@@ -104,9 +109,9 @@ fn the_faults_that_the_care_lets_strace_make_stop_bare_and_not_step_3() {
 
 #[test]
 fn closing_a_socket_that_an_fd_set_borrows_is_refused_at_that_line_and_nowhere_else() {
-    let document = Document::read("step3-select/README.md");
+    let document = Document::read("step3-select/CARE.md");
     let mut refused = document.blocks.iter().filter(|block| block.attribute("refused").is_some());
-    refusal::expect_refused(&document, refused.next().expect("step 3 shows such a block"));
+    refusal::expect_refused(&document, refused.next().expect("the care shows such a block"));
 }
 
 #[test]

@@ -8,12 +8,13 @@ use std::path::{Path, PathBuf};
 use pulldown_cmark::{CodeBlockKind, Event, Options, Parser, Tag, TagEnd};
 
 /// Every page, by its path from the top folder.
-pub const READMES: [&str; 5] = [
+pub const READMES: [&str; 6] = [
     "README.md",
     "step1-blocking/README.md",
     "step2-functions/README.md",
     "step3-select/README.md",
     "step3-select/CARE.md",
+    "step3-select/AFTER.md",
 ];
 
 /// The top folder of the workspace.

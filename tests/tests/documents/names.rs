@@ -57,9 +57,9 @@ const OUTSIDE: &[&str] = &[
 
 /// Programs that a page may tell the reader to run. What cargo and git are told is checked.
 const PROGRAMS: &[&str] = &[
-    "apt", "brew", "cargo", "fg", "git", "head", "ip", "ipconfig", "jobs", "kill", "nc", "ncat",
-    "netstat", "printf", "python3", "rustup", "script", "socat", "ss", "ssh", "strace", "sudo",
-    "telnet", "top", "ulimit", "wsl",
+    "apt", "brew", "cargo", "fg", "git", "head", "ip", "ipconfig", "jobs", "kill", "man", "nc",
+    "ncat", "netstat", "printf", "python3", "rustup", "script", "socat", "ss", "ssh", "strace",
+    "sudo", "telnet", "top", "ulimit", "wsl",
 ];
 
 /// The workspace, as far as a page can name it.
@@ -134,7 +134,8 @@ impl Workspace {
         let first = code.trim_start_matches('(').split(' ').next().unwrap_or_default();
         if !code.contains(|c: char| c.is_ascii_alphabetic()) || OUTSIDE.contains(&code) {
             Ok(())
-        } else if PROGRAMS.contains(&first) {
+        } else if PROGRAMS.contains(&first) || first.starts_with("target/debug/") {
+            // A server is named as it is built by default: it may stand elsewhere, or not yet.
             code.split("; ").try_for_each(|command| self.command(command))
         } else if is_word(code) && code.matches('_').count() > 3 {
             // Long enough to be a sentence: a test.

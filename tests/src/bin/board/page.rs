@@ -1,6 +1,6 @@
 //! The page that the board draws.
 
-use tests::compare::{Cell, Picture, Role};
+use tests::picture::{Cell, Picture, Role};
 
 use crate::model::{Client, Model};
 use crate::source::{Call, Source};
@@ -35,7 +35,7 @@ pub fn draw(
     page.rule(2, columns, &functions.join(" > "), left + 2, "the kernel's table");
     page.source(source, arrow, &path, 3..rule, left);
     for row in 3..rule {
-        page.put(row, left + 1, 1, "│", Role::Label);
+        page.put(row, left + 1, 1, "│", Role::Rule);
     }
     page.kernel(model, 3..rule, left + 3, right);
     let keys = if held {
@@ -48,7 +48,7 @@ pub fn draw(
     page.0
 }
 
-/// The step, how to connect, and how many there are; with its address where there is room.
+/// The step, how to connect, and how many there are; with its adstyle where there is room.
 fn top(model: &Model, columns: usize) -> String {
     let waiting = model.waiting().count();
     let counts = match &model.clients {
@@ -105,7 +105,7 @@ fn cut(text: &str, width: usize) -> String {
     text.chars().take(width.saturating_sub(1)).chain(['…']).collect()
 }
 
-/// Cut to a width from the left: of an address the end tells more.
+/// Cut to a width from the left: of an adstyle the end tells more.
 fn cut_left(text: &str, width: usize) -> String {
     let length = text.chars().count();
     if length <= width {
@@ -139,7 +139,7 @@ impl Page {
     }
 
     fn rule(&mut self, row: usize, columns: usize, name: &str, second: usize, other: &str) {
-        self.put(row, 0, columns, &"─".repeat(columns), Role::Label);
+        self.put(row, 0, columns, &"─".repeat(columns), Role::Rule);
         self.put(row, 2, columns, &format!(" {name} "), Role::Text);
         self.put(row, second, columns - second, &format!(" {other} "), Role::Text);
     }

@@ -1,17 +1,17 @@
 //! The terminal: a screen of its own, and keys without Enter.
 
-use std::io::{self, IsTerminal, Read, Write};
+use std::io::{self, IsTerminal, Read};
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
 
 use console::Term;
 use pty::sys::termios::{LocalFlags, SetArg, Termios, tcgetattr, tcsetattr};
-use tests::compare::{Dress, Picture};
+use tests::picture::{Picture, Style, write};
 
 /// The terminal, as long as the board has it. It is given back when this is dropped.
 pub struct Terminal {
     before: Termios,
-    dress: Dress,
+    style: Style,
     /// The size that was drawn for, and each row.
     drawn: ((u16, u16), Vec<String>),
     /// What is typed.
@@ -29,8 +29,8 @@ impl Terminal {
         // Ctrl-C is a key too: a signal would end the server at once, and unseen.
         keys.local_flags &= !(LocalFlags::ICANON | LocalFlags::ECHO | LocalFlags::ISIG);
         tcsetattr(io::stdin(), SetArg::TCSANOW, &keys)?;
-        let dress = Dress { colour, ascii: false };
-        let terminal = Self { before, dress, drawn: Default::default(), keys: keys_typed() };
+        let style = Style { colour, ascii: false };
+        let terminal = Self { before, style, drawn: Default::default(), keys: keys_typed() };
         // The other screen, without a cursor (xterm's ctlseqs, 1049 and 25).
         write("\x1b[?1049h\x1b[?25l")?;
         Ok(Some(terminal))
@@ -43,7 +43,7 @@ impl Terminal {
 
     /// Shows a picture: the rows that are not as they were, in one piece.
     pub fn show(&mut self, picture: &Picture) -> io::Result<()> {
-        let rows: Vec<String> = picture.rows.iter().map(|row| self.dress.row(row)).collect();
+        let rows: Vec<String> = picture.rows.iter().map(|row| self.style.row(row)).collect();
         let mut frame = String::new();
         if self.drawn.0 != Self::size() {
             self.drawn = (Self::size(), Vec::new());
@@ -78,10 +78,4 @@ fn keys_typed() -> Receiver<u8> {
         }
     });
     keys
-}
-
-fn write(text: &str) -> io::Result<()> {
-    let mut stdout = io::stdout().lock();
-    stdout.write_all(text.as_bytes())?;
-    stdout.flush()
 }

@@ -1,0 +1,298 @@
+//! Starts the steps side by side, sends the same clients to each at the same moment, records what
+//! happens, and draws it: see where each server waits.
+
+#![forbid(unsafe_code)]
+
+mod axis;
+mod client;
+mod draw;
+mod known;
+mod lane;
+mod narration;
+mod record;
+mod recording;
+mod report;
+mod scenario;
+mod servers;
+mod svg;
+#[cfg(test)]
+mod unit_tests;
+
+use std::fs;
+use std::io::{self, BufRead, ErrorKind, IsTerminal};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::thread;
+use std::time::Duration;
+
+use clap::builder::PossibleValuesParser;
+use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
+use signal_hook::iterator::Signals;
+use signal_hook::low_level::emulate_default_handler;
+use tests::picture::Screen;
+use tests::{Step, raise_descriptor_limit};
+
+use crate::draw::draw;
+use crate::record::record;
+use crate::scenario::{Pace, Scenario};
+use crate::servers::end_all_servers;
+use crate::svg::svg;
+
+/// More than any scenario needs: 900 idle clients at each of three servers.
+const DESCRIPTORS: u64 = 4096;
+
+fn command() -> Command {
+    let flag = |name| Arg::new(name).long(name).action(ArgAction::SetTrue);
+    Command::new("compare")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about("Starts the steps side by side and draws where each server waits")
+        .arg(
+            Arg::new("scenario")
+                .value_name("SCENARIO")
+                .num_args(0..)
+                .value_parser(PossibleValuesParser::new(Scenario::all().iter().map(|one| one.name)))
+                .hide_possible_values(true)
+                .help("What to play, see --list; all of it if nothing is named"),
+        )
+        .arg(flag("list").help("Name the scenarios with their questions"))
+        .arg(
+            Arg::new("step")
+                .long("step")
+                .value_name("STEP")
+                .action(ArgAction::Append)
+                .value_parser(PossibleValuesParser::new(Step::ALL.map(Step::name)))
+                .help("On this step alone; may be repeated"),
+        )
+        .arg(flag("pause").help("Wait for Enter before each scenario: what will happen?"))
+        .arg(
+            Arg::new("pace")
+                .long("pace")
+                .value_name("N")
+                .default_value("1")
+                .value_parser(pace)
+                .help("Make every thinking time N times as long, 1 to 60"),
+        )
+        .arg(flag("no-live").help("Show the finished pictures only"))
+        .arg(flag("ascii").help("Draw with ASCII alone"))
+        .arg(
+            Arg::new("svg")
+                .long("svg")
+                .value_name("DIR")
+                .value_parser(value_parser!(PathBuf))
+                .help("Write a picture of each scenario to DIR, as SVG"),
+        )
+}
+
+fn pace(text: &str) -> Result<Pace, String> {
+    let pace = text.parse().ok().filter(|pace| (1.0..=60.0).contains(pace));
+    pace.map(Pace).ok_or_else(|| "a number from 1 to 60 is expected".to_owned())
+}
+
+/// Why there is nothing more to do.
+#[derive(Debug)]
+enum Stop {
+    /// Nobody reads standard output any more.
+    NobodyReads,
+    /// What is wrong, in words.
+    Wrong(String),
+}
+
+impl From<io::Error> for Stop {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            ErrorKind::BrokenPipe => Self::NobodyReads,
+            _ => Self::Wrong(format!("standard output: {error}")),
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    let asked = command().get_matches();
+    match run(&asked) {
+        Ok(code) => code,
+        Err(stop) => {
+            if let Stop::Wrong(words) = stop {
+                eprintln!("compare: {words}");
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(asked: &ArgMatches) -> Result<ExitCode, Stop> {
+    let flag = |name| asked.get_flag(name);
+    let mut screen = Screen::stdout(flag("ascii"), !flag("no-live"));
+    let pace = asked.get_one("pace").copied().unwrap_or(Pace(1.0));
+    let names = asked.get_many::<String>("scenario").unwrap_or_default();
+    let mut scenarios: Vec<_> = names.filter_map(|name| Scenario::named(name)).collect();
+    if scenarios.is_empty() {
+        scenarios.extend(Scenario::all());
+    }
+    if flag("list") {
+        for scenario in scenarios {
+            screen.say(&format!("{:<17}{}", scenario.name, scenario.question(pace)))?;
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    let only = asked.get_many::<String>("step").unwrap_or_default();
+    let only: Vec<Step> = only.filter_map(|name| Step::named(name)).collect();
+    let folder = asked.get_one::<PathBuf>("svg");
+    if let Some(folder) = folder {
+        check_folder(folder, scenarios.iter().map(|scenario| file_name(scenario)))?;
+    }
+    let descriptors = raise_descriptor_limit(DESCRIPTORS)
+        .map_err(|error| Stop::Wrong(format!("the limit of open descriptors: {error}")))?;
+    let needed = scenarios.iter().map(|scenario| scenario.descriptors(scenario.on(&only).len()));
+    let needed = needed.max().unwrap_or_default();
+    if descriptors < needed {
+        return Err(Stop::Wrong(format!(
+            "this takes {needed} open descriptors, and the hard limit is {descriptors}: raise it \
+             (`ulimit -Hn {needed}`, as root), or name other scenarios"
+        )));
+    }
+    end_the_servers_at_a_signal()?;
+    build(scenarios.iter().flat_map(|scenario| scenario.on(&only)).collect())?;
+
+    let enter = flag("pause").then(lines_of_standard_input);
+    let mut as_expected = true;
+    let mut played = 0;
+    for scenario in scenarios {
+        let steps = scenario.on(&only);
+        if steps.is_empty() {
+            let can = scenario.steps.iter().chain(scenario.besides);
+            let names: Vec<&str> = can.map(|step| step.name()).collect();
+            eprintln!("compare: {} is for {} alone: left out", scenario.name, names.join(", "));
+            continue;
+        }
+        if played > 0 {
+            screen.say("")?;
+        }
+        played += 1;
+        if let Some(enter) = &enter {
+            wait_for_enter(enter, scenario, pace, &screen)?;
+        }
+        let mut shown = Ok(());
+        let recorded = record(scenario, &steps, pace, |so_far| {
+            if shown.is_ok() {
+                shown = screen.show(&draw(so_far, None, screen.width()));
+            }
+        });
+        shown?;
+        let recording = recorded.map_err(|error| Stop::Wrong(error.to_string()))?;
+        let report = scenario.read(&recording);
+        screen.finish(&draw(&recording, Some(&report), screen.width()))?;
+        for failure in &report.failures {
+            eprintln!("compare: {}: {failure}", scenario.name);
+            as_expected = false;
+        }
+        if let Some(folder) = folder {
+            let file = folder.join(file_name(scenario));
+            let picture = draw(&recording, Some(&report), 80);
+            let title = format!("{}: {}", recording.scenario, recording.question);
+            replace(&file, &svg(&picture, &title, &report.summary))
+                .map_err(|error| not_written(&file, &error))?;
+        }
+    }
+    match (played, as_expected) {
+        (0, _) => Ok(ExitCode::from(2)),
+        (_, true) => Ok(ExitCode::SUCCESS),
+        (_, false) => Ok(ExitCode::FAILURE),
+    }
+}
+
+/// No server outlives this program: a signal that ends it ends them first.
+fn end_the_servers_at_a_signal() -> Result<(), Stop> {
+    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP, SIGQUIT])
+        .map_err(|error| Stop::Wrong(format!("signals: {error}")))?;
+    thread::spawn(move || {
+        for signal in signals.forever() {
+            let _none_starts_any_more = end_all_servers();
+            let _ = emulate_default_handler(signal);
+        }
+    });
+    Ok(())
+}
+
+/// Has cargo build the servers, and says so if that takes a while.
+fn build(steps: Vec<Step>) -> Result<(), Stop> {
+    let (done, is_done) = mpsc::channel();
+    thread::spawn(move || {
+        let built = steps.into_iter().try_for_each(|step| step.try_binary().map(|_| ()));
+        let _nobody_waits_any_more = done.send(built);
+    });
+    let mut said = false;
+    let built = loop {
+        match is_done.recv_timeout(Duration::from_millis(500)) {
+            Ok(built) => break built,
+            Err(RecvTimeoutError::Disconnected) => break Err("the servers do not build"),
+            Err(RecvTimeoutError::Timeout) => {
+                eprint!("{}", if said { "." } else { "Building the servers ..." });
+                said = true;
+            }
+        }
+    };
+    if said {
+        eprintln!();
+    }
+    built.map_err(|words| Stop::Wrong(words.to_owned()))
+}
+
+/// The lines that are typed, from now on. A line that nobody has waited for is no answer to a
+/// question that comes later.
+fn lines_of_standard_input() -> Receiver<()> {
+    let (typed, lines) = mpsc::channel();
+    thread::spawn(move || {
+        for line in io::stdin().lock().lines() {
+            if line.is_err() || typed.send(()).is_err() {
+                return;
+            }
+        }
+    });
+    lines
+}
+
+fn wait_for_enter(
+    enter: &Receiver<()>,
+    scenario: &Scenario,
+    pace: Pace,
+    screen: &Screen,
+) -> Result<(), Stop> {
+    while enter.try_recv().is_ok() {}
+    screen.say(&format!("{}   {}\n", scenario.name, scenario.question(pace)))?;
+    screen.say("What do you expect? Enter starts it.")?;
+    // At the end of standard input nobody can press it: the scenario starts at once.
+    let pressed = enter.recv().is_ok();
+    let echoed = usize::from(pressed && io::stdin().is_terminal());
+    screen.take_back(3 + echoed)?;
+    Ok(())
+}
+
+fn file_name(scenario: &Scenario) -> String {
+    format!("{}.svg", scenario.name)
+}
+
+fn not_written(what: &Path, error: &io::Error) -> Stop {
+    Stop::Wrong(format!("{} cannot be written: {error}", what.display()))
+}
+
+/// Finds out before anything runs whether the files can be written.
+fn check_folder(folder: &Path, files: impl Iterator<Item = String>) -> Result<(), Stop> {
+    let wrong = |what: &Path, error: io::Error| not_written(what, &error);
+    fs::create_dir_all(folder).map_err(|error| wrong(folder, error))?;
+    replace(&folder.join("compare"), "").map_err(|error| wrong(folder, error))?;
+    fs::remove_file(folder.join("compare")).map_err(|error| wrong(folder, error))?;
+    match files.map(|file| folder.join(file)).find(|file| file.is_dir()) {
+        Some(file) => Err(wrong(&file, ErrorKind::IsADirectory.into())),
+        None => Ok(()),
+    }
+}
+
+/// Writes `file` beside itself, then puts it in its place: nobody sees half of it.
+fn replace(file: &Path, text: &str) -> io::Result<()> {
+    let mut beside = file.as_os_str().to_owned();
+    beside.push(format!(".{}", std::process::id()));
+    fs::write(&beside, text)?;
+    fs::rename(&beside, file)
+}

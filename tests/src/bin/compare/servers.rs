@@ -1,0 +1,66 @@
+//! The servers that run.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Mutex;
+
+use tests::kernel::{Doing, SystemCall};
+use tests::{Log, Process, Server, Start, Step};
+
+use crate::known::lock;
+
+/// They are here and nowhere else, so that whatever ends this process can end them first.
+static RUNNING: Mutex<Vec<Server>> = Mutex::new(Vec::new());
+
+/// Ends every server, and lets no other start for as long as the answer is kept.
+pub fn end_all_servers() -> impl Sized {
+    let mut running = lock(&RUNNING);
+    running.clear();
+    running
+}
+
+/// The servers of one recording: they end when this goes.
+#[derive(Debug, Default)]
+pub struct Servers(Vec<SocketAddr>);
+
+/// A server that runs, as its clients and whoever records it know it.
+#[derive(Debug, Clone)]
+pub struct Running {
+    pub step: Step,
+    pub addr: SocketAddr,
+    pub process: Process,
+    pub narration: Log,
+    pub errors: Log,
+}
+
+impl Servers {
+    /// Starts one more.
+    pub fn start(&mut self, step: Step, start: &Start) -> io::Result<Running> {
+        let mut all = lock(&RUNNING);
+        let server = start.try_start()?;
+        let running = Running {
+            step,
+            addr: server.addr,
+            process: server.process(),
+            narration: server.narration.clone(),
+            errors: server.errors.clone(),
+        };
+        self.0.push(server.addr);
+        all.push(server);
+        Ok(running)
+    }
+}
+
+impl Drop for Servers {
+    fn drop(&mut self) {
+        lock(&RUNNING).retain(|server| !self.0.contains(&server.addr));
+    }
+}
+
+impl Running {
+    /// Whether it waits in `send()`; None where no kernel tells.
+    pub fn is_in_send(&self) -> Option<bool> {
+        let is_in_send = |call: SystemCall| call.name() == Some("sendto");
+        Some(matches!(self.process.doing()?, Doing::Waits(call) if is_in_send(call)))
+    }
+}

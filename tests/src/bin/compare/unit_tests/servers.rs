@@ -1,0 +1,196 @@
+//! What is recorded of the real servers.
+
+use std::sync::Mutex;
+use std::time::Duration;
+
+use tests::Step;
+
+use super::{A, B};
+use crate::known::lock;
+use crate::record::record;
+use crate::recording::{ClientDid, Lanes, Recording, ServerIs};
+use crate::report::Report;
+use crate::scenario::{Pace, Scenario};
+
+/// What was recorded of a scenario: once for all tests, and one at a time, so that none disturbs
+/// another.
+fn played(name: &str) -> &'static (Recording, Report) {
+    static PLAYED: Mutex<Vec<&(Recording, Report)>> = Mutex::new(Vec::new());
+    let mut played = lock(&PLAYED);
+    let known = played.iter().find(|(recording, _)| recording.scenario == name).copied();
+    let one = known.unwrap_or_else(|| {
+        played.push(Box::leak(Box::new(play(name))));
+        played[played.len() - 1]
+    });
+    drop(played);
+    assert_eq!(one.1.failures, [""; 0], "no failure was expected in {name}");
+    one
+}
+
+fn play(name: &str) -> (Recording, Report) {
+    tests::raise_descriptor_limit(4096).expect("a descriptor limit");
+    let scenario = Scenario::named(name).expect("a scenario");
+    let recording = record(scenario, scenario.steps, Pace(1.0), |so_far| {
+        assert_eq!(so_far.steps.len(), scenario.steps.len(), "every step was expected all along");
+    });
+    let recording = recording.unwrap_or_else(|error| panic!("{error}"));
+    let report = scenario.read(&recording);
+    (recording, report)
+}
+
+/// Whether the server was with that client at some time.
+fn was_with(lanes: &Lanes, client: usize) -> bool {
+    lanes.server.iter().any(|(_, is)| matches!(is, ServerIs::With(some) if some.contains(&client)))
+}
+
+fn first_answer(lanes: &Lanes, client: usize) -> Duration {
+    lanes.when(client, ClientDid::Answered).expect("an answer")
+}
+
+#[test]
+fn one_client_has_three_answers_at_every_step() {
+    let (recording, _) = played("one-client");
+    for lanes in &recording.steps {
+        assert_eq!(lanes.waits(A).len(), 3, "{}", lanes.step);
+        let asked: Vec<_> = lanes.all(A, ClientDid::Asks).collect();
+        assert!(asked[2] >= Duration::from_millis(400), "at 400 ms, not at {asked:?}");
+        assert!(was_with(lanes, A), "{}", lanes.step);
+        let in_recv = lanes.server.iter().filter(|(_, is)| *is == ServerIs::Receiving(A)).count();
+        assert_eq!(in_recv > 2, lanes.step.blocks(), "after each answer: {:?}", lanes.server);
+        let waits = if lanes.step.blocks() { ServerIs::Accepting } else { ServerIs::Selecting };
+        assert_eq!(lanes.server.last().map(|(_, is)| is), Some(&waits), "{}", lanes.step);
+    }
+}
+
+#[test]
+fn the_second_client_waits_for_the_first_on_steps_1_and_2_and_not_on_step_3() {
+    let (recording, report) = played("two-clients");
+    for lanes in &recording.steps {
+        let left = lanes.when(A, ClientDid::Leaves).expect("A leaves");
+        assert!(left >= Duration::from_millis(1000), "A was expected to leave at 1000 ms");
+        let kept = first_answer(lanes, B) >= left;
+        assert_eq!(kept, lanes.step.blocks(), "whether B waited for A on {}", lanes.step);
+        assert_eq!(lanes.waits(B).len(), 2, "{}", lanes.step);
+        assert!(lanes.when(B, ClientDid::Leaves).is_some() && was_with(lanes, B));
+    }
+    // A busy machine lets B wait for itself too, and that is said then.
+    let soon = Duration::from_millis(100);
+    let calm = recording.steps.iter().all(|lanes| {
+        let free = if lanes.step.blocks() { ClientDid::Leaves } else { ClientDid::Asks };
+        let since = lanes.when(if lanes.step.blocks() { A } else { B }, free);
+        first_answer(lanes, B) < since.expect("a stamp") + soon
+    });
+    if calm && recording.longest_frame < Duration::from_millis(500) {
+        assert_eq!(
+            report.summary,
+            "On steps 1 and 2 B waited as long as A stayed; on step 3 as long as an answer takes."
+        );
+    }
+}
+
+#[test]
+fn a_crowd_is_a_staircase_on_steps_1_and_2_and_side_by_side_on_step_3() {
+    let (recording, _) = played("crowd");
+    for lanes in &recording.steps {
+        assert_eq!(lanes.clients.len(), 10);
+        let last = |client| lanes.all(client, ClientDid::Answered).last().expect("an answer");
+        let stairs = (1..10).all(|client| first_answer(lanes, client) >= last(client - 1));
+        assert_eq!(stairs, lanes.step.blocks(), "whether each waited on {}", lanes.step);
+        let come = (0..10).filter_map(|client| lanes.when(client, ClientDid::Comes));
+        assert!(come.eq([Duration::ZERO; 10]), "all were expected to come before the start");
+        assert!((0..10).all(|client| was_with(lanes, client)), "{:?}", lanes.server);
+    }
+}
+
+#[test]
+fn three_messages_at_once_have_one_answer_and_ten_thousand_bytes_at_least_three() {
+    let (recording, _) = played("stream");
+    for lanes in &recording.steps {
+        let first = lanes.when(A, ClientDid::Sends { messages: 3, bytes: 14 });
+        assert!(first.is_some(), "three messages at first in {:?}", lanes.clients[A]);
+        let sent = ClientDid::Sends { messages: 1, bytes: 10_000 };
+        let second = lanes.when(A, sent).expect("a second write");
+        let before = lanes.all(A, ClientDid::Answered).filter(|time| *time < second).count();
+        let after = lanes.all(A, ClientDid::Answered).filter(|time| *time >= second).count();
+        assert!(before == 1 && after >= 3, "{before} and {after} on {}", lanes.step);
+    }
+}
+
+#[test]
+fn a_reset_ends_the_wait_on_steps_1_and_2_and_nobody_else_notices() {
+    let (recording, _) = played("vanished-client");
+    for lanes in &recording.steps {
+        let reset = lanes.when(A, ClientDid::Resets).expect("A resets");
+        let kept = first_answer(lanes, B) >= reset;
+        assert_eq!(kept, lanes.step.blocks(), "whether B waited for A on {}", lanes.step);
+        assert_eq!(lanes.waits(B).len(), 2, "{}", lanes.step);
+        assert_eq!(lanes.errors.len(), 1, "{:?}", lanes.errors);
+    }
+}
+
+#[test]
+fn a_stalled_reader_stops_step_2_and_bare_and_not_step_3() {
+    let (recording, _) = played("stalled-reader");
+    let steps: Vec<Step> = recording.steps.iter().map(|lanes| lanes.step).collect();
+    assert_eq!(steps, [Step::Functions, Step::Bare, Step::Select]);
+    for lanes in &recording.steps {
+        let stuck = lanes.when(A, ClientDid::Stuck).expect("A is stuck");
+        let left = lanes.when(A, ClientDid::Leaves).expect("A leaves");
+        assert!(lanes.when(B, ClientDid::Asks) >= Some(stuck), "B asks once A is stuck");
+        assert!(left - stuck >= Duration::from_millis(500), "A leaves 500 ms later");
+        let kept = first_answer(lanes, B) >= left;
+        assert_eq!(kept, lanes.step != Step::Select, "whether B waited on {}", lanes.step);
+        if cfg!(target_os = "linux") {
+            let stood_in_send = lanes.stuck_in == Some("sendto");
+            assert_eq!(stood_in_send, kept, "{:?} on {}", lanes.stuck_in, lanes.step);
+            let is_drawn = lanes.server.iter().any(|(_, is)| *is == ServerIs::Sending(A));
+            assert_eq!(is_drawn, kept, "{:?}", lanes.server);
+        }
+        assert!(lanes.server.len() < 2000, "{} entries: runs are one", lanes.server.len());
+    }
+}
+
+#[test]
+fn one_client_is_answered_2200_times_among_each_number_of_idle_ones_in_eleven_turns() {
+    let (recording, report) = played("idle-crowd");
+    let steps: Vec<Step> = recording.steps.iter().map(|lanes| lanes.step).collect();
+    assert_eq!(steps, [Step::Select, Step::Mio, Step::Tokio]);
+    for lanes in &recording.steps {
+        assert_eq!(lanes.waits(A).len(), 3 * 2200, "{}", lanes.step);
+        for idle in [0, 100, 900] {
+            let turns = lanes.all(A, ClientDid::Among(idle)).count();
+            assert_eq!(turns, 11, "among {idle} at {}", lanes.step);
+        }
+    }
+    if recording.longest_frame < Duration::from_millis(500) {
+        assert!(report.summary.starts_with("On step 3 an answer among 900"), "{}", report.summary);
+    }
+}
+
+#[test]
+fn nine_hundred_idle_clients_cost_step_3_processor_time_and_mio_and_tokio_a_quarter_of_it() {
+    let (recording, _) = played("idle-crowd");
+    // The median of the turns among 900, as measured by the system.
+    let among_900 = |lanes: &Lanes| {
+        let mut idle = 0;
+        let mut took = Vec::new();
+        for (_, did) in &lanes.clients[A] {
+            match did {
+                ClientDid::Among(now) => idle = *now,
+                ClientDid::Measured(time) if idle == 900 => took.push(*time),
+                _ => {}
+            }
+        }
+        took.sort_unstable();
+        took.get(took.len() / 2).copied()
+    };
+    let took: Option<Vec<Duration>> = recording.steps.iter().map(among_900).collect();
+    let Some(took) = took else {
+        let _skipped = tests::needs("processor time of a process", false);
+        return;
+    };
+    let [select, mio, tokio] = took.as_slice() else { panic!("three servers, not {took:?}") };
+    // A quarter where they are optimized.
+    let part = if cfg!(debug_assertions) { 2 } else { 4 };
+    assert!(*mio * part < *select && *tokio * part < *select, "{took:?}");
+}
