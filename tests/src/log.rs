@@ -123,8 +123,12 @@ impl Log {
     /// # Panics
     /// When it has not come by [`DEADLINE`], or the stream ends without it; `expected` says what
     /// was expected, in words.
+    #[track_caller]
     pub fn wait_for<T>(&self, expected: &str, find: impl FnMut(&[Line]) -> Option<T>) -> T {
-        self.try_wait_for(expected, find).unwrap_or_else(|why| panic!("{why}"))
+        match self.try_wait_for(expected, find) {
+            Ok(found) => found,
+            Err(why) => panic!("{why}"),
+        }
     }
 
     /// [`Log::wait_for`], with what went wrong as a value.
@@ -167,6 +171,7 @@ impl Log {
     }
 
     /// Waits for a line that equals `text`, and returns when it was read.
+    #[track_caller]
     pub fn wait_for_line(&self, text: &str) -> Instant {
         self.wait_for(&format!("the line {text:?}"), |lines| {
             lines.iter().find(|line| line.text == text).map(|line| line.at)
@@ -174,11 +179,12 @@ impl Log {
     }
 
     /// Waits until the line `text` has been said `times` times.
+    #[track_caller]
     pub fn wait_for_count(&self, text: &str, times: usize) {
-        self.wait(&format!("the line {text:?} {times} times"), |said| {
-            (said.count(text) >= times).then_some(())
-        })
-        .unwrap_or_else(|why| panic!("{why}"));
+        let so_often = |said: &Said| (said.count(text) >= times).then_some(());
+        if let Err(why) = self.wait(&format!("the line {text:?} {times} times"), so_often) {
+            panic!("{why}");
+        }
     }
 
     /// Waits until the line `text` has been said `times` times, but no longer than `patience`, and

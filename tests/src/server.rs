@@ -436,6 +436,7 @@ impl Server {
 
     /// Connects a client.
     #[must_use]
+    #[track_caller]
     pub fn connect(&self) -> Client {
         Client::connect(self.addr)
     }

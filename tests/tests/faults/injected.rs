@@ -38,7 +38,7 @@ fn is_served_in_spite_of(step: Step, fault: &str) {
     client.ask();
     client.ask();
     client.half_close();
-    assert_eq!(client.receive_to_the_end(), b"", "{step}, {fault}: two answers and no more");
+    client.expect_the_end();
     the_next_is_served(&mut server);
     let said = reports(server);
     assert!(said.is_empty(), "{step}, {fault}: nothing to report was expected, not {said:#?}");
@@ -112,7 +112,7 @@ fn a_client_that_cannot_be_told_not_to_block_is_closed_at_once_at_step_3() {
     let fault = format!("ioctl:error=ENOMEM:when={IOCTL_OF_THE_FIRST_CLIENT}");
     let Some(mut server) = start(Step::Select, &fault) else { return };
     let mut client = server.connect();
-    assert_eq!(client.receive_to_the_end(), b"", "the end of the stream was expected");
+    client.expect_the_end();
     server.errors.wait_for_line(&line(&client, "ioctl", 12));
     the_next_is_served(&mut server);
     assert_eq!(reports(server), [line(&client, "ioctl", 12)]);
