@@ -309,9 +309,9 @@ mod while_it_runs {
         const NONBLOCK: u32 = 0o4000;
         let server = Server::start(Step::Select);
         let _clients: Vec<Client> = (0..3).map(|_| connect_and_ask(&server)).collect();
-        let sockets = server.process().socket_flags();
+        let sockets = server.process().sockets();
         assert_eq!(sockets.len(), 4, "the listening socket and three clients: {sockets:?}");
-        for (descriptor, flags) in sockets {
+        for (descriptor, _, flags) in sockets {
             assert!(flags & NONBLOCK != 0, "descriptor {descriptor} blocks: flags {flags:o}");
         }
     }
