@@ -20,7 +20,7 @@ const FRAME: Duration = Duration::from_millis(40);
 /// From the start of the threads to the moment at which the clients start.
 const LEAD: Duration = Duration::from_millis(20);
 
-/// Records `scenario` on all of `steps` at once, at that pace. `watch` gets what is recorded so far, many times a
+/// Records `scenario` on all of `steps` at once. `watch` gets what is recorded so far, many times a
 /// second.
 ///
 /// # Errors
