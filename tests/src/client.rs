@@ -133,11 +133,13 @@ impl StalledReader {
     pub fn connect(server: SocketAddr) -> io::Result<Self> {
         let socket = Socket::new(Domain::for_address(server), Type::STREAM, Some(Protocol::TCP))?;
         // Before connecting: afterwards the window has been offered.
-        let receive_buffer = 1;
-        socket.set_recv_buffer_size(receive_buffer)?;
+        socket.set_recv_buffer_size(1)?;
         // macOS has no smallest segment to set; its small buffer alone does there.
         let _ = socket.set_tcp_mss(88);
         socket.connect_timeout(&server.into(), DEADLINE)?;
+        // The window stays; but a small segment takes more room than it fills of the window.
+        let receive_buffer = 16 << 10;
+        socket.set_recv_buffer_size(receive_buffer)?;
         let stream = TcpStream::from(socket);
         stream.set_write_timeout(Some(Self::PATIENCE))?;
         stream.set_read_timeout(Some(DEADLINE))?;

@@ -12,6 +12,7 @@
 pub mod cases;
 mod client;
 mod connection;
+mod guard;
 pub mod kernel;
 mod log;
 pub mod picture;

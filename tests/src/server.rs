@@ -11,7 +11,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::process::{ask_until_told, run, start};
-use crate::{Client, DEADLINE, Log, Process, Step};
+use crate::{Client, DEADLINE, Log, Process, Step, guard};
 
 /// A limit on descriptors is exact only where none but 0, 1 and 2 is open, and whatever started the
 /// tests may have left some.
@@ -30,6 +30,16 @@ pub enum Program {
         /// The port on which it is expected to listen.
         port: u16,
     },
+}
+
+impl Program {
+    /// Which process to end, or which group of them, as kill(1) takes it.
+    fn target(&self, process: u32) -> String {
+        match self {
+            Self::Step(_) => process.to_string(),
+            Self::Command { .. } => format!("-{process}"),
+        }
+    }
 }
 
 impl Display for Program {
@@ -249,6 +259,7 @@ impl Start {
     pub fn spawn(&self) -> io::Result<Server> {
         let mut commands = lock_commands();
         let mut child = start(self.command().stdout(Stdio::piped()).stderr(Stdio::piped()))?;
+        guard::add(&self.program.target(child.id()));
         let lines = if matches!(self.program, Program::Step(_)) { 1 } else { 0 };
         let narration = child.stdout.take();
         let narration = narration.map_or_else(Log::empty, |it| self.stdout.log(lines, it));
@@ -474,6 +485,8 @@ impl Server {
             lock_commands().retain(|running| *running != process);
         }
         let _ = self.child.kill();
+        // Before it is waited for: until then the number is its own.
+        guard::remove(&self.start.program.target(process.0));
         let _ = self.child.wait();
     }
 }

@@ -199,8 +199,9 @@ fn children(parent: u32) -> Vec<u32> {
 }
 
 fn is_there(process: u32) -> bool {
-    let ps = Command::new("ps").args(["-p", &process.to_string()]).output().expect("ps");
-    ps.status.success()
+    let ps = Command::new("ps").args(["-o", "state=", "-p", &process.to_string()]).output();
+    // A zombie is nobody's server.
+    matches!(text(&ps.expect("ps").stdout).trim().chars().next(), Some(state) if state != 'Z')
 }
 
 fn wait_until<T>(expected: &str, mut found: impl FnMut() -> Option<T>) -> T {
@@ -243,6 +244,16 @@ fn no_server_outlives_a_compare_that_a_signal_ends() {
         let left: Vec<_> = servers.iter().filter(|server| is_there(**server)).collect();
         assert!(left.is_empty(), "servers {left:?} outlived {signal:?}");
     }
+}
+
+#[test]
+fn no_server_outlives_a_compare_that_is_killed_for_long() {
+    let (mut child, servers) = in_the_middle("30");
+    child.kill().expect("compare");
+    child.wait().expect("compare");
+    wait_until("the end of the servers", || {
+        servers.iter().all(|server| !is_there(*server)).then_some(())
+    });
 }
 
 #[test]
