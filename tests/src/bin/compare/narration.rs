@@ -92,8 +92,9 @@ impl Narration {
     /// Between two equal lines `Before recv()` lies a turn of that client.
     fn go_on(&mut self, line: &Line) {
         let turns = line.times - self.times;
-        if let (1.., Some((_, ServerIs::Receiving(client)))) = (turns, self.lane.last()) {
-            let (client, took) = (*client, line.last.saturating_duration_since(self.last));
+        let in_recv = self.step.blocks() && line.text == "Before recv()";
+        if let (1.., Some(client)) = (turns, self.accepted.filter(|_| in_recv)) {
+            let took = line.last.saturating_duration_since(self.last);
             let one_after_another = turns > 1 && took < RUN * u32::try_from(turns).unwrap_or(0);
             let since = if one_after_another { self.last } else { line.last };
             self.add(since, ServerIs::With(vec![client]));

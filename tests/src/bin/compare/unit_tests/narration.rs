@@ -58,9 +58,13 @@ fn the_calls_that_the_narration_does_not_tell_are_the_kernels() {
             narration.read(Some(call));
             narration.read(Some(call));
             assert_eq!(is(&narration).last(), Some(&expected), "{call} on {step}");
-            say(&mut server, &log, "Before select()", 1);
-            narration.read(Some("pselect6"));
-            assert_eq!(is(&narration).last(), Some(&ServerIs::Selecting), "after {call}");
+            let (line, waits) = match step.blocks() {
+                true => ("Before recv()", ServerIs::Receiving(A)),
+                false => ("Before select()", ServerIs::Selecting),
+            };
+            say(&mut server, &log, line, if step.blocks() { 2 } else { 1 });
+            narration.read(Some("none"));
+            assert_eq!(is(&narration).last(), Some(&waits), "after {call} on {step}");
             let entries = is(&narration).into_iter().filter(|is| *is == expected).count();
             assert_eq!(entries, 1, "one wait was expected in {:?}", is(&narration));
         }
