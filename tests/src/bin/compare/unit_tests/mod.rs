@@ -4,6 +4,7 @@
 //! them: `UPDATE_EXPECTED=1 cargo test -p tests --bin compare`, then look at the diff.
 
 mod drawings;
+mod narration;
 mod servers;
 mod words;
 
