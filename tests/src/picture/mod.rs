@@ -15,6 +15,8 @@ pub enum Role {
     Finding,
     /// The axis and the names of lanes.
     Label,
+    /// What a sign stands for.
+    Key,
     /// A line that only parts what matters.
     Rule,
     /// A client waits: the eye must catch it.

@@ -66,7 +66,7 @@ impl Style {
 fn style(role: Role) -> anstyle::Style {
     let colour = |colour: AnsiColor| anstyle::Style::new().fg_color(Some(colour.into()));
     match role {
-        Role::Text | Role::Label | Role::Thinks | Role::Idles => anstyle::Style::new(),
+        Role::Text | Role::Label | Role::Key | Role::Thinks | Role::Idles => anstyle::Style::new(),
         // Nothing that matters is dim: a projector swallows it.
         Role::Rule => anstyle::Style::new().dimmed(),
         Role::Name | Role::Finding => anstyle::Style::new().bold(),
@@ -116,7 +116,7 @@ impl Screen {
     /// How many columns a picture may have.
     #[must_use]
     pub fn width(&self) -> usize {
-        self.size().map_or(0, |(_, columns)| columns.into())
+        self.size().map_or(80, |(_, columns)| columns.into())
     }
 
     /// Shows a picture that is not finished, in the place of the one before.
@@ -128,7 +128,11 @@ impl Screen {
         const BELOW: usize = 4;
         match self.size() {
             Some((rows, columns)) if self.live => {
-                let picture = compact(picture, usize::from(rows).saturating_sub(BELOW));
+                let room = usize::from(rows).saturating_sub(BELOW);
+                let mut picture = compact(picture, room);
+                if picture.rows.len() > room {
+                    picture.rows.retain(|row| row.iter().all(|cell| cell.role != Role::Key));
+                }
                 let (height, width) = (picture.rows.len() + BELOW, picture.width() + 1);
                 if height > rows.into() || width > columns.into() {
                     self.wipe()?;

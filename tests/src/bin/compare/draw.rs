@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use tests::Step;
-use tests::picture::{Cell, Picture, Role};
+use tests::picture::{Cell, Picture, Role, wrap};
 
 use crate::axis::Axis;
 use crate::lane;
@@ -12,7 +12,7 @@ use crate::recording::{ClientDid, Lanes, Recording, Shows, letter};
 use crate::report::{self, Report};
 
 /// The narrowest and the widest picture.
-const WIDTHS: (usize, usize) = (80, 160);
+const WIDTHS: (usize, usize) = (60, 160);
 const SERVER: &str = "server";
 /// Up to so many clients the steps stand below each other.
 const BELOW: usize = 4;
@@ -54,12 +54,16 @@ impl Drawing<'_> {
         let Recording { scenario, question, until, .. } = self.recording;
         let row = self.picture.add_row();
         self.picture.put(row, 0, scenario, Role::Name);
-        self.picture.put(row, scenario.len() + 3, question, Role::Text);
+        if scenario.len() + 3 + question.len() <= self.width {
+            self.picture.put(row, scenario.len() + 3, question, Role::Text);
+        } else {
+            self.picture.paragraph(question, self.width);
+        }
         let row = self.picture.add_row();
         if self.report.is_none() {
             // At a slow pace a column takes seconds: something must move meanwhile.
             let now = format!("{} ms", until.as_millis() / 100 * 100);
-            self.picture.put(row, 78 - now.len(), &now, Role::Label);
+            self.picture.put(row, self.width.min(79) - now.len() - 1, &now, Role::Label);
             if waits_until_stuck(self.recording) {
                 let words = "A sends until nothing goes through any more ...";
                 self.picture.put(row, 0, words, Role::Text);
@@ -74,12 +78,16 @@ impl Drawing<'_> {
 
     /// The name of a step, and at the right what was found there.
     fn step(&mut self, step: usize, right: usize) {
-        let row = self.picture.add_row();
         let name = self.recording.steps[step].step.name();
         let finding = self.finding(step).to_owned();
-        let column = right.saturating_sub(finding.chars().count()).max(name.len() + 2);
+        let length = finding.chars().count();
+        let mut row = self.picture.add_row();
         self.picture.put(row, 0, name, Role::Name);
-        self.picture.put(row, column, &finding, Role::Finding);
+        if name.len() + 2 + length > self.width {
+            row = self.picture.add_row();
+        }
+        let fits = right.max(name.len() + 2 + length).min(self.width);
+        self.picture.put(row, fits.saturating_sub(length), &finding, Role::Finding);
     }
 
     /// A recording that is finished needs room for its events, one that is not for what was planned.
@@ -180,7 +188,7 @@ impl Drawing<'_> {
         let mut calls: Vec<_> =
             lane::CALLS.into_iter().filter(|(sign, ..)| is_used(sign)).collect();
         if !calls.is_empty() {
-            server.push(("waits".to_owned(), Role::Text, "in".to_owned()));
+            server.push(("waits".to_owned(), Role::Key, "in".to_owned()));
         }
         if steps.iter().any(|lanes| Step::AFTER.contains(&lanes.step)) {
             for (_, call, _) in &mut calls {
@@ -198,14 +206,18 @@ impl Drawing<'_> {
     }
 
     fn legend_row(&mut self, start: &str, entries: &[Entry]) {
-        let row = self.picture.add_row();
-        self.picture.put(row, 0, start, Role::Text);
+        let mut row = self.picture.add_row();
+        self.picture.put(row, 0, start, Role::Key);
         let mut column = start.len();
         for (signs, role, text) in entries {
+            let width = signs.chars().count() + 1 + text.len();
+            if column + width > self.width {
+                row = self.picture.add_row();
+                column = start.len();
+            }
             self.picture.put(row, column, signs, *role);
-            column += signs.chars().count() + 1;
-            self.picture.put(row, column, text, Role::Text);
-            column += text.len() + 2;
+            self.picture.put(row, column + width - text.len(), text, Role::Key);
+            column += width + 2;
         }
     }
 
@@ -250,9 +262,13 @@ impl Drawing<'_> {
             }
             self.picture.add_row();
         }
-        let row = self.picture.add_row();
-        self.picture.put_cells(row, 0, &[BAR]);
-        self.picture.put(row, 2, report::measured(self.recording), Role::Text);
+        for (line, text) in
+            wrap(report::measured(self.recording), self.width - 2).iter().enumerate()
+        {
+            let row = self.picture.add_row();
+            self.picture.put_cells(row, 0, if line == 0 { &[BAR] } else { &[] });
+            self.picture.put(row, 2, text, Role::Key);
+        }
     }
 }
 

@@ -189,7 +189,7 @@ fn run(asked: &ArgMatches) -> Result<ExitCode, Stop> {
         }
         if let Some(folder) = folder {
             let file = folder.join(file_name(scenario));
-            let picture = draw(&recording, Some(&report), 0);
+            let picture = draw(&recording, Some(&report), 80);
             let title = format!("{}: {}", recording.scenario, recording.question);
             replace(&file, &svg(&picture, &title, &report.summary))
                 .map_err(|error| not_written(&file, &error))?;

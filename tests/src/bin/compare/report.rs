@@ -279,7 +279,7 @@ pub fn crowd(recording: &Recording) -> Report {
         let waits_for_last = |client: usize| matches!((last(client), first(client + 1)), (Some(last), Some(first)) if first >= last);
         let in_turn = clients.clone().skip(1).all(|client| waits_for_last(client - 1));
         let done = clients.clone().filter_map(last).max().unwrap_or_default();
-        report.findings.push(format!("all done: {} ms", done.as_millis()));
+        report.findings.push(format!("done in {} ms", done.as_millis()));
         // One by one, the total is at least the sum of what each took from its first answer on.
         let took = |client| Some(last(client)? - first(client)?);
         let sum: Duration = clients.clone().filter_map(took).sum();

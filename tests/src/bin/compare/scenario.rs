@@ -170,9 +170,7 @@ static SCENARIOS: [Scenario; 7] = [
     },
     Scenario {
         name: "idle-crowd",
-        question: |_| {
-            "One client asks among idle ones. What do they cost who say nothing?".to_owned()
-        },
+        question: |_| "One client asks among idle ones. What do the silent ones cost?".to_owned(),
         steps: &[Step::Select, Step::Mio, Step::Tokio],
         besides: &[],
         clients: &[AMONG.as_flattened()],

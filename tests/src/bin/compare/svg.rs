@@ -76,7 +76,7 @@ fn is_one_run(one: &Cell, other: &Cell) -> bool {
 }
 
 fn is_text(role: Role) -> bool {
-    matches!(role, Role::Text | Role::Name | Role::Finding | Role::Label | Role::Rule)
+    matches!(role, Role::Text | Role::Name | Role::Finding | Role::Label | Role::Key | Role::Rule)
 }
 
 /// Adds a run of cells at its place.

@@ -53,7 +53,7 @@ fn a_fixed_recording_is_drawn_as_expected_in_ascii() {
 }
 
 #[test]
-fn a_wider_terminal_gives_time_more_room_up_to_160_columns() {
+fn a_wider_terminal_gives_time_more_room_from_60_columns_to_160() {
     for width in [120, 160] {
         let drawn = text_of(&two_clients(), Style::default(), width);
         expect_file(&format!("two-clients.{width}.txt"), &drawn);
@@ -65,19 +65,23 @@ fn a_wider_terminal_gives_time_more_room_up_to_160_columns() {
         assert_eq!(text_of(&recording, Style::default(), 200), widest);
         assert_eq!(
             text_of(&recording, Style::default(), 40),
-            text_of(&recording, Style::default(), 80)
+            text_of(&recording, Style::default(), 60)
         );
     }
+    expect_file("two-clients.60.txt", &text_of(&two_clients(), Style::default(), 60));
+    expect_file("crowd.60.txt", &text_of(&crowd(), Style::default(), 60));
 }
 
 #[test]
-fn every_picture_fits_80_columns_and_23_rows() {
+fn every_picture_fits_80_columns_and_23_rows_and_no_row_is_wider_than_its_terminal() {
     for recording in fixed() {
-        let finished = draw(&recording, Some(&report(&recording)), 80);
-        let so_far = draw(&recording, None, 80);
-        for picture in [&finished, &so_far] {
-            let size = (picture.width(), picture.rows.len());
-            assert!(size.0 <= 80 && size.1 <= 23, "{} is {size:?}", recording.scenario);
+        for width in 60..=160 {
+            for report in [None, Some(&report(&recording))] {
+                let picture = draw(&recording, report, width);
+                let size = (picture.width(), picture.rows.len());
+                let fits = size.0 < width && (size.1 <= 23 || width < 80);
+                assert!(fits, "{} is {size:?} at {width}", recording.scenario);
+            }
         }
     }
 }

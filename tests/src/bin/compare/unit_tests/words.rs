@@ -165,7 +165,7 @@ fn a_recording_that_was_stopped_says_so_and_no_more() {
             (expected, vec![], vec![])
         );
         let drawn = text_of(&recording, Style::default(), 80);
-        assert!(!["waited", "done:", "longest"].iter().any(|it| drawn.contains(it)), "{drawn}");
+        assert!(!["waited", "done in", "longest"].iter().any(|it| drawn.contains(it)), "{drawn}");
     }
 }
 
