@@ -20,14 +20,25 @@ const FRAME: Duration = Duration::from_millis(40);
 /// From the start of the threads to the moment at which the clients start.
 const LEAD: Duration = Duration::from_millis(20);
 
-/// Records `scenario` on all of `steps` at once, at that pace. `watch` gets what is recorded so far, many times a
-/// second.
+/// Records `scenario` on all of `steps` at once, at that pace. `watch` gets what is recorded so far,
+/// many times a second.
 ///
 /// # Errors
 /// When a server does not start.
 pub fn record(
     scenario: &Scenario,
     steps: &[Step],
+    pace: Pace,
+    watch: impl FnMut(&Recording),
+) -> io::Result<Recording> {
+    let servers: Vec<_> = steps.iter().map(|step| (*step, Start::of(*step))).collect();
+    record_on(&servers, scenario, pace, watch)
+}
+
+/// The same on servers that are taken for those steps.
+pub fn record_on(
+    starts: &[(Step, Start)],
+    scenario: &Scenario,
     pace: Pace,
     mut watch: impl FnMut(&Recording),
 ) -> io::Result<Recording> {
@@ -51,8 +62,8 @@ pub fn record(
     }
     let mut servers = Servers::default();
     let mut recorders = Vec::new();
-    for step in steps {
-        let mut start = Start::of(*step);
+    for (step, start) in starts {
+        let mut start = start.clone();
         if scenario.shows == Shows::Bars {
             // Here the time of an answer counts, not where the server is.
             start = start.quiet();
