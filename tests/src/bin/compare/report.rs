@@ -425,9 +425,11 @@ pub fn stream(recording: &Recording) -> Report {
                 .to_owned()
         }
         _ => {
-            let each =
-                |lanes| format!("On {}: {}.", places([lanes]), answers_per_write(lanes).join("; "));
-            recording.steps.iter().map(each).collect::<Vec<_>>().join(" ")
+            let alike = recording.steps.chunk_by(|one, other| writes(one) == writes(other));
+            let said = |lanes: &[Lanes]| {
+                format!("On {}: {}.", places(lanes), answers_per_write(&lanes[0]).join("; "))
+            };
+            alike.map(said).collect::<Vec<_>>().join(" ")
         }
     };
     report
