@@ -10,8 +10,8 @@
 //! this would be step 2 again.
 //!
 //! One thread is still one thread. What waits without `.await` (`thread::sleep`, a long
-//! computation) keeps everybody waiting. Only a client that is always ready does not: `tokio`
-//! counts what a function does in one turn, and lets the others have theirs.
+//! computation) keeps everybody waiting. A client that is always ready does not: `tokio` counts
+//! what a function does in one turn, and lets the others have theirs.
 
 #![forbid(unsafe_code)]
 

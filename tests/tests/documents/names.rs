@@ -57,9 +57,9 @@ const OUTSIDE: &[&str] = &[
 
 /// Programs that a page may tell the reader to run. What cargo and git are told is checked.
 const PROGRAMS: &[&str] = &[
-    "apt", "brew", "cargo", "fg", "git", "head", "ip", "ipconfig", "jobs", "kill", "nc", "ncat",
-    "netstat", "printf", "python3", "rustup", "script", "socat", "ss", "ssh", "strace", "sudo",
-    "telnet", "top", "ulimit", "wsl",
+    "apt", "brew", "cargo", "fg", "git", "head", "ip", "ipconfig", "jobs", "kill", "man", "nc",
+    "ncat", "netstat", "printf", "python3", "rustup", "script", "socat", "ss", "ssh", "strace",
+    "sudo", "telnet", "top", "ulimit", "wsl",
 ];
 
 /// The workspace, as far as a page can name it.

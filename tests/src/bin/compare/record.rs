@@ -20,8 +20,8 @@ const FRAME: Duration = Duration::from_millis(40);
 /// From the start of the threads to the moment at which the clients start.
 const LEAD: Duration = Duration::from_millis(20);
 
-/// Records `scenario` on all of `steps` at once, at that pace. `watch` gets what is recorded so far,
-/// many times a second.
+/// Records `scenario` on all of `steps` at once. `watch` gets what is recorded so far, many times a
+/// second.
 ///
 /// # Errors
 /// When a server does not start.
@@ -148,11 +148,12 @@ impl Recorder {
     }
 
     fn so_far(&mut self) -> Lanes {
-        let is_in_send = self.server.is_in_send();
+        let call = self.server.call();
         let known = self.shared.known();
-        // Where no kernel tells, it is to whoever is stuck.
+        // Where no kernel tells, it sends to whoever is stuck.
         let is_stuck = |did: &Vec<_>| matches!(did.last(), Some((_, ClientDid::Stuck)));
-        self.narration.read(is_in_send.unwrap_or_else(|| known.clients.iter().any(is_stuck)));
+        let is_in_send = || known.clients.iter().any(is_stuck).then_some("sendto");
+        self.narration.read(call.or_else(is_in_send));
         Lanes {
             step: self.server.step,
             server: self.narration.lane(known.start, &known.addresses),

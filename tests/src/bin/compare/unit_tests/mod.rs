@@ -5,6 +5,7 @@
 
 mod checker;
 mod drawings;
+mod narration;
 mod sentences;
 mod servers;
 mod words;
