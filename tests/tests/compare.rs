@@ -294,11 +294,12 @@ fn start(command: &mut Command, rows: u16, columns: u16) -> OnTerminal {
 fn read_to_the_end(terminal: &mut OnTerminal) -> Vec<(Instant, Vec<u8>)> {
     let mut all = Vec::new();
     loop {
+        let has_ended = !matches!(terminal.child.try_wait(), Ok(None));
         // A child of another test may hold the terminal too, if it was started in the moment
         // before the copies: then nothing more comes, but no end either.
         match terminal.output.recv_timeout(Duration::from_secs(2)) {
             Ok(some) => all.push(some),
-            Err(RecvTimeoutError::Timeout) if matches!(terminal.child.try_wait(), Ok(None)) => {}
+            Err(RecvTimeoutError::Timeout) if !has_ended => {}
             Err(_) => return all,
         }
     }

@@ -9,11 +9,11 @@ pub use screen::{Screen, Style, write};
 pub enum Role {
     /// Running text.
     Text,
-    /// The name of a scenario or of a step.
+    /// The name of what is shown.
     Name,
     /// What was found.
     Finding,
-    /// The axis and the names of lanes.
+    /// Numbers of an axis, and names at its rows.
     Label,
     /// What a sign stands for.
     Key,

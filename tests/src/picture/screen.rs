@@ -17,7 +17,19 @@ pub struct Style {
     pub ascii: bool,
 }
 
+/// Whether standard output is a terminal that moves its cursor and has colours.
+fn is_able() -> bool {
+    io::stdout().is_terminal() && env::var_os("TERM").is_some_and(|term| term != "dumb")
+}
+
 impl Style {
+    /// As standard output takes it: in colour if it can, and `NO_COLOR` does not say otherwise.
+    #[must_use]
+    pub fn of_stdout(ascii: bool) -> Self {
+        let no_colour = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        Self { colour: is_able() && !no_colour, ascii }
+    }
+
     /// A row as text, without its end.
     #[must_use]
     pub fn row(self, row: &[Cell]) -> String {
@@ -92,15 +104,12 @@ pub struct Screen {
 }
 
 impl Screen {
-    /// Standard output: in colour and live if it is a terminal that can do that, and `NO_COLOR` or
-    /// `live` do not say otherwise.
+    /// Standard output: live if it is a terminal that can do that, and `live` says so.
     #[must_use]
     pub fn stdout(ascii: bool, live: bool) -> Self {
-        let able =
-            io::stdout().is_terminal() && env::var_os("TERM").is_some_and(|term| term != "dumb");
-        let no_colour = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        let able = is_able();
         Self {
-            style: Style { colour: able && !no_colour, ascii },
+            style: Style::of_stdout(ascii),
             terminal: able.then(Term::stdout),
             live: able && live,
             drawn: None,
@@ -124,7 +133,7 @@ impl Screen {
     /// # Errors
     /// What write(2) says.
     pub fn show(&mut self, picture: &Picture) -> io::Result<()> {
-        // Below it the summary is still to come, and the cursor.
+        // Below it the text of the finished picture is still to come, and the cursor.
         const BELOW: usize = 4;
         match self.size() {
             Some((rows, columns)) if self.live => {

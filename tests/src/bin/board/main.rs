@@ -90,8 +90,7 @@ fn show(step: Step, start: &Start) -> Result<ExitCode, String> {
         signal_hook::flag::register_usize(signal, Arc::clone(&caught), number)
             .map_err(|error| format!("signals: {error}"))?;
     }
-    let colour = env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    let terminal = Terminal::take(colour).map_err(|error| format!("the terminal: {error}"))?;
+    let terminal = Terminal::take().map_err(|error| format!("the terminal: {error}"))?;
     let Some(mut terminal) = terminal else {
         eprintln!("board: a terminal is needed, to draw on and for its keys");
         return Ok(ExitCode::from(2));

@@ -20,7 +20,7 @@ pub struct Terminal {
 
 impl Terminal {
     /// None if standard input or output is no terminal.
-    pub fn take(colour: bool) -> io::Result<Option<Self>> {
+    pub fn take() -> io::Result<Option<Self>> {
         if !io::stdin().is_terminal() || !io::stdout().is_terminal() {
             return Ok(None);
         }
@@ -29,7 +29,7 @@ impl Terminal {
         // Ctrl-C is a key too: a signal would end the server at once, and unseen.
         keys.local_flags &= !(LocalFlags::ICANON | LocalFlags::ECHO | LocalFlags::ISIG);
         tcsetattr(io::stdin(), SetArg::TCSANOW, &keys)?;
-        let style = Style { colour, ascii: false };
+        let style = Style::of_stdout(false);
         let terminal = Self { before, style, drawn: Default::default(), keys: keys_typed() };
         // The other screen, without a cursor (xterm's ctlseqs, 1049 and 25).
         write("\x1b[?1049h\x1b[?25l")?;

@@ -31,13 +31,15 @@ const RECV: Cell = Cell { glyph: '○', role: Role::Idles };
 const SEND: Cell = Cell { glyph: '◇', role: Role::Idles };
 const ACCEPT: Cell = Cell { glyph: '·', role: Role::Idles };
 const SELECT: Cell = Cell { glyph: '~', role: Role::Idles };
+const SLEEP: Cell = Cell { glyph: 'z', role: Role::Idles };
 
 /// The calls in which a server waits; and for whom, where that is the client whose turn was last.
-pub const CALLS: [(Cell, &str, &str); 4] = [
+pub const CALLS: [(Cell, &str, &str); 5] = [
     (RECV, "recv()", " for it"),
     (SEND, "send()", " to it"),
     (ACCEPT, "accept()", ""),
     (SELECT, "select()", ""),
+    (SLEEP, "sleep()", ""),
 ];
 
 /// The turns of several clients in one column.
@@ -77,6 +79,7 @@ pub fn of_server(lane: &[(Duration, ServerIs)], until: Duration, axis: &Axis) ->
             (2.., ..) => SEVERAL,
             (.., Some(ServerIs::Accepting)) => ACCEPT,
             (.., Some(ServerIs::Selecting)) => SELECT,
+            (.., Some(ServerIs::Sleeping)) => SLEEP,
             (.., Some(ServerIs::Receiving(_))) => RECV,
             (.., Some(ServerIs::Sending(_))) => SEND,
             (.., Some(ServerIs::With(_)) | None) => Cell::BLANK,

@@ -36,8 +36,8 @@ impl Narration {
         Self { step, log, read: 0, times: 0, last, looked, accepted, lane: Vec::new() }
     }
 
-    /// Takes the lines that are new. That it waits in `send()` it does not say.
-    pub fn read(&mut self, is_in_send: bool) {
+    /// Takes the lines that are new. Of two calls in which it may wait now it says nothing.
+    pub fn read(&mut self, call: Option<&str>) {
         let now = Instant::now();
         let log = self.log.clone();
         log.wait_for("any number of lines", |lines| {
@@ -54,14 +54,19 @@ impl Narration {
             self.read = lines.len();
             Some(())
         });
-        let turned_to = match self.lane.last() {
-            Some((at, ServerIs::Receiving(client))) => Some((*at, *client)),
-            Some((at, ServerIs::With(clients))) if clients.len() == 1 => Some((*at, clients[0])),
+        let unsaid = match (call, self.lane.last()) {
+            (Some("clock_nanosleep"), Some((since, _))) => Some((*since, ServerIs::Sleeping)),
+            (Some("sendto"), Some((since, ServerIs::Receiving(client)))) => {
+                Some((*since, ServerIs::Sending(*client)))
+            }
+            (Some("sendto"), Some((since, ServerIs::With(clients)))) if clients.len() == 1 => {
+                Some((*since, ServerIs::Sending(clients[0])))
+            }
             _ => None,
         };
-        if let Some((since, client)) = turned_to.filter(|_| is_in_send) {
+        if let Some((since, is)) = unsaid {
             // At the look before it was not there yet.
-            self.add(since.max(self.looked), ServerIs::Sending(client));
+            self.add(since.max(self.looked), is);
         }
         self.looked = now;
     }
@@ -87,8 +92,9 @@ impl Narration {
     /// Between two equal lines `Before recv()` lies a turn of that client.
     fn go_on(&mut self, line: &Line) {
         let turns = line.times - self.times;
-        if let (1.., Some((_, ServerIs::Receiving(client)))) = (turns, self.lane.last()) {
-            let (client, took) = (*client, line.last.saturating_duration_since(self.last));
+        let in_recv = self.step.blocks() && line.text == "Before recv()";
+        if let (1.., Some(client)) = (turns, self.accepted.filter(|_| in_recv)) {
+            let took = line.last.saturating_duration_since(self.last);
             let one_after_another = turns > 1 && took < RUN * u32::try_from(turns).unwrap_or(0);
             let since = if one_after_another { self.last } else { line.last };
             self.add(since, ServerIs::With(vec![client]));
@@ -124,6 +130,7 @@ impl Narration {
                 ServerIs::Receiving(client) => ServerIs::Receiving(number(client)?),
                 ServerIs::Sending(client) => ServerIs::Sending(number(client)?),
                 ServerIs::Selecting => ServerIs::Selecting,
+                ServerIs::Sleeping => ServerIs::Sleeping,
                 ServerIs::With(clients) => {
                     ServerIs::With(clients.iter().filter_map(number).collect())
                 }

@@ -20,7 +20,7 @@ const FRAME: Duration = Duration::from_millis(40);
 /// From the start of the threads to the moment at which the clients start.
 const LEAD: Duration = Duration::from_millis(20);
 
-/// Records `scenario` on all of `steps` at once, at that pace. `watch` gets what is recorded so far, many times a
+/// Records `scenario` on all of `steps` at once. `watch` gets what is recorded so far, many times a
 /// second.
 ///
 /// # Errors
@@ -28,6 +28,17 @@ const LEAD: Duration = Duration::from_millis(20);
 pub fn record(
     scenario: &Scenario,
     steps: &[Step],
+    pace: Pace,
+    watch: impl FnMut(&Recording),
+) -> io::Result<Recording> {
+    let servers: Vec<_> = steps.iter().map(|step| (*step, Start::of(*step))).collect();
+    record_on(&servers, scenario, pace, watch)
+}
+
+/// The same on servers that are taken for those steps.
+pub fn record_on(
+    starts: &[(Step, Start)],
+    scenario: &Scenario,
     pace: Pace,
     mut watch: impl FnMut(&Recording),
 ) -> io::Result<Recording> {
@@ -51,8 +62,8 @@ pub fn record(
     }
     let mut servers = Servers::default();
     let mut recorders = Vec::new();
-    for step in steps {
-        let mut start = Start::of(*step);
+    for (step, start) in starts {
+        let mut start = start.clone();
         if scenario.shows == Shows::Bars {
             // Here the time of an answer counts, not where the server is.
             start = start.quiet();
@@ -137,11 +148,12 @@ impl Recorder {
     }
 
     fn so_far(&mut self) -> Lanes {
-        let is_in_send = self.server.is_in_send();
+        let call = self.server.call();
         let known = self.shared.known();
-        // Where no kernel tells, it is to whoever is stuck.
+        // Where no kernel tells, it sends to whoever is stuck.
         let is_stuck = |did: &Vec<_>| matches!(did.last(), Some((_, ClientDid::Stuck)));
-        self.narration.read(is_in_send.unwrap_or_else(|| known.clients.iter().any(is_stuck)));
+        let is_in_send = || known.clients.iter().any(is_stuck).then_some("sendto");
+        self.narration.read(call.or_else(is_in_send));
         Lanes {
             step: self.server.step,
             server: self.narration.lane(known.start, &known.addresses),

@@ -65,6 +65,8 @@ pub enum ServerIs<Client = usize> {
     Sending(Client),
     /// It waits in `select()`, or in what the servers that come after have in its place.
     Selecting,
+    /// It sleeps: no step does, unless somebody tries what happens then.
+    Sleeping,
     /// It has turned to these clients: accepts them, or `recv()` and `send()` go through.
     With(Vec<Client>),
 }

@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Mutex;
 
-use tests::kernel::{Doing, SystemCall};
+use tests::kernel::Doing;
 use tests::{Log, Process, Server, Start, Step};
 
 use crate::known::lock;
@@ -58,9 +58,11 @@ impl Drop for Servers {
 }
 
 impl Running {
-    /// Whether it waits in `send()`; None where no kernel tells.
-    pub fn is_in_send(&self) -> Option<bool> {
-        let is_in_send = |call: SystemCall| call.name() == Some("sendto");
-        Some(matches!(self.process.doing()?, Doing::Waits(call) if is_in_send(call)))
+    /// The call in which it waits, by its name in syscalls(2); None where no kernel tells.
+    pub fn call(&self) -> Option<&'static str> {
+        match self.process.doing()? {
+            Doing::Waits(call) => call.name(),
+            Doing::Runs => Some("none"),
+        }
     }
 }

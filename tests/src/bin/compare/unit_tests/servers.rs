@@ -27,13 +27,18 @@ fn played(name: &str) -> &'static (Recording, Report) {
     one
 }
 
+/// Where something else kept the machine busy meanwhile, it is tried again.
 fn play(name: &str) -> (Recording, Report) {
     tests::raise_descriptor_limit(4096).expect("a descriptor limit");
     let scenario = Scenario::named(name).expect("a scenario");
-    let recording = record(scenario, scenario.steps, Pace(1.0), |so_far| {
-        assert_eq!(so_far.steps.len(), scenario.steps.len(), "every step was expected all along");
+    let mut tries = (0..10).map(|_| {
+        let recording = record(scenario, scenario.steps, Pace(1.0), |so_far| {
+            assert_eq!(so_far.steps.len(), scenario.steps.len(), "every step, all along");
+        });
+        recording.unwrap_or_else(|error| panic!("{error}"))
     });
-    let recording = recording.unwrap_or_else(|error| panic!("{error}"));
+    let calm = tries.find(|recording| recording.longest_frame < Duration::from_millis(100));
+    let recording = calm.expect("a machine that does not stand still, once in ten times");
     let report = scenario.read(&recording);
     (recording, report)
 }
@@ -80,7 +85,7 @@ fn the_second_client_waits_for_the_first_on_steps_1_and_2_and_not_on_step_3() {
         let since = lanes.when(if lanes.step.blocks() { A } else { B }, free);
         first_answer(lanes, B) < since.expect("a stamp") + soon
     });
-    if calm && recording.longest_frame < Duration::from_millis(500) {
+    if calm {
         assert_eq!(
             report.summary,
             "On steps 1 and 2 B waited as long as A stayed; on step 3 as long as an answer takes."
@@ -162,9 +167,7 @@ fn one_client_is_answered_2200_times_among_each_number_of_idle_ones_in_eleven_tu
             assert_eq!(turns, 11, "among {idle} at {}", lanes.step);
         }
     }
-    if recording.longest_frame < Duration::from_millis(500) {
-        assert!(report.summary.starts_with("On step 3 an answer among 900"), "{}", report.summary);
-    }
+    assert!(report.summary.starts_with("On step 3 an answer among 900"), "{}", report.summary);
 }
 
 #[test]
