@@ -435,26 +435,27 @@ fn pause_waits_for_enter_before_and_after_a_picture_which_stays_whole_till_then(
 
 #[test]
 fn keys_a_stop_and_another_size_leave_one_whole_picture() {
+    let expect_whole = |rows: &[String]| {
+        assert!(rows[0].starts_with("two-clients   A stays"), "{rows:#?}");
+        let starts = |with: &str| rows.iter().filter(|row| row.starts_with(with)).count();
+        let typed = starts("typed") + starts("a shell");
+        assert_eq!((starts("two-clients"), starts("step"), typed), (1, 3, 0), "{rows:#?}");
+    };
     let mut terminal = start(&mut compare(&["two-clients", "--pace", "3"]), 24, 80);
     let mut screen = terminal::screen((24, 80));
     read_until(&mut terminal, &mut screen, "step3-select");
     terminal.keys.write_all(b"typed\n\n\n").expect("keys");
-    read_until(&mut terminal, &mut screen, "~B");
+    expect_whole(&read_until(&mut terminal, &mut screen, "~B"));
     let process = Process(terminal.child.id());
     process.stop();
     // As a shell writes meanwhile: the terminal echoes it.
     terminal.keys.write_all(b"a shell\n").expect("keys");
     process.go_on();
     let mut stty = Command::new("stty");
-    stty.args(["rows", "23", "columns", "70"]).stdin(terminal.keys.try_clone().expect("a copy"));
+    stty.args(["rows", "23", "columns", "90"]).stdin(terminal.keys.try_clone().expect("a copy"));
     assert!(tests::start(&mut stty).and_then(|mut it| it.wait()).expect("stty").success());
-    screen
-        .screen_mut()
-        .set_size(NonZero::new(23).expect("rows"), NonZero::new(70).expect("columns"));
+    let [rows, columns] = [23, 90].map(|size| NonZero::new(size).expect("a size"));
+    screen.screen_mut().set_size(rows, columns);
     read_to_the_end(&mut terminal).iter().for_each(|(_, bytes)| screen.process(bytes));
-    let rows = terminal::rows_of(screen.screen());
-    assert!(rows[0].starts_with("two-clients   A stays"), "{rows:#?}");
-    let starts = |with: &str| rows.iter().filter(|row| row.starts_with(with)).count();
-    assert_eq!((starts("two-clients"), starts("step")), (1, 3), "{rows:#?}");
-    assert_eq!(starts("typed") + starts("a shell"), 0, "{rows:#?}");
+    expect_whole(&terminal::rows_of(screen.screen()));
 }
