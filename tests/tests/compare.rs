@@ -31,25 +31,11 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// A folder that is there for one test.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Self {
-        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-        let _none_from_before = fs::remove_dir_all(&folder);
-        Self(folder)
-    }
-
-    fn path(&self) -> &str {
-        self.0.to_str().expect("a path in UTF-8")
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
+/// A path for a folder of one test, where there is none.
+fn no_folder(name: &str) -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let _none_from_before = fs::remove_dir_all(&folder);
+    folder
 }
 
 const SCENARIOS: [&str; 7] = [
@@ -132,8 +118,7 @@ fn a_finished_picture_that_is_no_terminals_has_neither_colour_nor_frames() {
 
 #[test]
 fn files_are_written_and_those_of_the_same_name_replaced() {
-    let folder = Folder::new("compare-files");
-    let svg_folder = folder.0.join("pictures/new");
+    let svg_folder = no_folder("compare-files").join("pictures/new");
     fs::create_dir_all(&svg_folder).expect("a folder");
     fs::write(svg_folder.join("stream.svg"), "old").expect("a file");
     let svgs = svg_folder.to_str().expect("a path in UTF-8");
@@ -148,13 +133,13 @@ fn files_are_written_and_those_of_the_same_name_replaced() {
 
 #[test]
 fn a_folder_that_cannot_be_written_is_an_error_before_anything_runs() {
-    let folder = Folder::new("compare-no-folder");
-    fs::create_dir_all(&folder.0).expect("a folder");
-    let file = folder.0.join("file");
+    let folder = no_folder("compare-no-folder");
+    fs::create_dir_all(&folder).expect("a folder");
+    let file = folder.join("file");
     fs::write(&file, "").expect("a file");
     let file = file.to_str().expect("a path in UTF-8");
-    fs::create_dir_all(folder.0.join("stream.svg")).expect("a folder");
-    for wrong in [["--svg", file], ["--svg", folder.path()]] {
+    fs::create_dir_all(folder.join("stream.svg")).expect("a folder");
+    for wrong in [["--svg", file], ["--svg", folder.to_str().expect("a path in UTF-8")]] {
         let output = run(&[&["stream"], &wrong[..]].concat());
         assert_eq!(output.status.code(), Some(1), "{wrong:?}");
         assert_eq!(text(&output.stdout), "", "nothing was expected to run with {wrong:?}");
