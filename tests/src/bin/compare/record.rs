@@ -29,6 +29,17 @@ pub fn record(
     scenario: &Scenario,
     steps: &[Step],
     pace: Pace,
+    watch: impl FnMut(&Recording),
+) -> io::Result<Recording> {
+    let servers: Vec<_> = steps.iter().map(|step| (*step, Start::of(*step))).collect();
+    record_on(&servers, scenario, pace, watch)
+}
+
+/// The same on servers that are taken for those steps.
+pub fn record_on(
+    starts: &[(Step, Start)],
+    scenario: &Scenario,
+    pace: Pace,
     mut watch: impl FnMut(&Recording),
 ) -> io::Result<Recording> {
     let mut recording = Recording {
@@ -51,8 +62,8 @@ pub fn record(
     }
     let mut servers = Servers::default();
     let mut recorders = Vec::new();
-    for step in steps {
-        let mut start = Start::of(*step);
+    for (step, start) in starts {
+        let mut start = start.clone();
         if scenario.shows == Shows::Bars {
             // Here the time of an answer counts, not where the server is.
             start = start.quiet();

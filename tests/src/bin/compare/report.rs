@@ -124,7 +124,11 @@ pub fn vanished_client(recording: &Recording) -> Report {
     }
     report.summary =
         sentence(recording, "B's wait ended with A's reset", "there was none to end", "");
-    if recording.steps.iter().all(|lanes| lanes.waits(B).len() == 2) {
+    let asks_again = |lanes: &Lanes| {
+        let again = lanes.all(B, ClientDid::Asks).nth(1);
+        lanes.waits(B).len() == 2 && again >= lanes.when(A, ClientDid::Resets)
+    };
+    if recording.steps.iter().all(asks_again) {
         report.summary.push_str(" Afterwards B asked again and was answered.");
     }
     report
@@ -284,10 +288,18 @@ pub fn crowd(recording: &Recording) -> Report {
         let took = |client| Some(last(client)? - first(client)?);
         let sum: Duration = clients.clone().filter_map(took).sum();
         let complete = clients.clone().all(|client| lanes.waits(client).len() == 2);
+        let thinking = |client: usize| {
+            Some((
+                lanes.when(client, ClientDid::Thinks)?,
+                lanes.all(client, ClientDid::Asks).last()?,
+            ))
+        };
+        let last_thinks = clients.clone().filter_map(thinking).map(|(since, _)| since).max();
+        let at_once = |(_, until)| Some(until) > last_thinks;
         let kind = match () {
             () if !complete => &mut incomplete,
             () if in_turn => &mut one_by_one,
-            () if done < sum.mul_f64(0.75) => &mut together,
+            () if clients.clone().filter_map(thinking).all(at_once) => &mut together,
             () => &mut neither,
         };
         kind.push((lanes, times_one(lanes, done)));
@@ -332,15 +344,19 @@ pub fn crowd(recording: &Recording) -> Report {
     report
 }
 
-/// How many times as long as one client alone takes, all took. One alone takes its thinking: of
-/// those that were recorded the shortest, which the others did not lengthen.
+/// How many times as long as one client alone takes, all took. One alone takes its thinking, and for
+/// each answer what it took whoever waited least: that is the server's own time.
 fn times_one(lanes: &Lanes, done: Duration) -> f64 {
     let asked = lanes.when(A, ClientDid::Asks).unwrap_or_default();
-    let thinking = |client: &Vec<(Duration, ClientDid)>| -> Duration {
-        let thinks = client.windows(2).filter(|pair| pair[0].1 == ClientDid::Thinks);
-        thinks.map(|pair| pair[1].0 - pair[0].0).sum()
+    let alone = |client: &Vec<(Duration, ClientDid)>| -> Duration {
+        let takes = |what| {
+            let pairs = client.windows(2).filter(move |pair| pair[0].1 == what);
+            pairs.map(|pair| pair[1].0 - pair[0].0)
+        };
+        let (asks, least) = (takes(ClientDid::Asks).count(), takes(ClientDid::Asks).min());
+        takes(ClientDid::Thinks).sum::<Duration>() + least.unwrap_or_default() * asks as u32
     };
-    let alone = lanes.clients.iter().map(thinking).min().unwrap_or_default();
+    let alone = lanes.clients.iter().map(alone).min().unwrap_or_default();
     done.saturating_sub(asked).as_secs_f64() / alone.as_secs_f64().max(1e-9)
 }
 
@@ -403,14 +419,18 @@ pub fn stream(recording: &Recording) -> Report {
                 places(recording.steps.iter()),
             )
         }
-        _ if same => format!(
-            "On {}: {}.",
-            places(recording.steps.iter()),
-            recording.steps.first().map(answers_per_write).unwrap_or_default().join("; ")
-        ),
-        _ => "The steps were sent the same bytes and differ in their answers: TCP has bytes, no \
-              messages, and how many each recv() takes depends on the moment."
-            .to_owned(),
+        _ if recording.steps.iter().all(as_it_comes) => {
+            "The steps were sent the same bytes and differ in their answers: TCP has bytes, no \
+             messages, and how many each recv() takes depends on the moment."
+                .to_owned()
+        }
+        _ => {
+            let alike = recording.steps.chunk_by(|one, other| writes(one) == writes(other));
+            let said = |lanes: &[Lanes]| {
+                format!("On {}: {}.", places(lanes), answers_per_write(&lanes[0]).join("; "))
+            };
+            alike.map(said).collect::<Vec<_>>().join(" ")
+        }
     };
     report
 }

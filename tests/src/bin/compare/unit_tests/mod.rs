@@ -3,8 +3,10 @@
 //! The drawings are compared with the files in `expected`. After a change that is meant to change
 //! them: `UPDATE_EXPECTED=1 cargo test -p tests --bin compare`, then look at the diff.
 
+mod checker;
 mod drawings;
 mod narration;
+mod sentences;
 mod servers;
 mod words;
 

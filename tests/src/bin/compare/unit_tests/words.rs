@@ -109,7 +109,7 @@ fn a_stalled_reader_that_stops_step_3_or_does_not_stop_bare_fails() {
 // What is said of recordings that do not fit: by hand, in words.
 
 /// `two-clients` on one step, where B asks, is answered, and A goes, if it says so.
-fn b_beside_a(step: Step, asked: f64, answered: f64, gone: Option<f64>) -> Recording {
+pub fn b_beside_a(step: Step, asked: f64, answered: f64, gone: Option<f64>) -> Recording {
     use ClientDid::{Answered, Asks, Comes, Leaves};
     let mut a = vec![at(0.1, Comes), at(0.2, Asks), at(0.4, Answered)];
     a.extend(gone.map(|gone| at(gone, Leaves)));
@@ -118,27 +118,24 @@ fn b_beside_a(step: Step, asked: f64, answered: f64, gone: Option<f64>) -> Recor
     recording("two-clients", Shows::Lanes, until, vec![lanes(step, Vec::new(), vec![a, b])])
 }
 
+/// When B asks, is answered, and A goes, and what is so: by hand.
+pub const OF_B: [(f64, f64, Option<f64>, &str); 7] = [
+    // A server that sleeps for a second before each answer.
+    (200.0, 2000.0, Some(1000.0), "On step 3 B waited longer than A stayed."),
+    (200.0, 700.0, Some(1000.0), "On step 3 B was answered while A was there, but not at once."),
+    // One that answers each byte: A has failed, and did not say when it went.
+    (200.0, 1000.0, None, "On step 3 B was answered, but when A left is not known."),
+    // Stopped clocks.
+    (999.2, 1000.0, Some(1000.0), "On step 3 B came too late to tell."),
+    (1200.0, 1200.8, Some(1000.0), "On step 3 B came too late to tell."),
+    // What is planned.
+    (200.0, 1000.4, Some(1000.0), "On step 3 B waited as long as A stayed."),
+    (200.0, 200.4, Some(1000.0), "On step 3 B waited as long as an answer takes."),
+];
+
 #[test]
 fn what_is_said_of_b_is_what_its_stamps_and_as_show() {
-    let cases = [
-        // A server that sleeps for a second before each answer.
-        (200.0, 2000.0, Some(1000.0), "On step 3 B waited longer than A stayed."),
-        (
-            200.0,
-            700.0,
-            Some(1000.0),
-            "On step 3 B was answered while A was there, but not at once.",
-        ),
-        // One that answers each byte: A has failed, and did not say when it went.
-        (200.0, 1000.0, None, "On step 3 B was answered, but when A left is not known."),
-        // Stopped clocks.
-        (999.2, 1000.0, Some(1000.0), "On step 3 B came too late to tell."),
-        (1200.0, 1200.8, Some(1000.0), "On step 3 B came too late to tell."),
-        // What is planned.
-        (200.0, 1000.4, Some(1000.0), "On step 3 B waited as long as A stayed."),
-        (200.0, 200.4, Some(1000.0), "On step 3 B waited as long as an answer takes."),
-    ];
-    for (asked, answered, gone, expected) in cases {
+    for (asked, answered, gone, expected) in OF_B {
         let said = report(&b_beside_a(Step::Select, asked, answered, gone)).summary;
         assert_eq!(said, expected, "B asked at {asked}, was answered at {answered}, A: {gone:?}");
     }
