@@ -1,12 +1,12 @@
 //! The clients of the tests: a polite one, and one that never reads.
 
-use std::io::{self, ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::io::{self, ErrorKind, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
-use crate::connection::Connection;
+use crate::connection::{Connection, came_instead};
 use crate::kernel::tcp_sockets;
 use crate::{DEADLINE, in_answers};
 
@@ -22,9 +22,14 @@ impl Client {
     /// When there is no connection, as every other function here when what it names cannot be
     /// done: with what the client saw.
     #[must_use]
+    #[track_caller]
     pub fn connect(server: SocketAddr) -> Self {
-        Self::try_connect(server)
-            .unwrap_or_else(|error| panic!("expected a connection to {server}, but got: {error}"))
+        match Self::try_connect(server) {
+            Ok(client) => client,
+            Err(error) => {
+                panic!("expected a connection to {server}, came {}", came_instead(&error))
+            }
+        }
     }
 
     /// [`Client::connect`], with what went wrong as a value.
@@ -47,61 +52,86 @@ impl Client {
         self.0.stream()
     }
 
-    fn expect<T>(addr: SocketAddr, done: io::Result<T>) -> T {
-        done.unwrap_or_else(|error| panic!("{addr}: {error}"))
+    #[track_caller]
+    fn expect<T>(addr: SocketAddr, expected: &str, done: io::Result<T>) -> T {
+        let error = match done {
+            Ok(value) => return value,
+            Err(error) => error,
+        };
+        // What a connection reports is in words already.
+        let came = error.raw_os_error().map_or_else(|| error.to_string(), |_| came_instead(&error));
+        panic!("client {addr} expected {expected}, came {came}")
     }
 
     /// Sends one message.
+    #[track_caller]
     pub fn send(&mut self, message: &[u8]) {
-        Self::expect(self.addr(), self.0.send(message));
+        Self::expect(self.addr(), "room for its message", self.0.send(message));
     }
 
     /// Waits for one answer.
+    #[track_caller]
     pub fn receive_answer(&mut self) {
-        self.receive_answers(1);
+        Self::expect(self.addr(), "an answer", self.0.receive_answer());
     }
 
     /// Waits for that many answers, and compares every byte.
+    #[track_caller]
     pub fn receive_answers(&mut self, answers: usize) {
-        Self::expect(self.addr(), self.0.receive_answers(answers));
+        let done = self.0.receive_answers(answers);
+        Self::expect(self.addr(), &format!("{answers} answers"), done);
+    }
+
+    /// Waits until an answer is there, and leaves it unread.
+    #[track_caller]
+    pub fn leave_an_answer_unread(&self) {
+        Self::expect(self.addr(), "an answer", self.0.leave_an_answer_unread());
     }
 
     /// Sends a message and waits for its answer.
+    #[track_caller]
     pub fn ask(&mut self) {
-        Self::expect(self.addr(), self.0.ask());
+        Self::expect(self.addr(), "an answer", self.0.ask());
     }
 
     /// Expects that nothing has come yet that was not received.
+    #[track_caller]
     pub fn expect_no_answer_yet(&self) {
-        let nothing = Self::expect(self.addr(), self.0.has_nothing());
-        assert!(nothing, "{} expected no answer yet, but something came", self.addr());
+        let nothing = Self::expect(self.addr(), "no answer yet", self.0.has_nothing());
+        assert!(nothing, "client {} expected no answer yet, but something came", self.addr());
     }
 
     /// Receives until the end of the stream, and returns what came.
     #[must_use]
+    #[track_caller]
     pub fn receive_to_the_end(&mut self) -> Vec<u8> {
-        Self::expect(self.addr(), self.0.receive_to_the_end())
+        Self::expect(self.addr(), "the end of the stream", self.0.receive_to_the_end())
     }
 
     /// Expects that nothing more comes but the end of the stream.
+    #[track_caller]
     pub fn expect_the_end(&mut self) {
         let rest = self.receive_to_the_end();
-        assert!(rest.is_empty(), "{} expected the end, but got {}", self.addr(), in_answers(&rest));
+        let came = in_answers(&rest);
+        assert!(rest.is_empty(), "client {} expected the end, came {came}", self.addr());
     }
 
     /// Says that it sends no more (`shutdown`); it can still receive.
+    #[track_caller]
     pub fn half_close(&self) {
-        Self::expect(self.addr(), self.0.half_close());
+        Self::expect(self.addr(), "a half-close", self.0.half_close());
     }
 
     /// Leaves as a program that ends does.
+    #[track_caller]
     pub fn close(self) {
-        Self::expect(self.addr(), self.0.close());
+        Self::expect(self.addr(), "to leave", self.0.close());
     }
 
     /// Leaves with a reset: what a crash of the whole machine, or an impatient program, looks like.
+    #[track_caller]
     pub fn reset(self) {
-        Self::expect(self.addr(), self.0.reset());
+        Self::expect(self.addr(), "to leave", self.0.reset());
     }
 }
 
@@ -224,10 +254,10 @@ impl StalledReader {
     ///
     /// # Errors
     /// What recv(2) says.
-    pub fn read_again(mut self) -> io::Result<Vec<u8>> {
-        self.stream.shutdown(Shutdown::Write)?;
-        let mut received = Vec::new();
-        self.stream.read_to_end(&mut received)?;
-        Ok(received)
+    pub fn read_again(self) -> io::Result<Vec<u8>> {
+        let patience = self.stream.read_timeout()?.unwrap_or(DEADLINE);
+        let mut client = Connection::over(self.stream, patience)?;
+        client.half_close()?;
+        client.receive_to_the_end()
     }
 }

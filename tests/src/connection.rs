@@ -58,7 +58,14 @@ impl Connection {
     /// # Errors
     /// What connect(2) says.
     pub fn to(server: SocketAddr, patience: Duration) -> io::Result<Self> {
-        let stream = TcpStream::connect_timeout(&server, patience)?;
+        Self::over(TcpStream::connect_timeout(&server, patience)?, patience)
+    }
+
+    /// Over a socket that is connected already.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn over(stream: TcpStream, patience: Duration) -> io::Result<Self> {
         stream.set_read_timeout(Some(patience))?;
         stream.set_write_timeout(Some(patience))?;
         let addr = stream.local_addr()?;
@@ -167,6 +174,18 @@ impl Connection {
     pub fn ask(&mut self) -> io::Result<()> {
         self.send(MESSAGE)?;
         self.receive_answer()
+    }
+
+    /// Waits until an answer is there, and leaves it unread.
+    ///
+    /// # Errors
+    /// When none comes.
+    pub fn leave_an_answer_unread(&self) -> io::Result<()> {
+        let come = match self.stream.peek(&mut [0]) {
+            Ok(0) => Err(ErrorKind::UnexpectedEof.into()),
+            other => other,
+        };
+        come.map(drop).map_err(|error| self.in_words("answer", &error))
     }
 
     /// Whether nothing has come yet that was not received: neither a byte nor the end.

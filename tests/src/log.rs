@@ -123,8 +123,12 @@ impl Log {
     /// # Panics
     /// When it has not come by [`DEADLINE`], or the stream ends without it; `expected` says what
     /// was expected, in words.
+    #[track_caller]
     pub fn wait_for<T>(&self, expected: &str, find: impl FnMut(&[Line]) -> Option<T>) -> T {
-        self.try_wait_for(expected, find).unwrap_or_else(|why| panic!("{why}"))
+        match self.try_wait_for(expected, find) {
+            Ok(found) => found,
+            Err(why) => panic!("{why}"),
+        }
     }
 
     /// [`Log::wait_for`], with what went wrong as a value.
@@ -148,7 +152,7 @@ impl Log {
         &self,
         patience: Duration,
         mut find: impl FnMut(&Said) -> Option<T>,
-    ) -> Result<T, &'static str> {
+    ) -> Result<T, String> {
         let give_up = Instant::now() + patience;
         let mut said = self.said();
         loop {
@@ -157,16 +161,17 @@ impl Log {
             }
             let left = give_up.saturating_duration_since(Instant::now());
             if said.ended {
-                return Err("the stream ended");
+                return Err("the stream ended".to_owned());
             }
             if left.is_zero() {
-                return Err("it did not come in time");
+                return Err(format!("it did not come within {} s", patience.as_secs_f32()));
             }
             said = self.0.1.wait_timeout(said, left).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 
     /// Waits for a line that equals `text`, and returns when it was read.
+    #[track_caller]
     pub fn wait_for_line(&self, text: &str) -> Instant {
         self.wait_for(&format!("the line {text:?}"), |lines| {
             lines.iter().find(|line| line.text == text).map(|line| line.at)
@@ -174,11 +179,12 @@ impl Log {
     }
 
     /// Waits until the line `text` has been said `times` times.
+    #[track_caller]
     pub fn wait_for_count(&self, text: &str, times: usize) {
-        self.wait(&format!("the line {text:?} {times} times"), |said| {
-            (said.count(text) >= times).then_some(())
-        })
-        .unwrap_or_else(|why| panic!("{why}"));
+        let so_often = |said: &Said| (said.count(text) >= times).then_some(());
+        if let Err(why) = self.wait(&format!("the line {text:?} {times} times"), so_often) {
+            panic!("{why}");
+        }
     }
 
     /// Waits until the line `text` has been said `times` times, but no longer than `patience`, and
@@ -187,6 +193,15 @@ impl Log {
     pub fn reaches_count(&self, text: &str, times: usize, patience: Duration) -> bool {
         let reached = |said: &Said| (said.count(text) >= times).then_some(());
         self.wait_within(patience, reached).is_ok()
+    }
+
+    /// Waits until that many lines have been said, but no longer than `patience`, and returns whether
+    /// they have.
+    #[must_use]
+    pub fn has_lines(&self, lines: usize, patience: Duration) -> bool {
+        let so_many =
+            |said: &Said| said.lines.iter().map(|line| line.times).sum::<usize>() >= lines;
+        self.wait_within(patience, |said| so_many(said).then_some(())).is_ok()
     }
 
     /// Waits for the end of the stream, and returns all that was said.

@@ -24,6 +24,9 @@ use crate::{DEADLINE, Log, Signal};
 /// lasts long enough to be seen: so nobody leaves while a program is started.
 static STARTING: Mutex<()> = Mutex::new(());
 
+/// `O_CLOEXEC` as proc(5) shows it.
+const CLOSE_ON_EXEC: u32 = 0o200_0000;
+
 /// Lets no program start through [`start`] for as long as the answer is kept.
 pub(crate) fn lock_starts() -> MutexGuard<'static, ()> {
     STARTING.lock().unwrap_or_else(PoisonError::into_inner)
@@ -37,9 +40,17 @@ pub fn start(command: &mut Command) -> io::Result<Child> {
     let _nobody_leaves = lock_starts();
     let child = command.spawn()?;
     // Linux says that the new program runs before it has closed the copies (vfork(2)).
-    let ours = Process(process::id()).sockets();
-    let has_none = || Process(child.id()).sockets().is_disjoint(&ours);
-    wait_until("a new program without our sockets", has_none);
+    let closes: HashSet<PathBuf> = Process(process::id())
+        .sockets()
+        .into_iter()
+        .filter_map(|(_, name, flags)| (flags & CLOSE_ON_EXEC != 0).then_some(name))
+        .collect();
+    let is_given = |descriptor: &str| ["0", "1", "2"].contains(&descriptor);
+    let _closed_or_gone = ask_until_told(DEADLINE, || {
+        let copies = Process(child.id()).sockets();
+        let closed = copies.iter().all(|(sock, name, _)| is_given(sock) || !closes.contains(name));
+        closed.then_some(())
+    });
     Ok(child)
 }
 
@@ -213,16 +224,6 @@ impl Process {
         fs::read_dir(format!("/proc/{}/fd", self.0)).ok().map(Iterator::count)
     }
 
-    /// The sockets that it has open beside standard input, output and error, as Linux names them;
-    /// none where the system does not tell.
-    fn sockets(self) -> HashSet<PathBuf> {
-        let entries = fs::read_dir(format!("/proc/{}/fd", self.0)).into_iter().flatten().flatten();
-        let entries = entries
-            .filter(|entry| !["0", "1", "2"].contains(&&*entry.file_name().to_string_lossy()));
-        let opened = entries.filter_map(|entry| fs::read_link(entry.path()).ok());
-        opened.filter(|to| to.to_string_lossy().starts_with("socket:")).collect()
-    }
-
     /// The processor time that it has used; None where the system does not tell (Linux does).
     #[must_use]
     pub fn processor_time(self) -> Option<Duration> {
@@ -250,27 +251,24 @@ impl Process {
         if group.is_empty() { vec![self] } else { group }
     }
 
-    /// The flags of each socket that it has open (`O_NONBLOCK` and others, see proc(5)), by its
-    /// descriptor.
-    ///
-    /// # Panics
-    /// When there is no such process.
-    #[cfg(target_os = "linux")]
+    /// The sockets that it has open, each with its descriptor, its name, which is the same in every
+    /// process, and its flags (`O_NONBLOCK` and others), see proc(5). None where the system does not
+    /// tell (Linux does).
     #[must_use]
-    pub fn socket_flags(self) -> Vec<(String, u32)> {
+    pub fn sockets(self) -> Vec<(String, PathBuf, u32)> {
         let folder = format!("/proc/{}", self.0);
-        let entries = fs::read_dir(format!("{folder}/fd"));
-        let entries = entries.unwrap_or_else(|error| panic!("{folder}/fd: {error}")).flatten();
-        let is_socket = |entry: &fs::DirEntry| {
-            fs::read_link(entry.path()).is_ok_and(|to| to.to_string_lossy().starts_with("socket:"))
-        };
-        let flags = |entry: fs::DirEntry| {
+        let entries = fs::read_dir(format!("{folder}/fd")).into_iter().flatten().flatten();
+        let socket = |entry: fs::DirEntry| {
+            let name = fs::read_link(entry.path()).ok()?;
+            if !name.to_string_lossy().starts_with("socket:") {
+                return None;
+            }
             let descriptor = entry.file_name().to_string_lossy().into_owned();
             let info = fs::read_to_string(format!("{folder}/fdinfo/{descriptor}")).ok()?;
             let octal = info.lines().find_map(|line| line.strip_prefix("flags:"))?.trim();
-            Some((descriptor, u32::from_str_radix(octal, 8).ok()?))
+            Some((descriptor, name, u32::from_str_radix(octal, 8).ok()?))
         };
-        entries.filter(is_socket).filter_map(flags).collect()
+        entries.filter_map(socket).collect()
     }
 
     /// Sets how many descriptors it may have open, while it runs; [`crate::Start`] does it from the

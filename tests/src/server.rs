@@ -348,6 +348,35 @@ impl Start {
     }
 }
 
+impl Start {
+    /// Runs it to its end, and expects exit code 1 and one line on standard error. Returns what it
+    /// narrated, and that line.
+    ///
+    /// # Panics
+    /// When it does otherwise.
+    #[must_use]
+    #[track_caller]
+    pub fn expect_end_with_one_line(&self) -> (String, String) {
+        let Output { status, stdout, stderr } = self.run();
+        let [narrated, said] = [stdout, stderr].map(|it| String::from_utf8_lossy(&it).into_owned());
+        let is_so = status.code() == Some(1) && said.lines().count() == 1;
+        assert!(is_so, "expected exit code 1 and one line of {}: {status}\n{said}", self.program);
+        (narrated, said.trim_end().to_owned())
+    }
+
+    /// The same of a server that cannot even listen: then it narrates nothing.
+    ///
+    /// # Panics
+    /// When it does otherwise.
+    #[must_use]
+    #[track_caller]
+    pub fn expect_refusal(&self) -> String {
+        let (narrated, said) = self.expect_end_with_one_line();
+        assert_eq!(narrated, "", "{} expected to narrate nothing", self.program);
+        said
+    }
+}
+
 impl Stream {
     /// What is read of it; `lines` is how many a reader that leaves reads before.
     fn log(self, lines: usize, stream: impl Read + Send + 'static) -> Log {
@@ -436,6 +465,7 @@ impl Server {
 
     /// Connects a client.
     #[must_use]
+    #[track_caller]
     pub fn connect(&self) -> Client {
         Client::connect(self.addr)
     }

@@ -209,7 +209,7 @@ impl Case {
         self.ask_and(start, patience, |_| {})
     }
 
-    /// The same; after a `yes` it lets `look` look at the server before it is ended.
+    /// The same; after a `yes` it lets `look` have the server before it is ended.
     ///
     /// # Errors
     /// When there is no such program.
@@ -217,12 +217,12 @@ impl Case {
         &self,
         start: &Start,
         patience: Duration,
-        look: impl FnOnce(&Server),
+        look: impl FnOnce(&mut Server),
     ) -> io::Result<Verdict> {
         let mut trial = Trial::of((self.prepare)(start.clone()), patience)?;
         Ok(match (self.run)(&mut trial) {
             Ok(measured) => {
-                look(&trial.server);
+                look(&mut trial.server);
                 Verdict::Yes(measured)
             }
             Err(fault) => {

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::thread;
 
 use tests::cases::{self, Case, Fault, Level, Verdict};
-use tests::{DEADLINE, Log, Program, Start, Step, free_port, needs};
+use tests::{DEADLINE, Program, Start, Step, free_port, needs};
 
 use crate::{has_python, python};
 
@@ -105,22 +105,24 @@ impl Reaches {
             let patience = if fails { DEADLINE / 10 } else { DEADLINE };
             let start = (self.start)();
             let start = if case.level == Level::World { start } else { start.quiet() };
-            let mut errors = Log::empty();
+            let lines = if is_step { lines_of_a_step(case) } else { None };
+            let mut said = Vec::new();
             let verdict = case.ask_and(&start, patience, |server| {
-                errors = server.errors.clone();
-                // The last of them may be on its way.
-                let lines = if is_step { lines_of_a_step(case).unwrap_or(0) } else { 0 };
-                errors.wait_for(&format!("{lines} lines in \"{}\"", case.name), |said| {
-                    (said.len() >= lines).then_some(())
-                });
+                // The last of them may be on its way. Who is still connected is not to leave first.
+                let _in_time = server.errors.has_lines(lines.unwrap_or(0), DEADLINE);
+                server.kill();
+                said = server.errors.to_the_end();
             });
             match verdict.unwrap_or_else(|error| panic!("{} does not start: {error}", self.name)) {
                 Verdict::Yes(_) if !fails => {
-                    let said = errors.to_the_end();
-                    if is_step
-                        && lines_of_a_step(case).is_some_and(|lines| !are_reports(&said, lines))
-                    {
-                        problems.push(format!("\"{}\": it said {said:#?}", case.name));
+                    if let Some(lines) = lines.filter(|lines| !are_reports(&said, *lines)) {
+                        let first = &said[..said.len().min(4)];
+                        problems.push(format!(
+                            "\"{}\": expected {lines} lines on standard error, each with the \
+                             address of another client, the call and the reason; came {}: {first:#?}",
+                            case.name,
+                            said.len()
+                        ));
                     }
                 }
                 Verdict::No { fault: Fault::CannotAsk(why), .. } => {

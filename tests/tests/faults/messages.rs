@@ -3,7 +3,7 @@
 use std::iter;
 
 use fastrand::Rng;
-use tests::{ANSWER, Server, Step};
+use tests::{ANSWER, Server, Step, in_answers};
 
 use crate::the_next_is_served;
 
@@ -28,9 +28,9 @@ fn one_answer_for_each_recv(step: Step, message: &[u8], mut piece: impl FnMut() 
     let answers = received.len() / ANSWER.len();
     assert!(
         received == ANSWER.repeat(answers),
-        "{step}: whole answers were expected for {} bytes, but got {} bytes",
+        "{step}: whole answers were expected for {} bytes, came {}",
         message.len(),
-        received.len()
+        in_answers(&received)
     );
     assert!(
         (message.len().div_ceil(REQUEST)..=message.len()).contains(&answers),

@@ -2,12 +2,12 @@
 //! the server acknowledges comes from beyond so small a window, and is dropped. Several of them
 //! together leave no doubt.
 
-use std::io::{self, Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::io::{self, Write};
+use std::net::TcpStream;
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
-use tests::{ANSWER, DEADLINE, Server, StalledReader, Start, Step};
+use tests::{ANSWER, Connection, DEADLINE, Server, StalledReader, Start, Step, in_answers};
 
 use crate::{MESSAGE, side_by_side, the_next_is_served};
 
@@ -55,8 +55,8 @@ fn answers_to(step: Step, client: StalledReader) -> u64 {
     let answers = received.len() / ANSWER.len();
     assert!(
         received == ANSWER.repeat(answers),
-        "{step}: none of the answers to {sent} bytes was expected cut or doubled, but {} bytes came",
-        received.len()
+        "{step}: whole answers to {sent} bytes were expected, came {}",
+        in_answers(&received)
     );
     answers as u64
 }
@@ -109,7 +109,6 @@ fn connect_with_little_room(server: &Server) -> io::Result<TcpStream> {
     let _ = socket.set_tcp_mss(88);
     socket.connect(&server.addr.into())?;
     socket.set_tcp_nodelay(true)?;
-    socket.set_read_timeout(Some(DEADLINE))?;
     socket.set_write_timeout(Some(StalledReader::PATIENCE))?;
     Ok(TcpStream::from(socket))
 }
@@ -123,13 +122,16 @@ fn a_client_that_waits_for_each_recv_gets_as_many_answers_as_messages_though_it_
         let mut stream = stream.unwrap_or_else(|error| panic!("expected a connection: {error}"));
         let ready = format!("Ready to write: {}", stream.local_addr().expect("its address"));
         let messages = send_until_the_server_waits(&server, &mut stream);
-        let mut received = Vec::new();
-        let read = stream.shutdown(Shutdown::Write).and(stream.read_to_end(&mut received));
-        read.unwrap_or_else(|error| panic!("expected the end of the stream, but got: {error}"));
+        let client = Connection::over(stream, DEADLINE);
+        let received = client.and_then(|mut client| {
+            client.half_close()?;
+            client.receive_to_the_end()
+        });
+        let received = received.unwrap_or_else(|error| panic!("expected the end, came {error}"));
         assert!(
             received == ANSWER.repeat(messages),
-            "{messages} answers were expected, as many as messages, but {} bytes came",
-            received.len()
+            "{messages} answers were expected, as many as messages, came {}",
+            in_answers(&received)
         );
         the_next_is_served(&mut server);
         server.stop().contains(&ready)
