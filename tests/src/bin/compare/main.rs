@@ -203,7 +203,11 @@ fn run(asked: &ArgMatches) -> Result<ExitCode, Stop> {
             let file = folder.join(file_name(scenario));
             let picture = draw(&recording, Some(&report), 80);
             let title = format!("{}: {}", recording.scenario, recording.question);
-            replace(&file, &svg(&picture, &title, &report.summary))
+            let found = recording.steps.iter().zip(&report.findings);
+            let found = found.filter(|(_, finding)| !finding.is_empty());
+            let found = found.map(|(lanes, finding)| format!("{}: {finding}. ", lanes.step));
+            let description = found.collect::<String>() + &report.summary;
+            replace(&file, &svg(&picture, &title, &description))
                 .map_err(|error| not_written(&file, &error))?;
         }
         last = Some((recording, report));
