@@ -9,7 +9,7 @@ use super::checker::contradicted;
 use super::{A, B};
 use crate::known::lock;
 use crate::record::record;
-use crate::recording::{ClientDid, Lanes, Recording, ServerIs};
+use crate::recording::{ClientDid, Lanes, Recording, ServerIs, Shows};
 use crate::report::Report;
 use crate::scenario::{Pace, Scenario};
 
@@ -30,18 +30,21 @@ fn played(name: &str) -> &'static (Recording, Report) {
     one
 }
 
-/// Where something else kept the machine busy meanwhile, it is tried again.
+/// Where something else kept the machine busy meanwhile, it is tried again. (Processor time, which
+/// makes the bars, does not pass meanwhile.)
 fn play(name: &str) -> (Recording, Report) {
     tests::raise_descriptor_limit(4096).expect("a descriptor limit");
     let scenario = Scenario::named(name).expect("a scenario");
-    let mut tries = (0..10).map(|_| {
+    let mut tries = (0..30).map(|_| {
         let recording = record(scenario, scenario.steps, Pace(1.0), |so_far| {
             assert_eq!(so_far.steps.len(), scenario.steps.len(), "every step, all along");
         });
         recording.unwrap_or_else(|error| panic!("{error}"))
     });
-    let calm = tries.find(|recording| recording.longest_frame < Duration::from_millis(100));
-    let recording = calm.expect("a machine that does not stand still, once in ten times");
+    let calm = tries.find(|recording| {
+        scenario.shows == Shows::Bars || recording.longest_frame < Duration::from_millis(100)
+    });
+    let recording = calm.expect("a machine that does not stand still, once in thirty times");
     let report = scenario.read(&recording);
     (recording, report)
 }
