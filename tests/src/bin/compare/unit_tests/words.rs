@@ -234,3 +234,26 @@ fn an_answer_to_each_byte_is_not_called_one_for_each_recv() {
         "On steps 1, 2 and 3: 3 messages, 14 bytes → 14 answers; 1 message, 10000 bytes → 3 answers."
     );
 }
+
+#[test]
+fn b_asked_again_afterwards_only_if_it_asked_after_the_reset() {
+    let mut recording = vanished_client();
+    assert!(report(&recording).summary.ends_with(" Afterwards B asked again and was answered."));
+    let reset = recording.steps[2].clients[A].last_mut().expect("a reset");
+    *reset = at(650.0, ClientDid::Resets);
+    let said = report(&recording).summary;
+    assert!(said.ends_with("there was none to end."), "{said}");
+}
+
+#[test]
+fn all_think_at_once_only_if_there_is_a_time_at_which_all_do() {
+    let mut recording = crowd();
+    let shift = |(time, did): &mut (Duration, ClientDid)| {
+        if *did != ClientDid::Comes {
+            *time += Duration::from_millis(101);
+        }
+    };
+    recording.steps[2].clients[9].iter_mut().for_each(shift);
+    let said = report(&recording).summary;
+    assert!(said.ends_with(", and 2.0 times as long as one on step 3."), "{said}");
+}
