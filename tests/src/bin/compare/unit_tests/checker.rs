@@ -101,6 +101,10 @@ fn answered(lanes: &Lanes, client: usize) -> Vec<f64> {
     stamps(lanes, client, |did| did == ClientDid::Answered)
 }
 
+fn is_measured(lanes: &Lanes) -> bool {
+    !stamps(lanes, A, |did| matches!(did, ClientDid::Measured(_))).is_empty()
+}
+
 fn holds(recording: &Recording, text: &str) -> bool {
     let holds = match recording.scenario.as_str() {
         "one-client" => one_client(recording, text),
@@ -116,7 +120,6 @@ fn finding_holds(scenario: &str, lanes: &Lanes, finding: &str) -> bool {
     let last = (0..lanes.clients.len()).filter_map(|it| answered(lanes, it).last().copied());
     let longest =
         asked(lanes, A).into_iter().zip(answered(lanes, A)).map(|(asked, has)| has - asked);
-    let is_measured = !stamps(lanes, A, |did| matches!(did, ClientDid::Measured(_))).is_empty();
     match scenario {
         "one-client" => scan("{} answers, the longest wait {} ms", finding).is_some_and(|said| {
             are(&said, &[answered(lanes, A).len() as f64, longest.fold(0.0, f64::max)])
@@ -124,7 +127,7 @@ fn finding_holds(scenario: &str, lanes: &Lanes, finding: &str) -> bool {
         "crowd" => scan("done in {} ms", finding)
             .is_some_and(|said| are(&said, &[last.fold(0.0, f64::max).floor()])),
         "stream" => finding.is_empty(),
-        "idle-crowd" if is_measured => {
+        "idle-crowd" if is_measured(lanes) => {
             finding == "the server's processor time for an answer, the median"
         }
         "idle-crowd" => finding == "time for an answer, the median",
@@ -323,24 +326,27 @@ fn stream(recording: &Recording, text: &str) -> Option<bool> {
 }
 
 fn idle_crowd(recording: &Recording, text: &str) -> Option<bool> {
+    let is_measured = recording.steps.iter().all(is_measured);
     let median = |lanes: &Lanes, among: usize| {
-        let did = lanes.clients[A].iter().map(|(_, did)| *did);
-        let mut idle = 0;
-        let measured = did.filter_map(|did| {
-            if let ClientDid::Among(now) = did {
-                idle = now;
+        let (mut idle, mut asked, mut took) = (usize::MAX, Duration::ZERO, Vec::new());
+        for (at, did) in &lanes.clients[A] {
+            match did {
+                ClientDid::Among(now) => idle = *now,
+                ClientDid::Asks => asked = *at,
+                ClientDid::Measured(time) if idle == among => took.push(ms(*time)),
+                ClientDid::Answered if idle == among && !is_measured => took.push(ms(*at - asked)),
+                _ => {}
             }
-            if let ClientDid::Measured(time) = did { Some((idle, time)) } else { None }
-        });
-        let mut took: Vec<_> = measured.filter(|it| it.0 == among).map(|it| ms(it.1)).collect();
+        }
         took.sort_by(f64::total_cmp);
         took.get(took.len() / 2).copied().unwrap_or(f64::NAN)
     };
     let times = |lanes: &Lanes| median(lanes, 900) / median(lanes, 0);
     let (text, why) = text.split_once(": ").unwrap_or((text, ""));
     let text = text.replace(" an answer among 900 idle clients took", "");
-    let text =
-        text.replace(" the processor time of one among none", "").replace(" and on ", ", on ");
+    let whose = if is_measured { "processor time" } else { "time" };
+    let text = text.replace(&format!(" the {whose} of one among none"), "");
+    let text = text.replace(" and on ", ", on ");
     let part = |part: &'_ str| {
         let said = scan("{} times", part)?[0].rsplit_once(' ')?;
         Some((said.0.to_owned(), said.1.to_owned()))

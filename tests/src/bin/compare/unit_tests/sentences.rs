@@ -10,6 +10,7 @@ use super::checker::contradicted;
 use super::words::{OF_B, b_beside_a};
 use super::{fixed, report};
 use crate::record::{record, record_on};
+use crate::recording::ClientDid;
 use crate::report::Report;
 use crate::scenario::{Pace, Scenario};
 
@@ -119,7 +120,11 @@ fn of_servers_that_sleep_answer_late_or_each_byte_it_says_what_they_do() {
 
 #[test]
 fn the_checker_finds_nothing_in_what_is_said_of_the_fixed_recordings() {
-    for recording in fixed() {
+    for mut recording in fixed() {
+        assert_eq!(contradicted(&recording, &report(&recording)), [""; 0]);
+        // Where the system measures no processor time.
+        let clients = recording.steps.iter_mut().flat_map(|lanes| &mut lanes.clients);
+        clients.for_each(|it| it.retain(|(_, did)| !matches!(did, ClientDid::Measured(_))));
         assert_eq!(contradicted(&recording, &report(&recording)), [""; 0]);
     }
 }
