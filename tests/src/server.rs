@@ -6,7 +6,8 @@ use std::io::{self, Read};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -388,14 +389,17 @@ impl Stream {
     }
 }
 
+/// Where [`free_port`] goes on.
+static NEXT_PORT: LazyLock<AtomicU16> = LazyLock::new(|| fastrand::u16(..).into());
+
 /// A port that nobody uses: not one of those that the system gives to clients, which may be given
-/// away meanwhile.
+/// away meanwhile. The next time it is another one: it may take a server long to come to listen.
 ///
 /// # Errors
 /// When there is none.
 pub fn free_port() -> io::Result<u16> {
     let mut tries = (0..100).map(|_| {
-        let port = fastrand::u16(10_000..32_000);
+        let port = 10_000 + NEXT_PORT.fetch_add(1, Ordering::Relaxed) % 22_000;
         TcpListener::bind((Ipv4Addr::LOCALHOST, port)).map(|_| port)
     });
     tries.find(Result::is_ok).unwrap_or_else(|| Err(io::ErrorKind::AddrInUse.into()))

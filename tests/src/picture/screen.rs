@@ -2,9 +2,13 @@
 
 use std::env;
 use std::io::{self, IsTerminal, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anstyle::AnsiColor;
 use console::Term;
+use signal_hook::consts::SIGCONT;
+use signal_hook::flag;
 
 use super::{Cell, Picture, Role};
 
@@ -91,29 +95,32 @@ fn style(role: Role) -> anstyle::Style {
     }
 }
 
-/// Standard output, and the picture on it that is still changing.
+/// Standard output, and the page on it that is still changing: all of the terminal, drawn from its
+/// first row, so that nothing that is typed meanwhile moves or spoils it.
 #[derive(Debug)]
 pub struct Screen {
     style: Style,
     terminal: Option<Term>,
-    live: bool,
-    /// The size that the picture was drawn for, and its rows.
-    drawn: Option<((u16, u16), usize)>,
-    /// Whether it was said that nothing can be shown live here.
-    said_too_small: bool,
+    has_pages: bool,
+    /// What the page shows, and the size that it was drawn for.
+    page: Option<(String, (u16, u16))>,
+    /// Whether the process went on after a stop: whatever was written meanwhile stays.
+    went_on: Arc<AtomicBool>,
 }
 
 impl Screen {
-    /// Standard output: live if it is a terminal that can do that, and `live` says so.
+    /// Standard output: in pages if it is a terminal that can do that, and `pages` says so.
     #[must_use]
-    pub fn stdout(ascii: bool, live: bool) -> Self {
+    pub fn stdout(ascii: bool, pages: bool) -> Self {
         let able = is_able();
+        let went_on = Arc::new(AtomicBool::new(false));
+        let _stops_are_not_seen_then = flag::register(SIGCONT, Arc::clone(&went_on));
         Self {
             style: Style::of_stdout(ascii),
             terminal: able.then(Term::stdout),
-            live: able && live,
-            drawn: None,
-            said_too_small: false,
+            has_pages: able && pages,
+            page: None,
+            went_on,
         }
     }
 
@@ -133,75 +140,82 @@ impl Screen {
     /// # Errors
     /// What write(2) says.
     pub fn show(&mut self, picture: &Picture) -> io::Result<()> {
-        // Below it the text of the finished picture is still to come, and the cursor.
+        // Below it the summary is still to come, and the cursor.
         const BELOW: usize = 4;
-        match self.size() {
-            Some((rows, columns)) if self.live => {
-                let room = usize::from(rows).saturating_sub(BELOW);
-                let mut picture = compact(picture, room);
-                if picture.rows.len() > room {
-                    picture.rows.retain(|row| row.iter().all(|cell| cell.role != Role::Key));
-                }
-                let (height, width) = (picture.rows.len() + BELOW, picture.width() + 1);
-                if height > rows.into() || width > columns.into() {
-                    self.wipe()?;
-                    if !std::mem::replace(&mut self.said_too_small, true) {
-                        self.say(&format!(
-                            "Live, this takes {width} columns and {height} rows; here are \
-                             {columns} and {rows}. The finished picture follows."
-                        ))?;
-                    }
-                    return Ok(());
-                }
-                self.draw(&picture, (rows, columns))
-            }
-            _ => Ok(()),
+        let Some((rows, columns)) = self.size().filter(|_| self.has_pages) else { return Ok(()) };
+        let room = usize::from(rows).saturating_sub(BELOW);
+        let mut picture = compact(picture, room);
+        if picture.rows.len() > room {
+            picture.rows.retain(|row| row.iter().all(|cell| cell.role != Role::Key));
         }
+        let (height, width) = (picture.rows.len() + BELOW, picture.width() + 1);
+        if height > rows.into() || width > columns.into() {
+            return self.draw(&format!(
+                "Live this takes {width} columns and {height} rows; here are {columns} and {rows}.\n\
+                 The finished picture follows.\n"
+            ));
+        }
+        self.draw(&self.style.picture(&picture))
     }
 
-    /// Shows a picture that is finished.
+    /// Shows a picture that is finished, and a row that waits below it for a key.
     ///
     /// # Errors
     /// What write(2) says.
-    pub fn finish(&mut self, picture: &Picture) -> io::Result<()> {
-        let size = self.size();
+    pub fn finish(&mut self, picture: &Picture, waits: &str) -> io::Result<()> {
         // One row is the cursor's.
-        let room = size.map_or(usize::MAX, |(rows, _)| usize::from(rows).saturating_sub(1));
-        self.draw(&compact(picture, room), size.unwrap_or_default())?;
-        self.drawn = None;
-        self.said_too_small = false;
-        Ok(())
+        let room = self.size().map_or(usize::MAX, |(rows, _)| usize::from(rows).saturating_sub(1));
+        self.draw(&(self.style.picture(&compact(picture, room)) + waits))
     }
 
-    /// Writes a picture in one piece, over the one before.
-    fn draw(&mut self, picture: &Picture, size: (u16, u16)) -> io::Result<()> {
-        let mut frame = self.over(size);
-        for row in &picture.rows {
-            if self.drawn.is_some() {
-                // Erased before and not after: a row that reaches the edge would lose its end.
-                frame.push_str("\x1b[2K");
-            }
-            frame.push_str(&self.style.row(row));
-            frame.push('\n');
+    /// Ends the page: what comes next leaves it whole.
+    ///
+    /// # Errors
+    /// What write(2) says.
+    pub fn turn(&mut self) -> io::Result<()> {
+        self.page = None;
+        self.say("")
+    }
+
+    /// Whether it is a terminal of which all is used.
+    #[must_use]
+    pub fn has_pages(&self) -> bool {
+        self.has_pages
+    }
+
+    /// Whether the page may no longer be what was drawn.
+    #[must_use]
+    pub fn is_spoiled(&self) -> bool {
+        let is =
+            |(_, size): &(_, _)| Some(*size) != self.size() || self.went_on.load(Ordering::Relaxed);
+        self.page.as_ref().is_some_and(is)
+    }
+
+    /// Writes a page in one piece, over the one before; where there are no pages, below it.
+    ///
+    /// # Errors
+    /// What write(2) says.
+    pub fn draw(&mut self, text: &str) -> io::Result<()> {
+        let Some(size) = self.size().filter(|_| self.has_pages) else { return write(text) };
+        if self.went_on.swap(false, Ordering::Relaxed) {
+            self.page = None;
         }
-        self.drawn = Some((size, picture.rows.len()));
-        write(&frame)
-    }
-
-    /// Goes to where the picture before begins. After a change of size that place is unknown.
-    fn over(&self, size: (u16, u16)) -> String {
-        match self.drawn {
-            None => String::new(),
-            Some((before, rows)) if before == size => format!("\r\x1b[{rows}A"),
-            Some(_) => "\x1b[2J\x1b[H".to_owned(),
+        let mut frame = String::new();
+        match &self.page {
+            Some((before, of)) if before == text && *of == size => return Ok(()),
+            Some(_) => {}
+            // So what stands above goes where the terminal keeps it.
+            None => frame.push_str(&"\n".repeat(usize::from(size.0).saturating_sub(1))),
         }
-    }
-
-    /// Takes the picture away.
-    fn wipe(&mut self) -> io::Result<()> {
-        let Some((size, _)) = self.drawn else { return Ok(()) };
-        let frame = self.over(self.size().unwrap_or(size)) + "\x1b[J";
-        self.drawn = None;
+        frame.push_str("\x1b[H");
+        let mut rows = text.split_inclusive('\n').peekable();
+        while let Some(row) = rows.next() {
+            // Erased before and not after: a row that reaches the edge would lose its end. The last
+            // one with all that is below.
+            frame.push_str(if rows.peek().is_some() { "\x1b[2K" } else { "\x1b[J" });
+            frame.push_str(row);
+        }
+        self.page = Some((text.to_owned(), size));
         write(&frame)
     }
 
@@ -211,14 +225,6 @@ impl Screen {
     /// What write(2) says.
     pub fn say(&self, text: &str) -> io::Result<()> {
         write(&format!("{text}\n"))
-    }
-
-    /// Takes away the last `rows` rows that were written, where there is a terminal.
-    ///
-    /// # Errors
-    /// What write(2) says.
-    pub fn take_back(&self, rows: usize) -> io::Result<()> {
-        if self.terminal.is_some() { write(&format!("\r\x1b[{rows}A\x1b[J")) } else { Ok(()) }
     }
 }
 

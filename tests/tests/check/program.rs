@@ -13,7 +13,12 @@ use crate::{FAULTY, has_python, python};
 const CHECK: &str = env!("CARGO_BIN_EXE_check");
 
 fn check(options: &[&str], words: &[String]) -> Output {
-    let output = run(Command::new(CHECK).args(options).args(words));
+    let mut check = Command::new(CHECK);
+    if !options.contains(&"--wait") && !words.is_empty() {
+        // On a loaded machine Python alone takes long.
+        check.args(["--wait", "60"]);
+    }
+    let output = run(check.args(options).args(words));
     output.unwrap_or_else(|error| panic!("check does not start: {error}"))
 }
 
@@ -61,7 +66,8 @@ fn up_to_a_level_all_yes_is_exit_code_0_and_a_no_is_1_with_what_to_read() {
     let output = check(&["--until", "clients leave"], &server("ends_at_the_first_who_leaves"));
     let last = "6 of 11. It stands at \"it answers\", not yet at \"clients leave\": about \"one \
                 after the other\" read step1-blocking/README.md#";
-    expect(&output, 1, &["came a reset and no answer; the server ended (exit status: 1)", last]);
+    // The next client is reset, or finds nobody who listens, if the server was faster.
+    expect(&output, 1, &["; the server ended (exit status: 1)\n", last]);
 }
 
 #[test]

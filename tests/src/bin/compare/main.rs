@@ -19,7 +19,7 @@ mod svg;
 mod unit_tests;
 
 use std::fs;
-use std::io::{self, BufRead, ErrorKind, IsTerminal};
+use std::io::{self, BufRead, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
@@ -36,6 +36,8 @@ use tests::{Step, raise_descriptor_limit};
 
 use crate::draw::draw;
 use crate::record::record;
+use crate::recording::Recording;
+use crate::report::Report;
 use crate::scenario::{Pace, Scenario};
 use crate::servers::end_all_servers;
 use crate::svg::svg;
@@ -123,7 +125,8 @@ fn main() -> ExitCode {
 
 fn run(asked: &ArgMatches) -> Result<ExitCode, Stop> {
     let flag = |name| asked.get_flag(name);
-    let mut screen = Screen::stdout(flag("ascii"), !flag("no-live"));
+    let (is_live, pauses) = (!flag("no-live"), flag("pause"));
+    let mut screen = Screen::stdout(flag("ascii"), is_live || pauses);
     let pace = asked.get_one("pace").copied().unwrap_or(Pace(1.0));
     let names = asked.get_many::<String>("scenario").unwrap_or_default();
     let mut scenarios: Vec<_> = names.filter_map(|name| Scenario::named(name)).collect();
@@ -155,9 +158,9 @@ fn run(asked: &ArgMatches) -> Result<ExitCode, Stop> {
     end_the_servers_at_a_signal()?;
     build(scenarios.iter().flat_map(|scenario| scenario.on(&only)).collect())?;
 
-    let enter = flag("pause").then(lines_of_standard_input);
+    let enter = pauses.then(lines_of_standard_input);
     let mut as_expected = true;
-    let mut played = 0;
+    let mut last: Option<(Recording, Report)> = None;
     for scenario in scenarios {
         let steps = scenario.on(&only);
         if steps.is_empty() {
@@ -166,23 +169,32 @@ fn run(asked: &ArgMatches) -> Result<ExitCode, Stop> {
             eprintln!("compare: {} is for {} alone: left out", scenario.name, names.join(", "));
             continue;
         }
-        if played > 0 {
-            screen.say("")?;
+        if let Some((recording, report)) = &last {
+            if let Some(enter) = enter.as_ref().filter(|_| screen.has_pages()) {
+                wait_for_enter(enter, &mut screen, |screen| {
+                    let picture = draw(recording, Some(report), screen.width());
+                    let failures: String =
+                        report.failures.iter().map(|it| format!("{it}\n")).collect();
+                    screen.finish(&picture, &(failures + "Enter goes on."))
+                })?;
+            }
+            screen.turn()?;
         }
-        played += 1;
         if let Some(enter) = &enter {
-            wait_for_enter(enter, scenario, pace, &screen)?;
+            let question = format!("{}   {}", scenario.name, scenario.question(pace));
+            let question = format!("{question}\n\nWhat do you expect? Enter starts it.\n");
+            wait_for_enter(enter, &mut screen, |screen| screen.draw(&question))?;
         }
         let mut shown = Ok(());
         let recorded = record(scenario, &steps, pace, |so_far| {
-            if shown.is_ok() {
+            if is_live && shown.is_ok() {
                 shown = screen.show(&draw(so_far, None, screen.width()));
             }
         });
         shown?;
         let recording = recorded.map_err(|error| Stop::Wrong(error.to_string()))?;
         let report = scenario.read(&recording);
-        screen.finish(&draw(&recording, Some(&report), screen.width()))?;
+        screen.finish(&draw(&recording, Some(&report), screen.width()), "")?;
         for failure in &report.failures {
             eprintln!("compare: {}: {failure}", scenario.name);
             as_expected = false;
@@ -198,9 +210,10 @@ fn run(asked: &ArgMatches) -> Result<ExitCode, Stop> {
             replace(&file, &svg(&picture, &title, &description))
                 .map_err(|error| not_written(&file, &error))?;
         }
+        last = Some((recording, report));
     }
-    match (played, as_expected) {
-        (0, _) => Ok(ExitCode::from(2)),
+    match (last, as_expected) {
+        (None, _) => Ok(ExitCode::from(2)),
         (_, true) => Ok(ExitCode::SUCCESS),
         (_, false) => Ok(ExitCode::FAILURE),
     }
@@ -257,19 +270,20 @@ fn lines_of_standard_input() -> Receiver<()> {
     lines
 }
 
+/// Draws, again where that is spoiled meanwhile, until Enter is pressed. At the end of standard input
+/// nobody can: then it is over at once.
 fn wait_for_enter(
     enter: &Receiver<()>,
-    scenario: &Scenario,
-    pace: Pace,
-    screen: &Screen,
+    screen: &mut Screen,
+    draw: impl Fn(&mut Screen) -> io::Result<()>,
 ) -> Result<(), Stop> {
     while enter.try_recv().is_ok() {}
-    screen.say(&format!("{}   {}\n", scenario.name, scenario.question(pace)))?;
-    screen.say("What do you expect? Enter starts it.")?;
-    // At the end of standard input nobody can press it: the scenario starts at once.
-    let pressed = enter.recv().is_ok();
-    let echoed = usize::from(pressed && io::stdin().is_terminal());
-    screen.take_back(3 + echoed)?;
+    draw(screen)?;
+    while enter.recv_timeout(Duration::from_millis(100)) == Err(RecvTimeoutError::Timeout) {
+        if screen.is_spoiled() {
+            draw(screen)?;
+        }
+    }
     Ok(())
 }
 

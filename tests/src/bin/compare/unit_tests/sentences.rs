@@ -54,7 +54,7 @@ fn expect_of_false_servers(name: &str, pace: f64, servers: &[(Step, &str)], expe
     let servers: Vec<_> = servers.iter().map(start).collect();
     let scenario = Scenario::named(name).expect("a scenario");
     let mut said = Vec::new();
-    while said.len() < 5 {
+    while said.len() < 20 {
         let recording = record_on(&servers, scenario, Pace(pace), |_| {});
         let recording = recording.unwrap_or_else(|error| panic!("{error}"));
         let report = scenario.read(&recording);

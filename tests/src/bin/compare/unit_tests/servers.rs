@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use tests::Step;
 
+use super::checker::contradicted;
 use super::{A, B};
 use crate::known::lock;
 use crate::record::record;
-use crate::recording::{ClientDid, Lanes, Recording, ServerIs};
+use crate::recording::{ClientDid, Lanes, Recording, ServerIs, Shows};
 use crate::report::Report;
 use crate::scenario::{Pace, Scenario};
 
@@ -23,27 +24,27 @@ fn played(name: &str) -> &'static (Recording, Report) {
         played[played.len() - 1]
     });
     drop(played);
-    assert_eq!(one.1.failures, [""; 0], "no failure was expected in {name}");
+    let (recording, report) = one;
+    assert_eq!(report.failures, [""; 0], "no failure was expected in {name}");
+    assert_eq!(contradicted(recording, report), [""; 0], "{recording:?}");
     one
 }
 
-/// Of ten times the first in which nothing else kept the machine busy, or the last.
+/// Where something else kept the machine busy meanwhile, it is tried again. (Processor time, which
+/// makes the bars, does not pass meanwhile.)
 fn play(name: &str) -> (Recording, Report) {
     tests::raise_descriptor_limit(4096).expect("a descriptor limit");
     let scenario = Scenario::named(name).expect("a scenario");
-    let once = || {
+    let mut tries = (0..30).map(|_| {
         let recording = record(scenario, scenario.steps, Pace(1.0), |so_far| {
             assert_eq!(so_far.steps.len(), scenario.steps.len(), "every step, all along");
         });
         recording.unwrap_or_else(|error| panic!("{error}"))
-    };
-    let mut recording = once();
-    for _ in 1..10 {
-        if recording.longest_frame < Duration::from_millis(100) {
-            break;
-        }
-        recording = once();
-    }
+    });
+    let calm = tries.find(|recording| {
+        scenario.shows == Shows::Bars || recording.longest_frame < Duration::from_millis(100)
+    });
+    let recording = calm.expect("a machine that does not stand still, once in thirty times");
     let report = scenario.read(&recording);
     (recording, report)
 }
@@ -74,7 +75,7 @@ fn one_client_has_three_answers_at_every_step() {
 
 #[test]
 fn the_second_client_waits_for_the_first_on_steps_1_and_2_and_not_on_step_3() {
-    let (recording, report) = played("two-clients");
+    let (recording, _) = played("two-clients");
     for lanes in &recording.steps {
         let left = lanes.when(A, ClientDid::Leaves).expect("A leaves");
         assert!(left >= Duration::from_millis(1000), "A was expected to leave at 1000 ms");
@@ -82,19 +83,6 @@ fn the_second_client_waits_for_the_first_on_steps_1_and_2_and_not_on_step_3() {
         assert_eq!(kept, lanes.step.blocks(), "whether B waited for A on {}", lanes.step);
         assert_eq!(lanes.waits(B).len(), 2, "{}", lanes.step);
         assert!(lanes.when(B, ClientDid::Leaves).is_some() && was_with(lanes, B));
-    }
-    // A busy machine lets B wait for itself too, and that is said then.
-    let soon = Duration::from_millis(100);
-    let calm = recording.steps.iter().all(|lanes| {
-        let free = if lanes.step.blocks() { ClientDid::Leaves } else { ClientDid::Asks };
-        let since = lanes.when(if lanes.step.blocks() { A } else { B }, free);
-        first_answer(lanes, B) < since.expect("a stamp") + soon
-    });
-    if calm {
-        assert_eq!(
-            report.summary,
-            "On steps 1 and 2 B waited as long as A stayed; on step 3 as long as an answer takes."
-        );
     }
 }
 
