@@ -201,15 +201,19 @@ fn wait_until<T>(expected: &str, mut found: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-/// A `compare` that is in the middle of a scenario, and its three servers. Cargo, which it asks
-/// first for the servers, is a child too: one that goes.
+/// A `compare` that is in the middle of a scenario, and its three servers: each has a client, where
+/// the system tells. Cargo, which it asks first for the servers, and the shell of its guard are
+/// children too: they go.
 fn in_the_middle(pace: &str) -> (Child, Vec<u32>) {
     let mut compare = compare(&["two-clients", "--pace", pace]);
     let compare = compare.stdout(Stdio::piped()).stderr(Stdio::piped());
     let child = compare.spawn().expect("compare");
     let servers = wait_until("three servers", || {
         let children = children(child.id());
-        (children.len() == 3).then_some(children)
+        // Standard input, output and error, the listening socket, and a client.
+        let has_a_client =
+            |server: &u32| Process(*server).descriptors().is_none_or(|open| open > 4);
+        (children.len() == 3 && children.iter().all(has_a_client)).then_some(children)
     });
     (child, servers)
 }
@@ -245,12 +249,6 @@ fn no_server_outlives_a_compare_that_is_killed_for_long() {
 #[test]
 fn a_server_that_ends_in_the_middle_is_said_and_is_exit_code_1_and_no_other_outlives_it() {
     let (mut child, servers) = in_the_middle("1.2");
-    // In the middle, where the system tells: it has its listening socket and a client.
-    let give_up = Instant::now() + DEADLINE;
-    while Process(servers[2]).descriptors().is_some_and(|open| open < 5) {
-        assert!(Instant::now() < give_up, "a client of {} was expected", servers[2]);
-        thread::sleep(Duration::from_millis(1));
-    }
     Process(servers[2]).signal(Signal::KILL);
     let status = wait(&mut child);
     let mut said = String::new();
