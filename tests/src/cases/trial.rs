@@ -188,9 +188,10 @@ impl Trial {
             return format!("the server ended ({status})");
         }
         let does = match kind {
+            // It may have much to do for others besides.
+            Some(Kind::Bytes) => "the server answered wrongly",
             _ if self.spins() => "the server spins",
             Some(Kind::Silence) => "the server hangs",
-            Some(Kind::Bytes) => "the server answered wrongly",
             Some(Kind::End) => "the server dropped that client, and runs on",
             Some(Kind::Measured) | None => "the server runs on",
         };
