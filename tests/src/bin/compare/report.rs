@@ -96,12 +96,7 @@ pub fn one_client(recording: &Recording) -> Report {
 
 pub fn two_clients(recording: &Recording) -> Report {
     let mut report = b_beside_a(recording, "until A left", "A was still there");
-    report.summary = sentence(
-        recording,
-        "B waited as long as A stayed",
-        "as long as an answer takes",
-        "B waited ",
-    );
+    report.summary = sentence(recording, "until A left", "as long as an answer takes", "B waited ");
     report
 }
 
@@ -123,7 +118,7 @@ pub fn vanished_client(recording: &Recording) -> Report {
         });
     }
     report.summary =
-        sentence(recording, "B's wait ended with A's reset", "there was none to end", "");
+        sentence(recording, "until A's reset", "as long as an answer takes", "B waited ");
     let asks_again = |lanes: &Lanes| {
         let again = lanes.all(B, ClientDid::Asks).nth(1);
         lanes.waits(B).len() == 2 && again >= lanes.when(A, ClientDid::Resets)
@@ -140,8 +135,7 @@ pub fn stalled_reader(recording: &Recording) -> Report {
         let stuck = lanes.when(A, ClientDid::Stuck).is_some();
         report.expect(lanes, stuck, || "A was expected to get stuck, but did not".to_owned());
     }
-    report.summary =
-        sentence(recording, "B waited until A left", "B was answered while A was stuck", "");
+    report.summary = sentence(recording, "until A left", "B was answered while A was stuck", "");
     // Said where the kernel said it, when A was stuck.
     let in_send = recording.steps.iter().filter(|lanes| lanes.stuck_in == Some("sendto"));
     let in_send: Vec<&Lanes> = in_send.collect();
@@ -232,7 +226,7 @@ fn wait_of_b(lanes: &Lanes) -> Wait {
 
 /// Which servers kept `B` waiting for `A`, which did not, and what else there was. `otherwise`
 /// starts with `whole` if it stands alone.
-fn sentence(recording: &Recording, waited: &str, otherwise: &str, whole: &str) -> String {
+fn sentence(recording: &Recording, until: &str, otherwise: &str, whole: &str) -> String {
     let those = |is: fn(Wait) -> bool| -> Vec<&Lanes> {
         recording.steps.iter().filter(|lanes| is(wait_of_b(lanes))).collect()
     };
@@ -243,7 +237,7 @@ fn sentence(recording: &Recording, waited: &str, otherwise: &str, whole: &str) -
             parts.push(format!("on {} {whole}{words}", places(lanes)));
         }
     };
-    part(those(|wait| matches!(wait, Wait::UntilGone(_))), waited, "");
+    part(those(|wait| matches!(wait, Wait::UntilGone(_))), &format!("B waited {until}"), "");
     // It goes on from the part before, so from no other than that.
     part(those(|wait| matches!(wait, Wait::Meanwhile(time) if time < SOON)), otherwise, whole);
     part(
@@ -251,7 +245,7 @@ fn sentence(recording: &Recording, waited: &str, otherwise: &str, whole: &str) -
         "B was answered while A was there, but not at once",
         "",
     );
-    part(those(|wait| matches!(wait, Wait::Beyond(..))), "B waited longer than A stayed", "");
+    part(those(|wait| matches!(wait, Wait::Beyond(..))), "B waited on after A was gone", "");
     part(those(|wait| matches!(wait, Wait::TooLate(_))), "B came too late to tell", "");
     part(
         those(|wait| matches!(wait, Wait::Unknown(_))),

@@ -174,22 +174,20 @@ impl Wait {
 type IsSo = fn(&Wait) -> bool;
 
 /// What may be said of it, and when; in the places of numbers, the time and what was more.
-const OF_B: [(&str, IsSo); 21] = [
+const OF_B: [(&str, IsSo); 19] = [
     ("B had no answer", |it| it.time.is_nan()),
     ("B was not answered", |it| it.time.is_nan()),
-    ("B waited as long as A stayed", |it| it.is_until_gone() && !it.by_reset),
     ("B waited until A left", |it| it.is_until_gone() && !it.by_reset),
     ("B waited {} ms, until A left", |it| it.is_until_gone() && !it.by_reset),
-    ("B's wait ended with A's reset", |it| it.is_until_gone() && it.by_reset),
+    ("B waited until A's reset", |it| it.is_until_gone() && it.by_reset),
     ("B waited {} ms, until A's reset", |it| it.is_until_gone() && it.by_reset),
     ("as long as an answer takes", Wait::is_at_once),
     ("B waited as long as an answer takes", Wait::is_at_once),
-    ("there was none to end", Wait::is_at_once),
     ("B was answered while A was stuck", |it| it.is_at_once() && it.is_a_stuck),
     ("B waited {} ms, A was stuck", |it| it.more < 0.0 && it.is_a_stuck),
     ("B waited {} ms, A was still there", |it| it.more < 0.0),
     ("B was answered while A was there, but not at once", |it| it.more < 0.0 && it.time >= SOON),
-    ("B waited longer than A stayed", Wait::is_beyond),
+    ("B waited on after A was gone", Wait::is_beyond),
     ("B waited {} ms, {} ms more than until A left", |it| it.is_beyond() && !it.by_reset),
     ("B waited {} ms, {} ms more than until A's reset", |it| it.is_beyond() && it.by_reset),
     ("B came too late to tell", |it| it.before < SOON && it.more >= 0.0),

@@ -131,7 +131,7 @@ pub fn crowd() -> Recording {
 }
 
 pub fn vanished_client() -> Recording {
-    use ClientDid::{Answered, Asks, Comes, Resets, Thinks};
+    use ClientDid::{Answered, Asks, Comes, Leaves, Resets, Thinks};
     let steps = [(Step::Blocking, 400.3), (Step::Functions, 400.3), (Step::Select, 100.4)];
     let steps = steps.map(|(step, answered)| {
         let a = vec![
@@ -148,6 +148,7 @@ pub fn vanished_client() -> Recording {
             at(answered, Thinks),
             at(600.1, Asks),
             at(600.3, Answered),
+            at(600.4, Leaves),
         ];
         let server = if step.blocks() {
             [
@@ -175,7 +176,12 @@ pub fn stalled_reader() -> Recording {
         let left = stuck + 500.2;
         let answered = if step == Step::Select { stuck + 0.4 } else { left + 0.3 };
         let a = vec![at(0.1, Comes), at(0.2, Floods), at(stuck, Stuck), at(left, Leaves)];
-        let b = vec![at(stuck, Comes), at(stuck + 0.1, Asks), at(answered, Answered)];
+        let b = vec![
+            at(stuck, Comes),
+            at(stuck + 0.1, Asks),
+            at(answered, Answered),
+            at(answered + 0.1, Leaves),
+        ];
         let with = |client| ServerIs::With(vec![client]);
         let server = if step == Step::Select {
             let waits = vec![at(0.2, with(A)), at(160.0, ServerIs::Selecting)];
@@ -239,7 +245,7 @@ pub fn idle_crowd() -> Recording {
 }
 
 pub fn one_client() -> Recording {
-    use ClientDid::{Answered, Asks, Comes, Thinks};
+    use ClientDid::{Answered, Asks, Comes, Leaves, Thinks};
     let a = vec![
         at(0.0, Comes),
         at(0.1, Asks),
@@ -250,6 +256,7 @@ pub fn one_client() -> Recording {
         at(200.2, Thinks),
         at(400.1, Asks),
         at(400.3, Answered),
+        at(400.4, Leaves),
     ];
     let steps = Step::STEPS.map(|step| {
         let mut server = turns(step, A, &[0.1, 200.1, 400.2]);

@@ -83,8 +83,8 @@ fn of_servers_that_sleep_answer_late_or_each_byte_it_says_what_they_do() {
             "two-clients",
             2.0,
             three,
-            "On step 3 B was answered while A was there, but not at once; on step 1 B waited longer \
-             than A stayed; on step 2 B was answered, but when A left is not known.",
+            "On step 3 B was answered while A was there, but not at once; on step 1 B waited on \
+             after A was gone; on step 2 B was answered, but when A left is not known.",
         ),
         (
             "crowd",
@@ -105,8 +105,8 @@ fn of_servers_that_sleep_answer_late_or_each_byte_it_says_what_they_do() {
             "vanished-client",
             2.0,
             three,
-            "On step 2 B's wait ended with A's reset; on step 3 B was answered while A was there, \
-             but not at once; on step 1 B waited longer than A stayed. Afterwards B asked again and \
+            "On step 2 B waited until A's reset; on step 3 B was answered while A was there, but not \
+             at once; on step 1 B waited on after A was gone. Afterwards B asked again and \
              was answered.",
         ),
         ("stalled-reader", 1.0, deaf, "On step 2 B was answered while A was stuck."),
@@ -149,7 +149,7 @@ fn the_checker_finds_each_falsified_sentence_and_each_that_it_does_not_know() {
         ("two-clients", "steps 1 and 2", "step 1"),
         (
             "two-clients",
-            "steps 1 and 2 B waited as long as A stayed; on step 3",
+            "steps 1 and 2 B waited until A left; on step 3",
             "steps 1, 2 and 3 B waited",
         ),
         ("two-clients", "waited", "slept"),
@@ -158,7 +158,7 @@ fn the_checker_finds_each_falsified_sentence_and_each_that_it_does_not_know() {
         ("crowd", "where all think at once", "where each thinks on everyone's time"),
         ("stream", "1 answer", "3 answers"),
         ("stream", "1 long one had 3", "1 long one had 4"),
-        ("vanished-client", "there was none to end", "B had no answer"),
+        ("vanished-client", "until A's reset", "until A left"),
         ("stalled-reader", "step 2 and bare.", "steps 2, 3 and bare."),
         ("idle-crowd", "18.0 times", "17.0 times"),
     ];

@@ -121,7 +121,7 @@ pub fn b_beside_a(step: Step, asked: f64, answered: f64, gone: Option<f64>) -> R
 /// When B asks, is answered, and A goes, and what is so: by hand.
 pub const OF_B: [(f64, f64, Option<f64>, &str); 7] = [
     // A server that sleeps for a second before each answer.
-    (200.0, 2000.0, Some(1000.0), "On step 3 B waited longer than A stayed."),
+    (200.0, 2000.0, Some(1000.0), "On step 3 B waited on after A was gone."),
     (200.0, 700.0, Some(1000.0), "On step 3 B was answered while A was there, but not at once."),
     // One that answers each byte: A has failed, and did not say when it went.
     (200.0, 1000.0, None, "On step 3 B was answered, but when A left is not known."),
@@ -129,7 +129,7 @@ pub const OF_B: [(f64, f64, Option<f64>, &str); 7] = [
     (999.2, 1000.0, Some(1000.0), "On step 3 B came too late to tell."),
     (1200.0, 1200.8, Some(1000.0), "On step 3 B came too late to tell."),
     // What is planned.
-    (200.0, 1000.4, Some(1000.0), "On step 3 B waited as long as A stayed."),
+    (200.0, 1000.4, Some(1000.0), "On step 3 B waited until A left."),
     (200.0, 200.4, Some(1000.0), "On step 3 B waited as long as an answer takes."),
 ];
 
@@ -242,7 +242,7 @@ fn b_asked_again_afterwards_only_if_it_asked_after_the_reset() {
     let reset = recording.steps[2].clients[A].last_mut().expect("a reset");
     *reset = at(650.0, ClientDid::Resets);
     let said = report(&recording).summary;
-    assert!(said.ends_with("there was none to end."), "{said}");
+    assert!(said.ends_with("on step 3 as long as an answer takes."), "{said}");
 }
 
 #[test]
