@@ -6,7 +6,7 @@
 mod terminal;
 
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::num::NonZero;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
@@ -118,18 +118,37 @@ fn a_finished_picture_that_is_no_terminals_has_neither_colour_nor_frames() {
 }
 
 #[test]
-fn files_are_written_and_those_of_the_same_name_replaced() {
+fn files_are_written_and_those_of_the_same_name_and_no_others_replaced() {
     let svg_folder = no_folder("compare-files").join("pictures/new");
     fs::create_dir_all(&svg_folder).expect("a folder");
-    fs::write(svg_folder.join("stream.svg"), "old").expect("a file");
+    for name in ["stream.svg", "compare"] {
+        fs::write(svg_folder.join(name), "old").expect("a file");
+    }
     let svgs = svg_folder.to_str().expect("a path in UTF-8");
     let output = run(&["stream", "--svg", svgs]);
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
     let svg = fs::read_to_string(svg_folder.join("stream.svg")).expect("stream.svg");
     assert!(svg.starts_with("<svg") && svg.contains("<title") && svg.contains("<desc"), "{svg}");
     assert!(svg.contains("3 messages, 14 bytes → 1 answer"), "{svg}");
+    assert_eq!(fs::read(svg_folder.join("compare")).expect("compare"), b"old");
     let left = fs::read_dir(&svg_folder).expect("a folder").count();
-    assert_eq!(left, 1, "nothing else was expected in the folder");
+    assert_eq!(left, 2, "nothing else was expected in the folder");
+}
+
+#[test]
+fn a_file_that_cannot_be_put_in_its_place_is_an_error_and_leaves_none_beside_it() {
+    let folder = no_folder("compare-no-place");
+    let mut compare = compare(&["stream", "--pause", "--svg"]);
+    compare.arg(&folder).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = compare.spawn().expect("compare");
+    let mut question = [0; 10];
+    child.stdout.as_mut().expect("its output").read_exact(&mut question).expect("a question");
+    fs::create_dir(folder.join("stream.svg")).expect("a folder");
+    child.stdin.as_mut().expect("its input").write_all(b"\n").expect("Enter");
+    let output = child.wait_with_output().expect("compare");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("cannot be written"), "{}", text(&output.stderr));
+    assert_eq!(fs::read_dir(&folder).expect("a folder").count(), 1);
 }
 
 #[test]
@@ -161,14 +180,13 @@ fn where_the_descriptor_limit_is_low_one_line_says_so_before_anything_plays() {
 
 #[test]
 fn a_reader_that_has_left_is_no_reason_to_panic() {
-    let mut child = compare(&["stream"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
-    let child = child.as_mut().expect("compare");
-    drop(child.stdout.take());
-    let mut said = String::new();
-    let stderr = child.stderr.as_mut().expect("standard error");
-    stderr.read_to_string(&mut said).expect("standard error");
-    child.wait().expect("compare");
-    assert!(!said.contains("panicked"), "{said}");
+    let nobody = || io::pipe().expect("a pipe").1;
+    let output = compare(&["stream"]).stdout(nobody()).output().expect("compare");
+    let said = text(&output.stderr);
+    assert!(output.status.code() == Some(1) && !said.contains("panicked"), "{said}");
+    let mut left_out = compare(&["idle-crowd", "--step", "step1-blocking"]);
+    let status = left_out.stderr(nobody()).status().expect("compare");
+    assert_eq!(status.code(), Some(2));
 }
 
 // No server outlives it.
@@ -412,7 +430,8 @@ fn pause_waits_for_enter_before_and_after_a_picture_which_stays_whole_till_then(
         // It would take no longer than this if it did not wait.
         let more = terminal.output.recv_timeout(Duration::from_millis(500));
         assert!(more.is_err(), "nothing was expected before Enter, but {more:?} came");
-        terminal.keys.write_all(b"\n").expect("Enter");
+        // What is typed before it need not be text.
+        terminal.keys.write_all(b"\xff\n").expect("Enter");
     };
     waits("Enter starts it.", "stream   A sends", 0);
     waits("Enter goes on.", "stream   A sends", 3);

@@ -19,7 +19,7 @@ mod svg;
 mod unit_tests;
 
 use std::fs;
-use std::io::{self, BufRead, ErrorKind};
+use std::io::{self, BufRead, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
@@ -116,7 +116,7 @@ fn main() -> ExitCode {
         Ok(code) => code,
         Err(stop) => {
             if let Stop::Wrong(words) = stop {
-                eprintln!("compare: {words}");
+                say(&format!("compare: {words}\n"));
             }
             ExitCode::FAILURE
         }
@@ -166,7 +166,8 @@ fn run(asked: &ArgMatches) -> Result<ExitCode, Stop> {
         if steps.is_empty() {
             let can = scenario.steps.iter().chain(scenario.besides);
             let names: Vec<&str> = can.map(|step| step.name()).collect();
-            eprintln!("compare: {} is for {} alone: left out", scenario.name, names.join(", "));
+            let names = names.join(", ");
+            say(&format!("compare: {} is for {names} alone: left out\n", scenario.name));
             continue;
         }
         if let Some((recording, report)) = &last {
@@ -196,7 +197,7 @@ fn run(asked: &ArgMatches) -> Result<ExitCode, Stop> {
         let report = scenario.read(&recording);
         screen.finish(&draw(&recording, Some(&report), screen.width()), "")?;
         for failure in &report.failures {
-            eprintln!("compare: {}: {failure}", scenario.name);
+            say(&format!("compare: {}: {failure}\n", scenario.name));
             as_expected = false;
         }
         if let Some(folder) = folder {
@@ -217,6 +218,11 @@ fn run(asked: &ArgMatches) -> Result<ExitCode, Stop> {
         (_, true) => Ok(ExitCode::SUCCESS),
         (_, false) => Ok(ExitCode::FAILURE),
     }
+}
+
+/// Says it on standard error. Not eprintln!, which panics where nobody reads that any more.
+fn say(text: &str) {
+    let _nobody_reads = io::stderr().write_all(text.as_bytes());
 }
 
 /// No server outlives this program: a signal that ends it ends them first.
@@ -245,13 +251,13 @@ fn build(steps: Vec<Step>) -> Result<(), Stop> {
             Ok(built) => break built,
             Err(RecvTimeoutError::Disconnected) => break Err("the servers do not build"),
             Err(RecvTimeoutError::Timeout) => {
-                eprint!("{}", if said { "." } else { "Building the servers ..." });
+                say(if said { "." } else { "Building the servers ..." });
                 said = true;
             }
         }
     };
     if said {
-        eprintln!();
+        say("\n");
     }
     built.map_err(|words| Stop::Wrong(words.to_owned()))
 }
@@ -261,7 +267,8 @@ fn build(steps: Vec<Step>) -> Result<(), Stop> {
 fn lines_of_standard_input() -> Receiver<()> {
     let (typed, lines) = mpsc::channel();
     thread::spawn(move || {
-        for line in io::stdin().lock().lines() {
+        // Not lines(), which ends at one that is not UTF-8.
+        for line in io::stdin().lock().split(b'\n') {
             if line.is_err() || typed.send(()).is_err() {
                 return;
             }
@@ -297,20 +304,31 @@ fn not_written(what: &Path, error: &io::Error) -> Stop {
 
 /// Finds out before anything runs whether the files can be written.
 fn check_folder(folder: &Path, files: impl Iterator<Item = String>) -> Result<(), Stop> {
-    let wrong = |what: &Path, error: io::Error| not_written(what, &error);
-    fs::create_dir_all(folder).map_err(|error| wrong(folder, error))?;
-    replace(&folder.join("compare"), "").map_err(|error| wrong(folder, error))?;
-    fs::remove_file(folder.join("compare")).map_err(|error| wrong(folder, error))?;
-    match files.map(|file| folder.join(file)).find(|file| file.is_dir()) {
-        Some(file) => Err(wrong(&file, ErrorKind::IsADirectory.into())),
-        None => Ok(()),
+    fs::create_dir_all(folder).map_err(|error| not_written(folder, &error))?;
+    for file in files.map(|file| folder.join(file)) {
+        let written = if file.is_dir() {
+            Err(ErrorKind::IsADirectory.into())
+        } else {
+            fs::write(beside(&file), "").and_then(|()| fs::remove_file(beside(&file)))
+        };
+        written.map_err(|error| not_written(&file, &error))?;
     }
+    Ok(())
 }
 
 /// Writes `file` beside itself, then puts it in its place: nobody sees half of it.
 fn replace(file: &Path, text: &str) -> io::Result<()> {
+    let beside = beside(file);
+    let replaced = fs::write(&beside, text).and_then(|()| fs::rename(&beside, file));
+    if replaced.is_err() {
+        let _none_is_left = fs::remove_file(&beside);
+    }
+    replaced
+}
+
+/// A name that no other process and no user gives.
+fn beside(file: &Path) -> PathBuf {
     let mut beside = file.as_os_str().to_owned();
     beside.push(format!(".{}", std::process::id()));
-    fs::write(&beside, text)?;
-    fs::rename(&beside, file)
+    beside.into()
 }
