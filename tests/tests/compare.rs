@@ -10,13 +10,12 @@ use std::io::{self, Read, Write};
 use std::num::NonZero;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc::RecvTimeoutError;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use terminal::OnTerminal;
-use tests::{DEADLINE, Process, Signal};
+use tests::{DEADLINE, Process, Signal, wait_until};
 
 fn compare(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_compare"));
@@ -39,36 +38,13 @@ fn no_folder(name: &str) -> PathBuf {
     folder
 }
 
-const SCENARIOS: [&str; 7] = [
-    "one-client",
-    "two-clients",
-    "crowd",
-    "stream",
-    "vanished-client",
-    "stalled-reader",
-    "idle-crowd",
-];
-
-#[test]
-fn a_list_names_every_scenario_with_its_question() {
-    let output = run(&["--list"]);
-    assert_eq!(output.status.code(), Some(0));
-    let names: Vec<String> = text(&output.stdout)
-        .lines()
-        .map(|line| {
-            assert!(line.ends_with('?'), "a question was expected in {line:?}");
-            line.split_whitespace().next().unwrap_or_default().to_owned()
-        })
-        .collect();
-    assert_eq!(names, SCENARIOS);
-}
-
 #[test]
 fn an_unknown_scenario_is_exit_code_2_with_the_names_that_exist() {
     let output = run(&["two-clients", "three-clients"]);
     assert_eq!((output.status.code(), text(&output.stdout)), (Some(2), String::new()));
     let said = text(&output.stderr);
-    for scenario in SCENARIOS {
+    for line in text(&run(&["--list"]).stdout).lines() {
+        let scenario = line.split(' ').next().expect("a name");
         assert!(said.contains(scenario), "{scenario} was expected in {said}");
     }
 }
@@ -86,15 +62,6 @@ fn a_scenario_on_a_step_that_it_is_not_for_is_left_out_and_nothing_at_all_is_exi
     let output = run(&["idle-crowd", "--step", "step1-blocking"]);
     assert_eq!(output.status.code(), Some(2));
     assert!(text(&output.stderr).contains("idle-crowd is for step3-select, mio, tokio alone"));
-}
-
-#[test]
-fn the_steps_can_be_limited() {
-    let output = run(&["stream", "--step", "step3-select", "--step", "step1-blocking"]);
-    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
-    let drawn = text(&output.stdout);
-    assert!(drawn.contains("step1-blocking") && drawn.contains("step3-select"), "{drawn}");
-    assert!(!drawn.contains("step2-functions"), "{drawn}");
 }
 
 #[test]
@@ -202,21 +169,9 @@ fn children(parent: u32) -> Vec<u32> {
     pairs.filter(|(_, ppid)| *ppid == parent).map(|(pid, _)| pid).collect()
 }
 
-fn is_there(process: u32) -> bool {
-    let ps = Command::new("ps").args(["-o", "state=", "-p", &process.to_string()]).output();
-    // A zombie is nobody's server.
-    matches!(text(&ps.expect("ps").stdout).trim().chars().next(), Some(state) if state != 'Z')
-}
-
-fn wait_until<T>(expected: &str, mut found: impl FnMut() -> Option<T>) -> T {
-    let give_up = Instant::now() + DEADLINE;
-    loop {
-        if let Some(found) = found() {
-            return found;
-        }
-        assert!(Instant::now() < give_up, "{expected} was expected, but did not come in time");
-        thread::sleep(Duration::from_millis(10));
-    }
+fn is_there(server: &u32) -> bool {
+    // A zombie has no memory.
+    Process(*server).memory_if_there().is_some_and(|kib| kib > 0)
 }
 
 /// A `compare` that is in the middle of a scenario, and its three servers: each has a client, where
@@ -226,18 +181,14 @@ fn in_the_middle(pace: &str) -> (Child, Vec<u32>) {
     let mut compare = compare(&["two-clients", "--pace", pace]);
     let compare = compare.stdout(Stdio::piped()).stderr(Stdio::piped());
     let child = compare.spawn().expect("compare");
-    let servers = wait_until("three servers", || {
-        let children = children(child.id());
-        // Standard input, output and error, the listening socket, and a client.
-        let has_a_client =
-            |server: &u32| Process(*server).descriptors().is_none_or(|open| open > 4);
-        (children.len() == 3 && children.iter().all(has_a_client)).then_some(children)
+    // Standard input, output and error, the listening socket, and a client.
+    let has_a_client = |server: &u32| Process(*server).descriptors().is_none_or(|open| open > 4);
+    let mut servers = Vec::new();
+    wait_until("three servers that have a client", || {
+        servers = children(child.id());
+        servers.len() == 3 && servers.iter().all(has_a_client)
     });
     (child, servers)
-}
-
-fn wait(child: &mut Child) -> ExitStatus {
-    wait_until("the end of compare", || child.try_wait().expect("compare"))
 }
 
 #[test]
@@ -245,12 +196,11 @@ fn no_server_outlives_a_compare_that_a_signal_ends() {
     let signals = [Signal::INT, Signal::TERM, Signal::HUP, Signal::QUIT];
     let running = signals.map(|signal| (signal, in_the_middle("30")));
     for (signal, (mut child, servers)) in running {
-        assert!(servers.iter().all(|server| is_there(*server)), "three servers were expected");
+        assert!(servers.iter().all(is_there), "three servers were expected");
         Process(child.id()).signal(signal);
-        let status = wait(&mut child);
+        let status = child.wait().expect("compare");
         assert_eq!(status.signal(), Some(signal.as_raw()), "an end by {signal:?} was expected");
-        let left: Vec<_> = servers.iter().filter(|server| is_there(**server)).collect();
-        assert!(left.is_empty(), "servers {left:?} outlived {signal:?}");
+        assert!(!servers.iter().any(is_there), "servers outlived {signal:?}");
     }
 }
 
@@ -259,22 +209,18 @@ fn no_server_outlives_a_compare_that_is_killed_for_long() {
     let (mut child, servers) = in_the_middle("30");
     child.kill().expect("compare");
     child.wait().expect("compare");
-    wait_until("the end of the servers", || {
-        servers.iter().all(|server| !is_there(*server)).then_some(())
-    });
+    wait_until("the end of the servers", || !servers.iter().any(is_there));
 }
 
 #[test]
 fn a_server_that_ends_in_the_middle_is_said_and_is_exit_code_1_and_no_other_outlives_it() {
-    let (mut child, servers) = in_the_middle("1.2");
+    let (child, servers) = in_the_middle("1.2");
     Process(servers[2]).signal(Signal::KILL);
-    let status = wait(&mut child);
-    let mut said = String::new();
-    child.stderr.take().expect("standard error").read_to_string(&mut said).expect("its text");
-    let mut drawn = String::new();
-    child.stdout.take().expect("standard output").read_to_string(&mut drawn).expect("its text");
-    assert_eq!(status.code(), Some(1), "{said}");
+    let output = child.wait_with_output().expect("compare");
+    let (drawn, said) = (text(&output.stdout), text(&output.stderr));
+    assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(said.contains("compare: two-clients: step"), "{said}");
+    assert!(said.contains(": A: ") || said.contains(": B: "), "what a client met, not {said}");
     assert!(!said.contains("panicked"), "{said}");
     if !drawn.contains("was stopped meanwhile") {
         // Where the machine was slow to end it, B had an answer before.
@@ -282,8 +228,7 @@ fn a_server_that_ends_in_the_middle_is_said_and_is_exit_code_1_and_no_other_outl
         assert!(ended.iter().any(|finding| drawn.contains(finding)), "{drawn}");
         assert!(drawn.contains("until A left") || drawn.contains("A was still there"), "{drawn}");
     }
-    let left: Vec<_> = servers.iter().filter(|server| is_there(**server)).collect();
-    assert!(left.is_empty(), "servers {left:?} outlived compare");
+    assert!(!servers.iter().any(is_there), "servers outlived compare");
 }
 
 // On a terminal.
@@ -309,9 +254,9 @@ fn read_to_the_end(terminal: &mut OnTerminal) -> Vec<(Instant, Vec<u8>)> {
 
 /// For each picture of `two-clients`, when it came and how long `A`'s lane was at each step; and the
 /// rows in the end.
-fn pictures_of_two_clients() -> (Vec<(Instant, Vec<usize>)>, Vec<String>) {
-    let mut terminal = start(&mut compare(&["two-clients"]), 24, 80);
-    let mut screen = terminal::screen((24, 80));
+fn pictures_of_two_clients(rows: u16) -> (Vec<(Instant, Vec<usize>)>, Vec<String>) {
+    let mut terminal = start(&mut compare(&["two-clients"]), rows, 80);
+    let mut screen = terminal::screen((rows, 80));
     let mut lengths: Vec<(Instant, Vec<usize>)> = Vec::new();
     for (time, bytes) in read_to_the_end(&mut terminal) {
         screen.process(&bytes);
@@ -322,6 +267,7 @@ fn pictures_of_two_clients() -> (Vec<(Instant, Vec<usize>)>, Vec<String>) {
         if !bytes.ends_with(b"\n") || legend.is_none_or(|legend| below <= legend) {
             continue;
         }
+        assert!(rows[0].starts_with("two-clients   A stays for a second."), "{rows:#?}");
         let lanes = rows.iter().filter(|row| row.starts_with("       A  "));
         let now: Vec<usize> = lanes.map(|row| row.chars().count() - 10).collect();
         if now.len() == 3 && lengths.last().is_none_or(|(_, last)| *last != now) {
@@ -335,7 +281,7 @@ fn pictures_of_two_clients() -> (Vec<(Instant, Vec<usize>)>, Vec<String>) {
 #[test]
 fn the_lanes_grow_while_the_scenario_runs() {
     // Where a busy machine took longer than planned, the scale is another: it is tried again.
-    let mut tries = (0..10).map(|_| pictures_of_two_clients());
+    let mut tries = (0..10).map(|_| pictures_of_two_clients(24));
     let is_as_planned = |(_, rows): &(_, Vec<String>)| rows[3].contains("B waited 80");
     let (lengths, rows) = tries.find(is_as_planned).expect("a wait as planned, once in ten times");
     let (Some((first, start)), Some((last, end))) = (lengths.first(), lengths.last()) else {
@@ -353,7 +299,6 @@ fn the_lanes_grow_while_the_scenario_runs() {
     assert!(lengths.iter().all(|(_, now)| now[0].abs_diff(now[2]) < 3), "all steps at once");
 
     // What stays is the finished picture, whole and once.
-    assert!(rows[0].starts_with("two-clients   A stays for a second."), "{rows:#?}");
     assert_eq!(rows.iter().filter(|row| row.starts_with("step")).count(), 3, "{rows:#?}");
     assert!(rows[19].starts_with("server: A B its turn"), "{rows:#?}");
     assert_eq!(rows[23], "", "the cursor stands below the picture: {rows:#?}");
@@ -361,18 +306,9 @@ fn the_lanes_grow_while_the_scenario_runs() {
 
 #[test]
 fn with_23_rows_the_lanes_grow_too_and_the_question_stays_on_the_screen() {
-    let mut terminal = start(&mut compare(&["two-clients"]), 23, 80);
-    let mut screen = terminal::screen((23, 80));
-    let mut pictures = 0;
-    for (_, bytes) in read_to_the_end(&mut terminal) {
-        screen.process(&bytes);
-        if bytes.ends_with(b"\n") {
-            pictures += 1;
-            let rows = terminal::rows_of(screen.screen());
-            assert!(rows[0].starts_with("two-clients   A stays for a second."), "{rows:#?}");
-        }
-    }
-    assert!(pictures > 8, "{pictures} pictures");
+    let (lengths, rows) = pictures_of_two_clients(23);
+    assert!(lengths.len() >= 8, "the lanes were expected to grow in many steps: {lengths:?}");
+    assert!(rows[0].starts_with("two-clients   A stays for a second."), "{rows:#?}");
 }
 
 /// All that `compare` writes to a terminal.

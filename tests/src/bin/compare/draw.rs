@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use tests::Step;
-use tests::picture::{Cell, Picture, Role, wrap};
+use tests::picture::{Cell, Picture, Role};
 
 use crate::axis::Axis;
 use crate::lane;
@@ -262,13 +262,8 @@ impl Drawing<'_> {
             }
             self.picture.add_row();
         }
-        for (line, text) in
-            wrap(report::measured(self.recording), self.width - 2).iter().enumerate()
-        {
-            let row = self.picture.add_row();
-            self.picture.put_cells(row, 0, if line == 0 { &[BAR] } else { &[] });
-            self.picture.put(row, 2, text, Role::Key);
-        }
+        let measured = report::measured(self.recording).to_owned();
+        self.legend_row("", &[(BAR.glyph.to_string(), BAR.role, measured)]);
     }
 }
 

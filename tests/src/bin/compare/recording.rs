@@ -106,10 +106,7 @@ pub enum ClientDid {
 
 /// The letter of a client.
 pub fn letter(client: usize) -> char {
-    u8::try_from(client)
-        .ok()
-        .filter(|client| *client < 26)
-        .map_or('?', |client| char::from(b'A' + client))
+    ('A'..='Z').nth(client).unwrap_or('?')
 }
 
 impl Lanes {

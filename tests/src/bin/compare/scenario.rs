@@ -84,6 +84,20 @@ pub struct Scenario {
 const AMONG: [[Action; 6]; 11] =
     [[Among(0), AskTimes(200), Among(100), AskTimes(200), Among(900), AskTimes(200)]; 11];
 
+/// What most have in common.
+const LANES: Scenario = Scenario {
+    name: "",
+    question: |_| String::new(),
+    steps: &Step::STEPS,
+    besides: &[],
+    clients: &[],
+    come_first: false,
+    shows: Shows::Lanes,
+    planned: 0,
+    tail: 100,
+    read: report::two_clients,
+};
+
 /// All scenarios, in the order in which they run.
 static SCENARIOS: [Scenario; 7] = [
     Scenario {
@@ -91,94 +105,75 @@ static SCENARIOS: [Scenario; 7] = [
         question: |pace| {
             format!("A asks three times, {:.0} ms apart. Is any step faster?", 200.0 * pace.0)
         },
-        steps: &Step::STEPS,
-        besides: &[],
         clients: &[&[Ask, At(200), Ask, At(400), Ask, Leave]],
-        come_first: false,
-        shows: Shows::Lanes,
         planned: 500,
-        tail: 100,
         read: report::one_client,
+        ..LANES
     },
     Scenario {
         name: "two-clients",
         question: |pace| {
             format!("A stays for {}. Must B, who comes meanwhile, wait for A?", seconds(pace))
         },
-        steps: &Step::STEPS,
         besides: &[Step::Bare, Step::Mio, Step::Tokio],
         clients: &[&[Ask, At(1000), Leave], &[At(200), Ask, Think(200), Ask, Leave]],
-        come_first: false,
-        shows: Shows::Lanes,
         planned: 1300,
-        tail: 100,
         read: report::two_clients,
+        ..LANES
     },
     Scenario {
         name: "crowd",
         question: |_| {
             "Ten clients come together, each asks twice. When is the last one done?".to_owned()
         },
-        steps: &Step::STEPS,
-        besides: &[],
         clients: &[&[Ask, Think(100), Ask] as &[Action]; 10],
         come_first: true,
-        shows: Shows::Lanes,
         planned: 1100,
         tail: 50,
         read: report::crowd,
+        ..LANES
     },
     Scenario {
         name: "stream",
         question: |_| {
             "A sends 3 messages in one write, then a long one. How many answers?".to_owned()
         },
-        steps: &Step::STEPS,
-        besides: &[],
         clients: &[&[Send(b"one\ntwo\nthree\n"), Send(&[b'x'; 10_000])]],
-        come_first: false,
         shows: Shows::Writes,
         planned: 200,
         tail: 0,
         read: report::stream,
+        ..LANES
     },
     Scenario {
         name: "vanished-client",
         question: |pace| {
             format!("A vanishes with a reset after {:.0} ms. Who else notices?", 400.0 * pace.0)
         },
-        steps: &Step::STEPS,
-        besides: &[],
         clients: &[&[Ask, At(400), Reset], &[At(100), Ask, At(600), Ask, Leave]],
-        come_first: false,
-        shows: Shows::Lanes,
         planned: 700,
-        tail: 100,
         read: report::vanished_client,
+        ..LANES
     },
     Scenario {
         name: "stalled-reader",
         question: |_| "A asks and asks and never reads. Can B still be answered?".to_owned(),
         steps: &[Step::Functions, Step::Bare, Step::Select],
-        besides: &[],
         clients: &[&[SendUntilStuck, Think(500), Leave], &[OnceStuck(0), Ask, Leave]],
-        come_first: false,
-        shows: Shows::Lanes,
         planned: 1500,
-        tail: 100,
         read: report::stalled_reader,
+        ..LANES
     },
     Scenario {
         name: "idle-crowd",
         question: |_| "One client asks among idle ones. What do the silent ones cost?".to_owned(),
         steps: &[Step::Select, Step::Mio, Step::Tokio],
-        besides: &[],
         clients: &[AMONG.as_flattened()],
-        come_first: false,
         shows: Shows::Bars,
         planned: 3000,
         tail: 0,
         read: report::idle_crowd,
+        ..LANES
     },
 ];
 

@@ -28,10 +28,16 @@ pub fn text_of(recording: &Recording, style: Style, width: usize) -> String {
 }
 
 #[test]
-fn a_fixed_recording_is_drawn_as_expected_for_a_terminal_without_colour() {
+fn a_fixed_recording_is_drawn_as_expected_as_text_in_ascii_and_as_svg() {
     for recording in fixed() {
-        let drawn = text_of(&recording, Style::default(), 80);
-        expect_file(&format!("{}.txt", recording.scenario), &drawn);
+        let name = &recording.scenario;
+        expect_file(&format!("{name}.txt"), &text_of(&recording, Style::default(), 80));
+        let drawn = text_of(&recording, Style { colour: false, ascii: true }, 80);
+        assert!(drawn.is_ascii(), "only ASCII was expected in\n{drawn}");
+        expect_file(&format!("{name}.ascii.txt"), &drawn);
+        let report = report(&recording);
+        let picture = draw(&recording, Some(&report), 80);
+        expect_file(&format!("{name}.svg"), &svg(&picture, &recording.question, &report.summary));
     }
 }
 
@@ -40,16 +46,6 @@ fn a_fixed_recording_is_drawn_as_expected_for_a_terminal_with_colour() {
     let style = Style { colour: true, ascii: false };
     expect_file("two-clients.colour.txt", &text_of(&two_clients(), style, 80));
     expect_file("stalled-reader.colour.txt", &text_of(&stalled_reader(), style, 80));
-}
-
-#[test]
-fn a_fixed_recording_is_drawn_as_expected_in_ascii() {
-    let style = Style { colour: false, ascii: true };
-    for recording in fixed() {
-        let drawn = text_of(&recording, style, 80);
-        assert!(drawn.is_ascii(), "only ASCII was expected in\n{drawn}");
-        expect_file(&format!("{}.ascii.txt", recording.scenario), &drawn);
-    }
 }
 
 #[test]
@@ -83,15 +79,6 @@ fn every_picture_fits_80_columns_and_23_rows_and_no_row_is_wider_than_its_termin
                 assert!(fits, "{} is {size:?} at {width}", recording.scenario);
             }
         }
-    }
-}
-
-#[test]
-fn a_fixed_recording_is_drawn_as_expected_in_svg() {
-    for recording in fixed() {
-        let picture = draw(&recording, Some(&report(&recording)), 80);
-        let drawn = svg(&picture, &recording.question, &report(&recording).summary);
-        expect_file(&format!("{}.svg", recording.scenario), &drawn);
     }
 }
 

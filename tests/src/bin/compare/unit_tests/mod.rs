@@ -59,20 +59,31 @@ fn turns(step: Step, client: usize, times: &[f64]) -> Vec<(Duration, ServerIs)> 
     times.iter().flat_map(turn).collect()
 }
 
+/// A client that comes, asks and has its answers at those times, thinks after each, and goes; one
+/// that does not go has nothing more to think of.
+fn client(
+    comes: f64,
+    answers: &[(f64, f64)],
+    goes: Option<(f64, ClientDid)>,
+) -> Vec<(Duration, ClientDid)> {
+    use ClientDid::{Answered, Asks, Comes, Thinks};
+    let mut did = vec![at(comes, Comes)];
+    for (asked, answered) in answers {
+        did.extend([at(*asked, Asks), at(*answered, Answered), at(*answered, Thinks)]);
+    }
+    match goes {
+        Some((time, goes)) => did.push(at(time, goes)),
+        None => did.truncate(did.len() - 1),
+    }
+    did
+}
+
 /// `B` of `two-clients`, answered first at `answered`.
 pub fn two_clients_at(step: Step, answered: f64) -> Lanes {
-    use ClientDid::{Answered, Asks, Comes, Leaves, Thinks};
-    let a =
-        vec![at(0.1, Comes), at(0.2, Asks), at(0.4, Answered), at(0.4, Thinks), at(1000.1, Leaves)];
-    let b = vec![
-        at(200.1, Comes),
-        at(200.2, Asks),
-        at(answered, Answered),
-        at(answered, Thinks),
-        at(answered + 200.1, Asks),
-        at(answered + 200.3, Answered),
-        at(answered + 200.4, Leaves),
-    ];
+    let a = client(0.1, &[(0.2, 0.4)], Some((1000.1, ClientDid::Leaves)));
+    let again = (answered + 200.1, answered + 200.3);
+    let left = Some((answered + 200.4, ClientDid::Leaves));
+    let b = client(200.1, &[(200.2, answered), again], left);
     let server = if step.blocks() {
         let leaves = answered + 200.5;
         [
@@ -97,22 +108,14 @@ pub fn two_clients() -> Recording {
 
 /// Ten clients that ask together; on a step that blocks each takes its 100 ms after the one before.
 pub fn crowd_at(step: Step) -> Lanes {
-    use ClientDid::{Answered, Asks, Comes, Thinks};
     let mut server = Vec::new();
     let mut clients = Vec::new();
-    for client in 0_u8..10 {
-        let turn = if step.blocks() { f64::from(client) * 100.3 } else { 0.0 };
-        clients.push(vec![
-            at(0.0, Comes),
-            at(0.1, Asks),
-            at(turn + 0.3, Answered),
-            at(turn + 0.3, Thinks),
-            at(turn + 100.3, Asks),
-            at(turn + 100.5, Answered),
-        ]);
+    for number in 0_u8..10 {
+        let turn = if step.blocks() { f64::from(number) * 100.3 } else { 0.0 };
+        clients.push(client(0.0, &[(0.1, turn + 0.3), (turn + 100.3, turn + 100.5)], None));
         if step.blocks() {
             server.push(at(turn, ServerIs::Accepting));
-            server.extend(turns(step, client.into(), &[turn, turn + 0.2, turn + 100.4]));
+            server.extend(turns(step, number.into(), &[turn, turn + 0.2, turn + 100.4]));
         }
     }
     if step.blocks() {
@@ -131,25 +134,11 @@ pub fn crowd() -> Recording {
 }
 
 pub fn vanished_client() -> Recording {
-    use ClientDid::{Answered, Asks, Comes, Leaves, Resets, Thinks};
+    use ClientDid::{Leaves, Resets};
     let steps = [(Step::Blocking, 400.3), (Step::Functions, 400.3), (Step::Select, 100.4)];
     let steps = steps.map(|(step, answered)| {
-        let a = vec![
-            at(0.0, Comes),
-            at(0.1, Asks),
-            at(0.3, Answered),
-            at(0.3, Thinks),
-            at(400.1, Resets),
-        ];
-        let b = vec![
-            at(100.1, Comes),
-            at(100.2, Asks),
-            at(answered, Answered),
-            at(answered, Thinks),
-            at(600.1, Asks),
-            at(600.3, Answered),
-            at(600.4, Leaves),
-        ];
+        let a = client(0.0, &[(0.1, 0.3)], Some((400.1, Resets)));
+        let b = client(100.1, &[(100.2, answered), (600.1, 600.3)], Some((600.4, Leaves)));
         let server = if step.blocks() {
             [
                 turns(step, A, &[0.1, 0.2]),
@@ -170,18 +159,13 @@ pub fn vanished_client() -> Recording {
 }
 
 pub fn stalled_reader() -> Recording {
-    use ClientDid::{Answered, Asks, Comes, Floods, Leaves, Stuck};
+    use ClientDid::{Comes, Floods, Leaves, Stuck};
     let steps = [(Step::Functions, 420.0), (Step::Bare, 640.0), (Step::Select, 580.0)];
     let steps = steps.map(|(step, stuck)| {
         let left = stuck + 500.2;
         let answered = if step == Step::Select { stuck + 0.4 } else { left + 0.3 };
         let a = vec![at(0.1, Comes), at(0.2, Floods), at(stuck, Stuck), at(left, Leaves)];
-        let b = vec![
-            at(stuck, Comes),
-            at(stuck + 0.1, Asks),
-            at(answered, Answered),
-            at(answered + 0.1, Leaves),
-        ];
+        let b = client(stuck, &[(stuck + 0.1, answered)], Some((answered + 0.1, Leaves)));
         let with = |client| ServerIs::With(vec![client]);
         let server = if step == Step::Select {
             let waits = vec![at(0.2, with(A)), at(160.0, ServerIs::Selecting)];
@@ -245,19 +229,8 @@ pub fn idle_crowd() -> Recording {
 }
 
 pub fn one_client() -> Recording {
-    use ClientDid::{Answered, Asks, Comes, Leaves, Thinks};
-    let a = vec![
-        at(0.0, Comes),
-        at(0.1, Asks),
-        at(0.3, Answered),
-        at(0.3, Thinks),
-        at(200.1, Asks),
-        at(200.2, Answered),
-        at(200.2, Thinks),
-        at(400.1, Asks),
-        at(400.3, Answered),
-        at(400.4, Leaves),
-    ];
+    let answers = [(0.1, 0.3), (200.1, 200.2), (400.1, 400.3)];
+    let a = client(0.0, &answers, Some((400.4, ClientDid::Leaves)));
     let steps = Step::STEPS.map(|step| {
         let mut server = turns(step, A, &[0.1, 200.1, 400.2]);
         if step.blocks() {
