@@ -9,7 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::param::{clock_ticks_per_second, page_size};
+use rustix::param::clock_ticks_per_second;
 use rustix::process::{
     Pid, Resource, Rlimit, WaitId, WaitIdOptions, getrlimit, kill_process, kill_process_group,
     setrlimit, test_kill_process_group, waitid,
@@ -204,8 +204,12 @@ impl Process {
     /// The same; None when there is no such process.
     #[must_use]
     pub fn memory_if_there(self) -> Option<u64> {
-        let Some(pages) = self.stat(24) else { return self.ps("rss").parse().ok() };
-        Some(pages.parse::<u64>().ok()? * page_size() as u64 / 1024)
+        let Ok(status) = fs::read_to_string(format!("/proc/{}/status", self.0)) else {
+            return self.ps("rss").parse().ok();
+        };
+        // The field 24 of `stat` is not exact.
+        let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+        resident.trim().strip_suffix(" kB")?.parse().ok()
     }
 
     /// Whether it has been running, or ready to, nearly all the time for `period`: what spins is,
