@@ -1,4 +1,5 @@
-//! Ends the servers of a process that was killed, and could end none itself.
+//! Ends the servers of a process that was killed, and could end none itself. Who is killed between
+//! fork(2) and the line that says so leaves that one server behind.
 
 use std::io::Write;
 use std::os::unix::process::CommandExt;
@@ -23,6 +24,12 @@ struct Guard {
 }
 
 static GUARD: Mutex<Option<Guard>> = Mutex::new(None);
+
+/// Starts the guard, if it does not run yet: before [`add`], which may be called while no program
+/// is let start.
+pub fn ready() {
+    change(|_| {});
+}
 
 /// From now on `target` runs: a process, or a group of them as `-PID`.
 pub fn add(target: &str) {

@@ -268,7 +268,8 @@ pub fn tcp_sockets(addr: SocketAddr) -> Option<Vec<TcpSocket>> {
 #[must_use]
 #[cfg(not(target_os = "linux"))]
 pub fn tcp_sockets(addr: SocketAddr) -> Option<Vec<TcpSocket>> {
-    let netstat = std::process::Command::new("netstat").args(["-an", "-p", "tcp"]).output().ok()?;
+    let mut netstat = std::process::Command::new("netstat");
+    let netstat = crate::run(netstat.args(["-an", "-p", "tcp"])).ok()?;
     let table = String::from_utf8_lossy(&netstat.stdout);
     Some(table.lines().filter_map(|row| TcpSocket::parse_netstat(row, addr.port())).collect())
 }

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use rustix::param::clock_ticks_per_second;
 use rustix::process::{
-    Pid, Resource, Rlimit, getrlimit, kill_process, kill_process_group, setrlimit,
-    test_kill_process_group,
+    Pid, Resource, Rlimit, WaitId, WaitIdOptions, getrlimit, kill_process, kill_process_group,
+    setrlimit, test_kill_process_group, waitid,
 };
 #[cfg(target_os = "linux")]
 use rustix::{io::Errno, process::prlimit};
@@ -32,13 +32,20 @@ pub(crate) fn lock_starts() -> MutexGuard<'static, ()> {
     STARTING.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Starts `command`, while no client of this process leaves.
+/// Starts `command`, while no client of this process leaves by `close` or `reset`. (One that is
+/// dropped, as where a test fails, waits for nobody.)
 ///
 /// # Errors
 /// When there is no such program.
 pub fn start(command: &mut Command) -> io::Result<Child> {
+    start_known(command, |_| {})
+}
+
+/// The same, and `known` is told its number before anything is waited for.
+pub(crate) fn start_known(command: &mut Command, known: impl FnOnce(u32)) -> io::Result<Child> {
     let _nobody_leaves = lock_starts();
     let child = command.spawn()?;
+    known(child.id());
     // Linux says that the new program runs before it has closed the copies (vfork(2)).
     let closes: HashSet<PathBuf> = Process(process::id())
         .sockets()
@@ -136,6 +143,13 @@ impl Process {
         let _it_is_gone = kill_process(self.pid(), signal);
     }
 
+    /// Whether it has ended, of a child of this process that nobody has waited for: nor is it then,
+    /// and its number stays its own.
+    pub(crate) fn has_ended(self) -> bool {
+        let ask = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        matches!(waitid(WaitId::Pid(self.pid()), ask), Ok(Some(_)))
+    }
+
     /// Ends all processes of the group that it leads, if there are any.
     pub fn end_group(self) {
         let _nobody_is_left = kill_process_group(self.pid(), Signal::KILL);
@@ -145,7 +159,7 @@ impl Process {
     /// then.
     pub fn end_group_and_wait(self) {
         self.end_group();
-        let is_there = |process: Self| process.stat(3).is_some_and(|state| state != "Z");
+        let is_there = |process: Self| process.stat(3).is_none_or(|state| state != "Z");
         let _gone_or_not = ask_until_told(Duration::from_secs(1), || {
             let some = test_kill_process_group(self.pid()).is_ok()
                 && self.group().into_iter().any(is_there);
@@ -167,9 +181,9 @@ impl Process {
     /// # Panics
     /// When it is still running at [`DEADLINE`].
     pub fn wait_until_stopped(self) {
-        // The system tells the parent alone, and its way to ask would need to be unsafe.
+        // The system tells the parent alone.
         wait_until(&format!("process {} to stop", self.0), || {
-            matches!(self.ps("state").chars().next(), Some('T' | 'Z') | None)
+            matches!(self.state().chars().next(), Some('T' | 'Z') | None)
         });
     }
 
@@ -190,7 +204,12 @@ impl Process {
     /// The same; None when there is no such process.
     #[must_use]
     pub fn memory_if_there(self) -> Option<u64> {
-        self.ps("rss").parse().ok()
+        let Ok(status) = fs::read_to_string(format!("/proc/{}/status", self.0)) else {
+            return self.ps("rss").parse().ok();
+        };
+        // The field 24 of `stat` is not exact.
+        let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+        resident.trim().strip_suffix(" kB")?.parse().ok()
     }
 
     /// Whether it has been running, or ready to, nearly all the time for `period`: what spins is,
@@ -208,14 +227,19 @@ impl Process {
     /// Whether it runs, or would if it had a processor.
     #[must_use]
     pub fn is_runnable(self) -> bool {
-        self.stat(3).unwrap_or_else(|| self.ps("state")).starts_with('R')
+        self.state().starts_with('R')
     }
 
+    /// A letter as ps(1) shows it; empty when there is no such process.
+    fn state(self) -> String {
+        self.stat(3).unwrap_or_else(|| self.ps("state"))
+    }
+
+    /// What ps(1) shows; empty when there is no such process, and where there is no ps.
     fn ps(self, column: &str) -> String {
         let column = format!("{column}=");
         let ps = run(Command::new("ps").args(["-o", &column, "-p", &self.0.to_string()]));
-        let ps = ps.unwrap_or_else(|error| panic!("ps does not start: {error}"));
-        String::from_utf8_lossy(&ps.stdout).trim().to_owned()
+        ps.map(|ps| String::from_utf8_lossy(&ps.stdout).trim().to_owned()).unwrap_or_default()
     }
 
     /// How many descriptors it has open; None where the system does not tell (Linux does).
@@ -252,8 +276,8 @@ impl Process {
     }
 
     /// The sockets that it has open, each with its descriptor, its name, which is the same in every
-    /// process, and its flags (`O_NONBLOCK` and others), see proc(5). None where the system does not
-    /// tell (Linux does).
+    /// process, and its flags (`O_NONBLOCK` and others), see proc(5). Empty where the system does
+    /// not tell (Linux does).
     #[must_use]
     pub fn sockets(self) -> Vec<(String, PathBuf, u32)> {
         let folder = format!("/proc/{}", self.0);

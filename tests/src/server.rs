@@ -11,7 +11,7 @@ use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use crate::process::{ask_until_told, run, start};
+use crate::process::{ask_until_told, run, start_known};
 use crate::{Client, DEADLINE, Log, Process, Step, guard};
 
 /// A limit on descriptors is exact only where none but 0, 1 and 2 is open, and whatever started the
@@ -259,8 +259,10 @@ impl Start {
     /// When there is no such program.
     pub fn spawn(&self) -> io::Result<Server> {
         let mut commands = lock_commands();
-        let mut child = start(self.command().stdout(Stdio::piped()).stderr(Stdio::piped()))?;
-        guard::add(&self.program.target(child.id()));
+        guard::ready();
+        let mut command = self.command();
+        let command = command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = start_known(command, |it| guard::add(&self.program.target(it)))?;
         let lines = if matches!(self.program, Program::Step(_)) { 1 } else { 0 };
         let narration = child.stdout.take();
         let narration = narration.map_or_else(Log::empty, |it| self.stdout.log(lines, it));
@@ -273,7 +275,7 @@ impl Start {
         if let Program::Command { .. } = self.program {
             commands.push(Process(child.id()));
         }
-        Ok(Server { start: self.clone(), child, narration, errors, addr })
+        Ok(Server { start: self.clone(), child, status: None, narration, errors, addr })
     }
 
     /// Starts it. Of a step it is known then that it listens, of a command nothing: whoever connects
@@ -428,24 +430,23 @@ pub fn can_trace() -> bool {
     strace.is_ok_and(|output| output.status.success())
 }
 
-/// Waits for the end of a process, for that long.
-fn wait(child: &mut Child, patience: Duration) -> Option<ExitStatus> {
-    // The standard library has no wait with a deadline.
-    ask_until_told(patience, || child.try_wait().ok().flatten())
-}
-
-/// A server that listens. It is killed when this is dropped; a test that fails shows what it said.
+/// A server that was started. It is killed when this is dropped; a test that fails shows what it
+/// said.
 #[derive(Debug)]
 pub struct Server {
     /// How it was started.
     pub start: Start,
-    /// The address on which it listens.
+    /// The address on which it listens. Of a step it is known once it does: after
+    /// [`Start::spawn`] the port is 0.
     pub addr: SocketAddr,
     /// What it says on standard output.
     pub narration: Log,
     /// What it says on standard error.
     pub errors: Log,
     child: Child,
+    /// How it has ended, once it was waited for: from then on its number, and that of its group, may
+    /// be another's, and gets no signal.
+    status: Option<ExitStatus>,
 }
 
 impl Server {
@@ -485,14 +486,18 @@ impl Server {
         self.ended().is_none()
     }
 
-    /// How it has ended, if it has.
+    /// How it has ended, if it has; what it started ends with it.
     pub fn ended(&mut self) -> Option<ExitStatus> {
-        self.child.try_wait().ok().flatten()
+        if self.status.is_none() && self.process().has_ended() {
+            self.kill();
+        }
+        self.status
     }
 
     /// Waits until it has ended, for that long.
     pub fn wait_for(&mut self, patience: Duration) -> Option<ExitStatus> {
-        wait(&mut self.child, patience)
+        // The standard library has no wait with a deadline.
+        ask_until_told(patience, || self.ended())
     }
 
     /// Waits until it has ended.
@@ -506,22 +511,26 @@ impl Server {
 
     /// Ends it, and returns what it narrated.
     #[must_use]
-    pub fn stop(mut self) -> Vec<String> {
+    pub fn end(mut self) -> Vec<String> {
         self.kill();
         self.narration.to_the_end()
     }
 
     /// Ends it with all that it started, at once.
     pub fn kill(&mut self) {
+        if self.status.is_some() {
+            return;
+        }
+        // It is waited for last. Until then its number is its own, though it may have ended, and
+        // so is that of its group, whose members may be there still.
         let process = self.process();
         if matches!(self.start.program, Program::Command { .. }) {
             process.end_group_and_wait();
             lock_commands().retain(|running| *running != process);
         }
-        let _ = self.child.kill();
-        // Before it is waited for: until then the number is its own.
+        let _it_has_ended = self.child.kill();
         guard::remove(&self.start.program.target(process.0));
-        let _ = self.child.wait();
+        self.status = self.child.wait().ok();
     }
 }
 

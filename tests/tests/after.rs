@@ -104,7 +104,7 @@ fn mio_narrates_as_bare_does_and_tells_once_of_who_sends_more_than_one_recv_take
     server.narration.wait_for_count("Before poll()", 5);
 
     assert_eq!(
-        server.stop(),
+        server.end(),
         [
             &listening,
             "Before poll()",
@@ -137,7 +137,7 @@ fn tokio_narrates_as_step_2_does_with_the_clients_mixed() {
     server.narration.wait_for_count("Before recv()", 5);
 
     assert_eq!(
-        server.stop(),
+        server.end(),
         [
             &listening,
             "Before accept()",

@@ -437,3 +437,10 @@ fn without_a_terminal_and_with_quiet_it_is_refused_with_exit_code_2() {
     assert!(refused(&[]).contains("a terminal is needed"));
     assert!(refused(&["--quiet"]).contains("cannot be started with --quiet"));
 }
+
+#[test]
+fn a_step_that_does_not_build_is_one_line_and_exit_code_1() {
+    let output = board(Step::Blocking, 0).env("CARGO", "/no/cargo").output().expect("board");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!((output.status.code(), said.lines().count()), (Some(1), 1), "{said}");
+}

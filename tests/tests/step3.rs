@@ -40,7 +40,7 @@ fn the_narration_says_whom_select_found_ready() {
         server.narration.wait_for_count("Before select()", 7);
 
         assert_eq!(
-            server.stop(),
+            server.end(),
             [
                 &listening,
                 "Before select()",
@@ -76,7 +76,7 @@ fn ready_together(clients: usize) -> Vec<String> {
     server.process().go_on();
     clients.iter_mut().for_each(Client::receive_answer);
 
-    let lines = server.stop();
+    let lines = server.end();
     let mut rounds = lines.iter().filter_map(|line| line.strip_prefix("Ready to read: "));
     let last = rounds.next_back().expect("a round with somebody ready");
     last.split(", ").map(str::to_owned).collect()

@@ -2,6 +2,7 @@
 //! printed. For experiments it also knows how to misbehave.
 
 #![forbid(unsafe_code)]
+#![deny(clippy::print_stdout)] // which panics where nobody reads
 
 use std::io::{self, BufRead, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream, ToSocketAddrs};
@@ -31,6 +32,8 @@ fn main() -> ExitCode {
     });
     match done {
         Ok(()) => ExitCode::SUCCESS,
+        // Nobody reads standard output any more.
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => ExitCode::FAILURE,
         Err(error) => {
             eprintln!("{host}:{port}: {error}");
             ExitCode::FAILURE
@@ -97,8 +100,11 @@ fn talk(server: SocketAddr, reset: bool) -> io::Result<()> {
 }
 
 fn send_lines(mut stream: &TcpStream, reset: bool) -> io::Result<()> {
-    for line in io::stdin().lock().lines() {
-        stream.write_all(format!("{}\n", line?).as_bytes())?;
+    let mut keys = io::stdin().lock();
+    let mut line = Vec::new();
+    while keys.read_until(b'\n', &mut line)? > 0 {
+        stream.write_all(&line)?;
+        line.clear();
     }
     if reset {
         // Closing is a reset now, and the end of a process closes (socket(7), SO_LINGER).
@@ -123,17 +129,20 @@ fn print_answers(mut stream: TcpStream) -> io::Result<()> {
 }
 
 fn stall(server: SocketAddr) -> io::Result<()> {
+    let mut output = io::stdout();
     let mut client = StalledReader::connect(server)?;
-    println!("{} asks and does not read.", client.addr());
-    client.send_until_stuck()?;
-    println!("Stuck: after {} bytes its own send no longer goes through.", client.sent());
-    println!("Enter leaves.");
+    writeln!(output, "{} asks and does not read.", client.addr())?;
+    // A connection that breaks is not standard output.
+    client.send_until_stuck().map_err(io::Error::other)?;
+    writeln!(output, "Stuck: after {} bytes its own send no longer goes through.", client.sent())?;
+    writeln!(output, "Enter leaves.")?;
     wait_for_enter()
 }
 
 fn crowd(server: SocketAddr, clients: usize) -> io::Result<()> {
     // Its own standard input, output and error, and a few to spare.
     let limit = raise_descriptor_limit(clients as u64 + 16)?;
+    let mut output = io::stdout();
     let mut waiting = Vec::new();
     for client in 0..clients {
         let connected = TcpStream::connect_timeout(&server, PATIENCE).and_then(|mut stream| {
@@ -144,13 +153,13 @@ fn crowd(server: SocketAddr, clients: usize) -> io::Result<()> {
         match connected {
             Ok(stream) => waiting.push(stream),
             Err(error) => {
-                println!("Client {}: {error} (descriptor limit {limit}).", client + 1);
+                writeln!(output, "Client {}: {error} (descriptor limit {limit}).", client + 1)?;
                 break;
             }
         }
     }
     let connected = waiting.len();
-    println!("{connected} of {clients} connected.");
+    writeln!(output, "{connected} of {clients} connected.")?;
     let mut answered = Vec::new();
     let mut last_answer = Instant::now();
     while !waiting.is_empty() && last_answer.elapsed() < PATIENCE {
@@ -164,7 +173,7 @@ fn crowd(server: SocketAddr, clients: usize) -> io::Result<()> {
             answered.extend(done);
         }
     }
-    println!("{} of {connected} answered. Enter leaves.", answered.len());
+    writeln!(output, "{} of {connected} answered. Enter leaves.", answered.len())?;
     wait_for_enter()
 }
 
@@ -177,5 +186,5 @@ fn has_answer(mut stream: &TcpStream) -> bool {
 }
 
 fn wait_for_enter() -> io::Result<()> {
-    io::stdin().lock().read_line(&mut String::new()).map(drop)
+    io::stdin().lock().read_until(b'\n', &mut Vec::new()).map(drop)
 }

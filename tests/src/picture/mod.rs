@@ -80,13 +80,16 @@ impl Picture {
     /// Puts text in a row, from a column on.
     ///
     /// # Panics
-    /// When there is no such row, as [`Picture::put_cells`].
+    /// When there is no such row.
     pub fn put(&mut self, row: usize, column: usize, text: &str, role: Role) {
         let cells: Vec<Cell> = text.chars().map(|glyph| Cell::new(glyph, role)).collect();
         self.put_cells(row, column, &cells);
     }
 
     /// Puts cells in a row, from a column on.
+    ///
+    /// # Panics
+    /// When there is no such row.
     pub fn put_cells(&mut self, row: usize, column: usize, cells: &[Cell]) {
         let row = &mut self.rows[row];
         row.resize(row.len().max(column + cells.len()), Cell::BLANK);

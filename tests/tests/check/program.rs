@@ -1,12 +1,12 @@
 //! The program `check`: what it says, and with which exit code it ends.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{self, BufRead, BufReader};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::process::{Command, Output, Stdio};
 
 use tests::cases::{self, Level};
-use tests::{Process, Signal, Step, free_port, needs, run, start, wait_until};
+use tests::{Process, Signal, Start, Step, can_trace, free_port, needs, run, start, wait_until};
 
 use crate::{FAULTY, has_python, python};
 
@@ -142,10 +142,17 @@ fn an_interrupted_check_leaves_nobody_behind() {
     if !needs("python3", has_python()) {
         return;
     }
-    for signal in [Signal::INT, Signal::TERM] {
+    for signal in [Signal::INT, Signal::TERM, Signal::KILL] {
         let port = free_port().expect("a free port");
         let words = [python(FAULTY), vec!["forks".to_owned(), port.to_string()]].concat();
         let mut check = Command::new(CHECK);
+        if signal == Signal::KILL && can_trace() {
+            // While it starts the server: with slow looks at who has copies of its sockets.
+            check = Command::new("strace");
+            check.args(["-D", "-qq", "-o", "/dev/null", "-e", "trace=?readlink,readlinkat"]);
+            check.args(["-e", "inject=?readlink,readlinkat:delay_enter=200000", CHECK]);
+            check.stderr(Stdio::null());
+        }
         check.args(["--port", &port.to_string(), "--only", "nobody says anything"]);
         let check = start(check.args(words).stdout(Stdio::piped()));
         let mut check = check.unwrap_or_else(|error| panic!("check does not start: {error}"));
@@ -160,4 +167,34 @@ fn an_interrupted_check_leaves_nobody_behind() {
         assert!(!status.success(), "check was interrupted, and ended with {status}");
         wait_until("nobody who listens", || !listens());
     }
+}
+
+#[test]
+fn a_reader_that_leaves_is_no_reason_to_panic() {
+    for words in [&["--list"][..], &["--port", "1", "true"]] {
+        let (reader, writer) = io::pipe().expect("a pipe");
+        drop(reader);
+        let output = Command::new(CHECK).args(words).stdout(writer).output().expect("check");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!((output.status.code(), &*said), (Some(2), ""), "check {words:?}");
+    }
+}
+
+#[test]
+fn where_there_is_no_ps_all_is_asked_too() {
+    let step = Step::Select.binary().display().to_string();
+    for case in ["stopped and continued", "one never reads"] {
+        let mut check = Command::new(CHECK);
+        check.args(["--only", case, &step, "--port", "{port}"]).env("PATH", "/nowhere");
+        expect(&run(&mut check).expect("check"), 0, &["yes"]);
+    }
+}
+
+#[test]
+fn a_command_that_has_ended_leaves_nobody_behind() {
+    let words = ["sh", "-c", "sleep 1000 &"].map(str::to_owned).to_vec();
+    let mut server = Start::command_on(words, 0).spawn().expect("sh");
+    server.wait();
+    // What it narrates ends with the last who could write there.
+    assert_eq!(server.end(), [""; 0]);
 }

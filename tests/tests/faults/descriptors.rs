@@ -280,7 +280,7 @@ mod while_it_runs {
         clients.iter_mut().for_each(Client::ask);
 
         // A wait that ends without anybody being ready has lasted until the clock said to look.
-        let lines = server.stop();
+        let lines = server.end();
         let accepted = format!("Connection from {}", waiting.addr());
         let before: Vec<&String> = lines.iter().take_while(|line| **line != accepted).collect();
         let looked_by_the_clock = before.windows(2).any(|pair| pair[0] == pair[1]);

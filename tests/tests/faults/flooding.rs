@@ -23,7 +23,7 @@ fn a_client_that_floods_gets_one_recv_in_each_round_of_step_3_and_the_others_the
     flood.receive_answers(ROUNDS);
 
     let (flood, polite) = (flood.addr().to_string(), polite.addr().to_string());
-    let said = server.stop();
+    let said = server.end();
     let rounds: Vec<&String> = said.iter().filter(|line| line.starts_with("Ready to")).collect();
     let turn = rounds.iter().rposition(|line| line.contains(&polite)).unwrap_or(0);
     let (before, after) = rounds.split_at(turn + 1);

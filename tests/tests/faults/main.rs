@@ -44,7 +44,7 @@ fn side_by_side(steps: &[Step], test: impl Fn(Step) + Sync) {
 /// Ends `server`, and returns all that it said on standard error.
 fn reports(server: Server) -> Vec<String> {
     let errors = server.errors.clone();
-    let _ = server.stop();
+    let _ = server.end();
     errors.to_the_end()
 }
 

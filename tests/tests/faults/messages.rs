@@ -44,7 +44,7 @@ fn one_answer_for_each_recv(step: Step, message: &[u8], mut piece: impl FnMut() 
     // Each recv is narrated, and so is the one that brings the end.
     let recv =
         if step.blocks() { "Before recv()".into() } else { format!("Ready to read: {addr}") };
-    let mut said = server.stop().into_iter();
+    let mut said = server.end().into_iter();
     let connected = format!("Connection from {addr}");
     let _ = said.by_ref().find(|line| *line == connected);
     let recvs = said.take_while(|line| !line.starts_with("Connection from"));

@@ -134,7 +134,7 @@ fn a_client_that_waits_for_each_recv_gets_as_many_answers_as_messages_though_it_
             in_answers(&received)
         );
         the_next_is_served(&mut server);
-        server.stop().contains(&ready)
+        server.end().contains(&ready)
     });
     assert!(had_to_wait, "a client that reads late was expected to be waited for, ready to write");
 }

@@ -41,7 +41,7 @@ pub fn a_second_client_waits_until_the_first_has_left(step: Step) {
     second.expect_the_end();
     server.narration.wait_for_count("Before accept()", 3);
     assert_eq!(
-        server.stop()[1..],
+        server.end()[1..],
         narration(step, [(&first_addr, 2), (&second_addr, 1)]),
         "the server was expected to accept the second client after the first had left"
     );
@@ -60,7 +60,7 @@ pub fn the_narration_says_each_call_before_it_is_made(step: Step) {
     });
     let expected = narration(step, [(&addrs[0], 1), (&addrs[1], 2)]);
     assert_eq!(
-        server.stop(),
+        server.end(),
         [vec![listening], expected].concat(),
         "the narration of two clients, one after the other, was expected line for line"
     );

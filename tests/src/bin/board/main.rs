@@ -82,8 +82,12 @@ fn main() -> ExitCode {
 fn show(step: Step, start: &Start) -> Result<ExitCode, String> {
     let source =
         Source::of(step).map_err(|error| format!("{}: {error}", step.source().display()))?;
-    // Before anything is on the screen: cargo may have to build it.
-    let _built = step.binary();
+    // Before anything is on the screen: cargo may have to build it, and says much where it cannot.
+    let _built = step.try_binary().map_err(|said| {
+        let mut lines = said.lines();
+        let why = lines.find(|line| line.starts_with("error") || line.starts_with("Cause: "));
+        format!("{step} does not build: {}", why.unwrap_or_default())
+    })?;
     let caught = Arc::new(AtomicUsize::new(0));
     for signal in [SIGINT, SIGTERM, SIGHUP, SIGQUIT] {
         let number = usize::try_from(signal).unwrap_or_default();

@@ -48,7 +48,7 @@ pub fn draw(
     page.0
 }
 
-/// The step, how to connect, and how many there are; with its adstyle where there is room.
+/// The step, how to connect, and how many there are; with its address where there is room.
 fn top(model: &Model, columns: usize) -> String {
     let waiting = model.waiting().count();
     let counts = match &model.clients {
@@ -105,7 +105,7 @@ fn cut(text: &str, width: usize) -> String {
     text.chars().take(width.saturating_sub(1)).chain(['…']).collect()
 }
 
-/// Cut to a width from the left: of an adstyle the end tells more.
+/// Cut to a width from the left: of an address the end tells more.
 fn cut_left(text: &str, width: usize) -> String {
     let length = text.chars().count();
     if length <= width {

@@ -1,8 +1,9 @@
 //! Puts any server through what the steps went through, case by case, and says what it found.
 
 #![forbid(unsafe_code)]
+#![deny(clippy::print_stdout)] // which panics where nobody reads
 
-use std::io::{self, Write};
+use std::io::{self, ErrorKind, Write};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::{self, ExitCode};
 use std::thread;
@@ -23,10 +24,7 @@ const DESCRIPTORS: u64 = 4096;
 
 fn main() -> ExitCode {
     let mut found = command().get_matches();
-    if found.get_flag("list") {
-        list();
-        return ExitCode::SUCCESS;
-    }
+    let is_list = found.get_flag("list");
     let given = Given {
         words: found.remove_many("command").into_iter().flatten().collect(),
         port: found.remove_one("port").unwrap_or_default(),
@@ -40,12 +38,18 @@ fn main() -> ExitCode {
         .filter(|case| only.as_ref().is_none_or(|only| case.name == only))
         .filter(|case| until.is_none_or(|until| case.level <= until))
         .collect();
-    let done = end_with_a_signal().and_then(|()| {
-        raise_descriptor_limit(DESCRIPTORS)?;
-        check(&given, &asked)
-    });
+    let done = if is_list {
+        list()
+    } else {
+        end_with_a_signal().and_then(|()| {
+            raise_descriptor_limit(DESCRIPTORS)?;
+            check(&given, &asked)
+        })
+    };
     match done {
         Ok(code) => code,
+        // Nobody reads standard output any more.
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => ExitCode::from(2),
         Err(error) => {
             eprintln!("check: {error}");
             ExitCode::from(2)
@@ -108,13 +112,15 @@ fn command() -> Command {
         )
 }
 
-fn list() {
+fn list() -> io::Result<ExitCode> {
+    let mut output = io::stdout();
     for level in Level::ALL {
-        println!("{}", level.name());
+        writeln!(output, "{}", level.name())?;
         for case in cases::all().filter(|case| case.level == level) {
-            println!("  {:<32} {}", case.name, case.question);
+            writeln!(output, "  {:<32} {}", case.name, case.question)?;
         }
     }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// A signal that ends this program ends the server first.
@@ -131,47 +137,53 @@ fn end_with_a_signal() -> io::Result<()> {
 
 /// Asks each of the cases and prints what comes of it.
 fn check(given: &Given, asked: &[&Case]) -> io::Result<ExitCode> {
+    let mut output = io::stdout();
     let mut yes: Vec<&Case> = Vec::new();
     let mut first_no: Option<&Case> = None;
     let mut not_asked: Option<&str> = None;
     let mut level = None;
     for (number, case) in asked.iter().enumerate() {
         if level != Some(case.level) {
-            println!("{}", case.level.name());
+            writeln!(output, "{}", case.level.name())?;
             level = Some(case.level);
         }
-        print!("{:>4}/{} {:<32}", number + 1, asked.len(), case.name);
-        io::stdout().flush()?;
+        write!(output, "{:>4}/{} {:<32}", number + 1, asked.len(), case.name)?;
+        output.flush()?;
         if let Some(reason) = not_asked {
-            println!("not asked: {reason}");
+            writeln!(output, "not asked: {reason}")?;
             continue;
         }
         let asked_it = given.start().and_then(|start| {
             let answer = case.ask(&start, PATIENCE);
             answer.map_err(|error| io::Error::other(format!("{}: {error}", given.words[0])))
         });
-        match asked_it.inspect_err(|_| println!("not asked"))? {
+        if asked_it.is_err() {
+            writeln!(output, "not asked")?;
+        }
+        match asked_it? {
             Verdict::Yes(measured) => {
                 let colon = if measured.is_empty() { "" } else { ": " };
-                println!("yes{colon}{measured}");
+                writeln!(output, "yes{colon}{measured}")?;
                 yes.push(case);
             }
-            Verdict::No { fault: Fault::CannotAsk(reason), .. } => println!("not asked: {reason}"),
+            Verdict::No { fault: Fault::CannotAsk(reason), .. } => {
+                writeln!(output, "not asked: {reason}")?;
+            }
             Verdict::No { fault: Fault::NotListening(why), last_words, .. } => {
                 if yes.is_empty() && first_no.is_none() {
-                    println!("not asked");
+                    writeln!(output, "not asked")?;
                     return Err(io::Error::other(with_last_words(why, &last_words)));
                 }
-                println!("not asked: {why}");
-                show(&last_words);
+                writeln!(output, "not asked: {why}")?;
+                show(&last_words)?;
             }
             Verdict::No { fault, server, last_words } => {
-                println!("no");
+                writeln!(output, "no")?;
                 match fault {
-                    Fault::OneAtATime { .. } => println!("          {fault}"),
-                    _ => println!("          {fault}; {server}"),
+                    Fault::OneAtATime { .. } => writeln!(output, "          {fault}")?,
+                    _ => writeln!(output, "          {fault}; {server}")?,
                 }
-                show(&last_words);
+                show(&last_words)?;
                 if matches!(fault, Fault::OneAtATime { .. }) {
                     not_asked = Some("it serves one client at a time");
                 } else if number == 0 && asked.len() > 1 {
@@ -181,7 +193,7 @@ fn check(given: &Given, asked: &[&Case]) -> io::Result<ExitCode> {
             }
         }
     }
-    sum_up(asked, &yes, first_no);
+    sum_up(asked, &yes, first_no)?;
     Ok(match first_no {
         None if yes.len() == asked.len() => ExitCode::SUCCESS,
         None if yes.is_empty() => ExitCode::from(2),
@@ -189,10 +201,8 @@ fn check(given: &Given, asked: &[&Case]) -> io::Result<ExitCode> {
     })
 }
 
-fn show(last_words: &[String]) {
-    for line in last_words {
-        println!("          it said: {line}");
-    }
+fn show(last_words: &[String]) -> io::Result<()> {
+    last_words.iter().try_for_each(|line| writeln!(io::stdout(), "          it said: {line}"))
 }
 
 fn with_last_words(why: String, last_words: &[String]) -> String {
@@ -200,13 +210,14 @@ fn with_last_words(why: String, last_words: &[String]) -> String {
 }
 
 /// The line at the end: how many, how far, and what to read.
-fn sum_up(asked: &[&Case], yes: &[&Case], first_no: Option<&Case>) {
+fn sum_up(asked: &[&Case], yes: &[&Case], first_no: Option<&Case>) -> io::Result<()> {
+    let mut output = io::stdout();
     if let [case] = asked {
-        println!("By hand: {}", case.by_hand);
+        writeln!(output, "By hand: {}", case.by_hand)?;
         if first_no.is_some() {
-            println!("Read {}.", case.read);
+            writeln!(output, "Read {}.", case.read)?;
         }
-        return;
+        return Ok(());
     }
     let is_yes = |case: &&Case| yes.iter().any(|it| it.name == case.name);
     let reached = Level::ALL.into_iter().take_while(|level| {
@@ -217,10 +228,11 @@ fn sum_up(asked: &[&Case], yes: &[&Case], first_no: Option<&Case>) {
         Some(level) => format!("It stands at \"{}\"", level.name()),
         None => "It stands before the first level".to_owned(),
     };
-    print!("{} of {}. {stands}", yes.len(), asked.len());
+    write!(output, "{} of {}. {stands}", yes.len(), asked.len())?;
     match first_no {
-        None => println!("."),
-        Some(case) => println!(
+        None => writeln!(output, "."),
+        Some(case) => writeln!(
+            output,
             ", not yet at \"{}\": about \"{}\" read {}.",
             case.level.name(),
             case.name,

@@ -9,10 +9,13 @@ use tests::{Log, Process, Server, Start, Step};
 
 use crate::known::lock;
 
-/// They are here and nowhere else, so that whatever ends this process can end them first.
+/// Those that listen are here and nowhere else, so that whatever ends this process can end them
+/// first. (One that does not listen yet is ended a moment after it, like those of a process that was
+/// killed.)
 static RUNNING: Mutex<Vec<Server>> = Mutex::new(Vec::new());
 
-/// Ends every server, and lets no other start for as long as the answer is kept.
+/// Ends every server that listens, and lets [`Servers::start`] return no other for as long as the
+/// answer is kept.
 pub fn end_all_servers() -> impl Sized {
     let mut running = lock(&RUNNING);
     running.clear();
@@ -36,7 +39,7 @@ pub struct Running {
 impl Servers {
     /// Starts one more.
     pub fn start(&mut self, step: Step, start: &Start) -> io::Result<Running> {
-        let mut all = lock(&RUNNING);
+        // Without the lock, for which a signal waits: it may take long to listen.
         let server = start.try_start()?;
         let running = Running {
             step,
@@ -46,7 +49,7 @@ impl Servers {
             errors: server.errors.clone(),
         };
         self.0.push(server.addr);
-        all.push(server);
+        lock(&RUNNING).push(server);
         Ok(running)
     }
 }
