@@ -145,9 +145,8 @@ fn b_beside_a(recording: &Recording, until: &str, meanwhile: &str) -> Report {
         let holds = match wait {
             // Nothing is concluded, of the server neither.
             Wait::TooLate(_) => true,
-            Wait::UntilGone(_) => expected,
             // How long after A a busy machine answers is no fault of the server that waited.
-            Wait::Beyond(..) => expected,
+            Wait::UntilGone(_) | Wait::Beyond(..) => expected,
             Wait::Meanwhile(_) => !expected,
             Wait::None | Wait::Unknown(_) => false,
         };

@@ -31,7 +31,7 @@ fn played(name: &str) -> &'static (Recording, Report) {
 }
 
 /// Where something else kept the machine busy meanwhile, it is tried again. (Processor time, which
-/// makes the bars, does not pass meanwhile: a longer time is as well there.)
+/// makes the bars, does not pass meanwhile: there it is tried again only if all was stopped.)
 fn play(name: &str) -> (Recording, Report) {
     tests::raise_descriptor_limit(4096).expect("a descriptor limit");
     let scenario = Scenario::named(name).expect("a scenario");
