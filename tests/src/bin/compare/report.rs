@@ -276,14 +276,19 @@ pub fn crowd(recording: &Recording) -> Report {
             });
         }
     }
-    let part = |why: &str| {
+    // Steps of one kind share a number where one number is true of each.
+    let mut parts = Vec::new();
+    for why in [one_by_one, together, ""] {
         let those = found.iter().filter(|(_, is, _)| *is == Some(why));
-        let (steps, times): (Vec<&Lanes>, Vec<f64>) = those.map(|it| (it.0, it.2)).unzip();
-        let mean = times.iter().sum::<f64>() / times.len() as f64;
-        let part = format!("{} on {}{why}", as_long_as_one(mean), places(steps));
-        (!times.is_empty()).then_some(part)
-    };
-    let parts: Vec<String> = [one_by_one, together, ""].into_iter().filter_map(part).collect();
+        let mut those: Vec<(&Lanes, f64)> = those.map(|it| (it.0, it.2)).collect();
+        while let Some((_, times)) = those.first().copied() {
+            let (alike, others) = those.iter().partition(|it| (it.1 - times).abs() <= times * 0.1);
+            let alike: Vec<(&Lanes, f64)> = alike;
+            let steps = places(alike.into_iter().map(|it| it.0));
+            parts.push(format!("{} on {steps}{why}", as_long_as_one(times)));
+            those = others;
+        }
+    }
     let missing = places(found.iter().filter(|(_, why, _)| why.is_none()).map(|it| it.0));
     let took = format!("The crowd took {}.", parts.join(", and "));
     let some = format!("On {missing} some had no answer.");
@@ -293,19 +298,17 @@ pub fn crowd(recording: &Recording) -> Report {
     report
 }
 
-/// How many times as long as one client alone takes, all took. One alone takes its thinking, and for
-/// each answer what it took whoever waited least: that is the server's own time.
+/// How many times as long as one client alone takes, all took. One alone asks twice, thinks as long
+/// as whoever thought least, and has each answer as soon as whoever waited least: that is the
+/// server's own time.
 fn times_one(lanes: &Lanes, done: Duration) -> f64 {
     let asked = lanes.when(A, ClientDid::Asks).unwrap_or_default();
-    let alone = |client: &Vec<(Duration, ClientDid)>| -> Duration {
-        let takes = |what| {
-            let pairs = client.windows(2).filter(move |pair| pair[0].1 == what);
-            pairs.map(|pair| pair[1].0 - pair[0].0)
-        };
-        let (asks, least) = (takes(ClientDid::Asks).count(), takes(ClientDid::Asks).min());
-        takes(ClientDid::Thinks).sum::<Duration>() + least.unwrap_or_default() * asks as u32
+    let least = |what| {
+        let pairs = lanes.clients.iter().flat_map(|client| client.windows(2));
+        let took = pairs.filter(|pair| pair[0].1 == what).map(|pair| pair[1].0 - pair[0].0);
+        took.min().unwrap_or_default()
     };
-    let alone = lanes.clients.iter().map(alone).min().unwrap_or_default();
+    let alone = least(ClientDid::Thinks) + 2 * least(ClientDid::Asks);
     done.saturating_sub(asked).as_secs_f64() / alone.as_secs_f64().max(1e-9)
 }
 

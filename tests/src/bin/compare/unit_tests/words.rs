@@ -54,6 +54,17 @@ fn a_crowd_that_is_served_one_by_one_on_step_3_or_together_on_step_1_fails() {
 }
 
 #[test]
+fn steps_of_a_crowd_share_a_number_only_where_it_is_true_of_each() {
+    let mut recording = crowd();
+    let last = recording.steps[0].clients[9].iter_mut().rfind(|it| it.1 == ClientDid::Answered);
+    *last.expect("an answer") = at(1506.2, ClientDid::Answered);
+    let said = report(&recording).summary;
+    let each = "The crowd took 15 times as long as one on step 1, where each thinks on everyone's \
+                time, and 10 times as long as one on step 2, where each";
+    assert!(said.starts_with(each), "{said}");
+}
+
+#[test]
 fn an_answer_to_each_message_of_a_stream_fails() {
     let mut recording = stream();
     let answer = at(0.4, ClientDid::Answered);
