@@ -192,24 +192,16 @@ fn in_the_middle(pace: &str) -> (Child, Vec<u32>) {
 }
 
 #[test]
-fn no_server_outlives_a_compare_that_a_signal_ends() {
-    let signals = [Signal::INT, Signal::TERM, Signal::HUP, Signal::QUIT];
+fn no_server_outlives_a_compare_that_a_signal_ends_for_long() {
+    let signals = [Signal::INT, Signal::TERM, Signal::HUP, Signal::QUIT, Signal::KILL];
     let running = signals.map(|signal| (signal, in_the_middle("30")));
     for (signal, (mut child, servers)) in running {
         assert!(servers.iter().all(is_there), "three servers were expected");
         Process(child.id()).signal(signal);
         let status = child.wait().expect("compare");
         assert_eq!(status.signal(), Some(signal.as_raw()), "an end by {signal:?} was expected");
-        assert!(!servers.iter().any(is_there), "servers outlived {signal:?}");
+        wait_until("the end of the servers", || !servers.iter().any(is_there));
     }
-}
-
-#[test]
-fn no_server_outlives_a_compare_that_is_killed_for_long() {
-    let (mut child, servers) = in_the_middle("30");
-    child.kill().expect("compare");
-    child.wait().expect("compare");
-    wait_until("the end of the servers", || !servers.iter().any(is_there));
 }
 
 #[test]

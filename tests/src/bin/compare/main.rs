@@ -28,9 +28,6 @@ use std::time::Duration;
 
 use clap::builder::PossibleValuesParser;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
-use signal_hook::iterator::Signals;
-use signal_hook::low_level::emulate_default_handler;
 use tests::picture::Screen;
 use tests::{Step, raise_descriptor_limit};
 
@@ -39,7 +36,6 @@ use crate::record::record;
 use crate::recording::Recording;
 use crate::report::Report;
 use crate::scenario::{Pace, Scenario};
-use crate::servers::end_all_servers;
 use crate::svg::svg;
 
 /// More than any scenario needs: 900 idle clients at each of three servers.
@@ -155,7 +151,6 @@ fn run(asked: &ArgMatches) -> Result<ExitCode, Stop> {
              (`ulimit -Hn {needed}`, as root), or name other scenarios"
         )));
     }
-    end_the_servers_at_a_signal()?;
     build(scenarios.iter().flat_map(|scenario| scenario.on(&only)).collect())?;
 
     let enter = pauses.then(lines_of_standard_input);
@@ -223,19 +218,6 @@ fn run(asked: &ArgMatches) -> Result<ExitCode, Stop> {
 /// Says it on standard error. Not eprintln!, which panics where nobody reads that any more.
 fn say(text: &str) {
     let _nobody_reads = io::stderr().write_all(text.as_bytes());
-}
-
-/// No server outlives this program: a signal that ends it ends them first.
-fn end_the_servers_at_a_signal() -> Result<(), Stop> {
-    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP, SIGQUIT])
-        .map_err(|error| Stop::Wrong(format!("signals: {error}")))?;
-    thread::spawn(move || {
-        for signal in signals.forever() {
-            let _none_starts_any_more = end_all_servers();
-            let _ = emulate_default_handler(signal);
-        }
-    });
-    Ok(())
 }
 
 /// Has cargo build the servers, and says so if that takes a while.
