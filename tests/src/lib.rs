@@ -1,54 +1,7 @@
-//! Starts a step's own binary and speaks to it over a real socket, as a student would.
-//!
-//! [`Server`] is a running step, or any command, with what it says; [`Client`] is a polite client,
-//! and [`StalledReader`] one that never reads. The tests, the programs in `src/bin`, and the
-//! benchmarks are made of these. [`cases`] is what a server is put through, [`kernel`] what the
-//! kernel knows of it, [`picture`] what a program draws on a terminal.
-//!
-//! What a test waits for is an event, a line or bytes, and [`DEADLINE`] is when it gives up.
+//! The cases, and what the tests are made of.
 
 #![forbid(unsafe_code)]
 
 pub mod cases;
-mod client;
-mod connection;
-mod guard;
-pub mod kernel;
-mod log;
-pub mod picture;
-mod process;
-mod server;
-mod step;
 
-use std::env;
-use std::io::{self, Write};
-use std::time::Duration;
-
-pub use client::{Client, StalledReader};
-pub use connection::{ANSWER, Connection, MESSAGE, in_answers};
-pub use log::{Line, Log};
-pub use process::{
-    Ending, Process, ask_until_told, at_a_terminal, raise_descriptor_limit, run, start, wait_until,
-};
-pub use rustix::process::Signal;
-pub use server::{Program, Server, Start, can_trace, end_commands, free_port};
-pub use step::{Step, build_of_the_steps};
-
-/// How long to wait for something that should happen at once, on a machine that is busy with
-/// something else.
-pub const DEADLINE: Duration = Duration::from_secs(30);
-
-/// Whether a test can be run that needs `what`. Where it cannot, a line says that it was skipped.
-///
-/// # Panics
-/// With `CI=true` on Linux, where all is there or can be installed: nothing is skipped there.
-#[must_use]
-pub fn needs(what: &str, is_there: bool) -> bool {
-    if !is_there {
-        let in_ci = cfg!(target_os = "linux") && env::var("CI").is_ok_and(|ci| ci == "true");
-        assert!(!in_ci, "no {what}, and nothing is skipped with CI=true");
-        // Not eprintln!: the test harness shows that of tests alone that fail.
-        let _nobody_reads = writeln!(io::stderr(), "skipped: no {what}");
-    }
-    is_there
-}
+pub use harness::*;

@@ -16,8 +16,7 @@ use std::time::Duration;
 
 pub use trial::Trial;
 
-use crate::connection::came_instead;
-use crate::{Connection, Server, Start};
+use crate::{Connection, Server, Start, came_instead};
 
 /// The order in which a student meets the cases.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -8,8 +8,7 @@ use std::time::{Duration, Instant};
 use fastrand::Rng;
 
 use super::{Case, Expecting, Level};
-use crate::connection::reset_at_the_end;
-use crate::{Connection, StalledReader};
+use crate::{Connection, StalledReader, reset_at_the_end};
 
 /// Polite clients, who count every byte.
 const POLITE: usize = 16;

@@ -5,8 +5,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::{Expecting, Fault, Kind};
-use crate::connection::Kept;
-use crate::{Connection, Process, Program, Server, Signal, Start};
+use crate::{Connection, Kept, Process, Program, Server, Signal, Start};
 
 /// How long a server may take to be gone after its clients have seen its end: Python prints a
 /// traceback between the two.

@@ -27,17 +27,17 @@ pub struct Connection {
 
 /// Sockets that stay open until this is dropped.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Kept(Arc<Mutex<Vec<TcpStream>>>);
+pub struct Kept(Arc<Mutex<Vec<TcpStream>>>);
 
 impl Kept {
     /// Keeps the socket of `stream` open.
-    pub(crate) fn keep(&self, stream: &TcpStream) {
+    pub fn keep(&self, stream: &TcpStream) {
         let kept = stream.try_clone();
         self.0.lock().unwrap_or_else(PoisonError::into_inner).extend(kept);
     }
 
     /// Lets go of all of them.
-    pub(crate) fn let_go(&self) {
+    pub fn let_go(&self) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 }
@@ -84,7 +84,7 @@ impl Connection {
     }
 
     /// The same, but it stays connected for as long as `kept` is there, unless it is told to leave.
-    pub(crate) fn kept_by(mut self, kept: &Kept) -> Self {
+    pub fn kept_by(mut self, kept: &Kept) -> Self {
         self.kept = Some(kept.clone());
         self
     }
@@ -252,12 +252,12 @@ impl Connection {
 }
 
 /// Makes closing `stream` a reset (socket(7), `SO_LINGER` with 0 seconds).
-pub(crate) fn reset_at_the_end(stream: &TcpStream) -> io::Result<()> {
+pub fn reset_at_the_end(stream: &TcpStream) -> io::Result<()> {
     SockRef::from(stream).set_linger(Some(Duration::ZERO))
 }
 
 /// What a client saw where its socket reports `error`, in words.
-pub(crate) fn came_instead(error: &Error) -> String {
+pub fn came_instead(error: &Error) -> String {
     match error.kind() {
         ErrorKind::WouldBlock | ErrorKind::TimedOut => "nothing in time".to_owned(),
         ErrorKind::UnexpectedEof => "the end of the stream".to_owned(),

@@ -60,7 +60,7 @@ impl Step {
             Self::Bare | Self::Mio | Self::Tokio => format!("step3-select/examples/{self}.rs"),
             _ => format!("{self}/src/main.rs"),
         };
-        Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/..")).join(file)
+        Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../..")).join(file)
     }
 
     /// Whether it serves one client at a time.
@@ -122,7 +122,7 @@ fn build_of_what_comes_after() -> CargoBuild {
 
 fn cargo_build() -> CargoBuild {
     let cargo =
-        CargoBuild::new().manifest_path(concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml"));
+        CargoBuild::new().manifest_path(concat!(env!("CARGO_MANIFEST_DIR"), "/../../Cargo.toml"));
     if cfg!(debug_assertions) { cargo } else { cargo.release() }
 }
 
