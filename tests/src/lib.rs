@@ -1,7 +1,6 @@
-//! The cases, and what the tests are made of.
+//! What the tests are made of.
 
 #![forbid(unsafe_code)]
 
-pub mod cases;
-
+pub use check as cases;
 pub use harness::*;

@@ -22,6 +22,8 @@ mod terminal;
 
 use std::env;
 use std::io::{self, Write};
+use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 pub use client::{Client, StalledReader};
@@ -40,6 +42,25 @@ pub use terminal::OnTerminal;
 /// How long to wait for something that should happen at once, on a machine that is busy with
 /// something else.
 pub const DEADLINE: Duration = Duration::from_secs(30);
+
+/// The top folder of the workspace.
+#[must_use]
+pub fn root() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
+}
+
+/// The words that start a Python script, which is named by its path in `tests`.
+#[must_use]
+pub fn python(script: &str) -> Vec<String> {
+    vec!["python3".to_owned(), root().join("tests").join(script).display().to_string()]
+}
+
+/// Whether Python is there, see [`needs`].
+#[must_use]
+pub fn has_python() -> bool {
+    let version = run(Command::new("python3").arg("--version"));
+    needs("python3", version.is_ok_and(|it| it.status.success()))
+}
 
 /// Whether a test can be run that needs `what`. Where it cannot, a line says that it was skipped.
 ///

@@ -8,6 +8,8 @@ use std::sync::OnceLock;
 use escargot::CargoBuild;
 use escargot::format::Message;
 
+use crate::root;
+
 /// One of the servers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Step {
@@ -60,7 +62,7 @@ impl Step {
             Self::Bare | Self::Mio | Self::Tokio => format!("step3-select/examples/{self}.rs"),
             _ => format!("{self}/src/main.rs"),
         };
-        Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../..")).join(file)
+        root().join(file)
     }
 
     /// Whether it serves one client at a time.
@@ -121,8 +123,7 @@ fn build_of_what_comes_after() -> CargoBuild {
 }
 
 fn cargo_build() -> CargoBuild {
-    let cargo =
-        CargoBuild::new().manifest_path(concat!(env!("CARGO_MANIFEST_DIR"), "/../../Cargo.toml"));
+    let cargo = CargoBuild::new().manifest_path(root().join("Cargo.toml"));
     if cfg!(debug_assertions) { cargo } else { cargo.release() }
 }
 

@@ -1,7 +1,8 @@
 //! What the system and the user do.
 
-use super::{Case, Expecting, Fault, Kind, Level, Trial, unchanged};
-use crate::{MESSAGE, Signal, Start};
+use harness::{MESSAGE, Signal, Start};
+
+use crate::{Case, Expecting, Fault, Kind, Level, Trial, unchanged};
 
 const READ: &str = "README.md#troubleshooting";
 

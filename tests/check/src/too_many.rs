@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use super::{Case, Expecting, Fault, Level, Trial, leave};
-use crate::{Connection, MESSAGE, Start};
+use harness::{Connection, MESSAGE, Start};
+
+use crate::{Case, Expecting, Fault, Level, Trial, leave};
 
 const READ: &str = "step3-select/CARE.md#more-clients-than-fit";
 
@@ -52,7 +53,7 @@ pub const CASES: &[Case] = &[
                    served afterwards?",
         read: READ,
         by_hand: "prlimit --nofile=5: --pid $(pgrep -n NAME); nc; prlimit --nofile=1024: --pid ...",
-        prepare: super::unchanged,
+        prepare: crate::unchanged,
         run: a_shortage_that_passes,
     },
 ];

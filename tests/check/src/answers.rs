@@ -3,8 +3,9 @@
 use std::io::{ErrorKind, Read};
 use std::time::Duration;
 
-use super::{Case, Expecting, Fault, Kind, Level, Trial, unchanged};
-use crate::{ANSWER, Connection, MESSAGE, in_answers};
+use harness::{ANSWER, Connection, MESSAGE, in_answers};
+
+use crate::{Case, Expecting, Fault, Kind, Level, Trial, unchanged};
 
 const READ: &str = "step1-blocking/README.md#what-happens";
 

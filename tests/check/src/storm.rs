@@ -6,9 +6,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
+use harness::{Connection, StalledReader, reset_at_the_end};
 
-use super::{Case, Expecting, Level};
-use crate::{Connection, StalledReader, reset_at_the_end};
+use crate::{Case, Expecting, Level};
 
 /// Polite clients, who count every byte.
 const POLITE: usize = 16;

@@ -1,14 +1,17 @@
 //! Servers with one fault each: each gets its `no`s and no other.
 
+#![forbid(unsafe_code)]
+
 use std::env;
 use std::sync::Mutex;
 use std::thread;
 use std::time::Duration;
 
-use tests::cases::{self, Case, Fault, Verdict};
-use tests::{DEADLINE, Start, free_port, needs};
+use check::{Case, Fault, Verdict};
+use harness::{DEADLINE, Start, free_port, has_python, python};
 
-use crate::{FAULTY, python};
+/// The servers with one fault each: what they are started with is a mode and a port.
+const FAULTY: &str = "check/tests/servers.py";
 
 /// How long a client waits where no answer is to come.
 const SHORT: Duration = Duration::from_secs(1);
@@ -187,11 +190,11 @@ const SERVERS: &[Server] = &[
 
 #[test]
 fn each_server_gets_its_noes_and_no_other() {
-    if !needs("python3", crate::has_python()) {
+    if !has_python() {
         return;
     }
     let trials = SERVERS.iter().flat_map(|server| {
-        let cases = cases::all().enumerate();
+        let cases = check::all().enumerate();
         let asked = cases.filter(|(number, case)| server.is_asked(case, *number));
         asked.map(move |(_, case)| (server, case))
     });
@@ -215,7 +218,7 @@ fn each_server_gets_its_noes_and_no_other() {
 
 #[test]
 fn each_case_has_a_server_that_it_catches_and_that_answers_its_first_client() {
-    for case in cases::all().filter(|case| case.name != "one message") {
+    for case in check::all().filter(|case| case.name != "one message") {
         let caught = SERVERS.iter().any(|server| server.noes != ALL && server.fails(case));
         assert!(caught, "no server fails in \"{}\" alone or with a few others", case.name);
     }

@@ -4,8 +4,9 @@ use std::io;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::{Expecting, Fault, Kind};
-use crate::{Connection, Kept, Process, Program, Server, Signal, Start};
+use harness::{Connection, Kept, Process, Program, Server, Signal, Start};
+
+use crate::{Expecting, Fault, Kind};
 
 /// How long a server may take to be gone after its clients have seen its end: Python prints a
 /// traceback between the two.

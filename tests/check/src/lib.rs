@@ -1,6 +1,8 @@
 //! What a server is put through: each case once, as a function. The tests run them on the steps, and
 //! `check` on whatever it is given.
 
+#![forbid(unsafe_code)]
+
 mod answers;
 mod leaving;
 mod misbehaving;
@@ -14,9 +16,9 @@ use std::fmt::{self, Display, Formatter};
 use std::io::{self, ErrorKind};
 use std::time::Duration;
 
-pub use trial::Trial;
+use harness::{Connection, Server, Start, came_instead, needs};
 
-use crate::{Connection, Server, Start, came_instead};
+pub use trial::Trial;
 
 /// The order in which a student meets the cases.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -191,12 +193,12 @@ pub enum Verdict {
 }
 
 impl Case {
-    /// Says that a test skips it, see [`crate::needs`].
+    /// Says that a test skips it, see [`harness::needs`].
     ///
     /// # Panics
     /// Where nothing may be skipped.
     pub fn skip(&self, why: &str) {
-        let _skipped = crate::needs(&format!("way to ask about \"{}\" ({why})", self.name), false);
+        let _skipped = needs(&format!("way to ask about \"{}\" ({why})", self.name), false);
     }
 
     /// Starts the server anew and puts it through this case. `patience` is how long a client waits

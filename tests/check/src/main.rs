@@ -9,12 +9,12 @@ use std::process::{self, ExitCode};
 use std::thread;
 use std::time::Duration;
 
+use check::{Case, Fault, Level, Verdict};
 use clap::{Arg, ArgAction, Command, value_parser};
+use harness::{Start, ask_until_told, end_commands, free_port, raise_descriptor_limit};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use signal_hook::iterator::Signals;
 use socket2::{Domain, Socket, Type};
-use tests::cases::{self, Case, Fault, Level, Verdict};
-use tests::{Start, ask_until_told, end_commands, free_port, raise_descriptor_limit};
 
 /// How long a client waits for an answer before the verdict is that none comes.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -34,7 +34,7 @@ fn main() -> ExitCode {
     let until: Option<String> = found.remove_one("until");
     let until = Level::ALL.into_iter().find(|level| Some(level.name()) == until.as_deref());
 
-    let asked: Vec<&Case> = cases::all()
+    let asked: Vec<&Case> = check::all()
         .filter(|case| only.as_ref().is_none_or(|only| case.name == only))
         .filter(|case| until.is_none_or(|until| case.level <= until))
         .collect();
@@ -43,7 +43,7 @@ fn main() -> ExitCode {
     } else {
         end_with_a_signal().and_then(|()| {
             raise_descriptor_limit(DESCRIPTORS)?;
-            check(&given, &asked)
+            run(&given, &asked)
         })
     };
     match done {
@@ -92,7 +92,7 @@ fn command() -> Command {
         )
         .arg(
             option("only", "NAME", "Ask this case alone, and say how to do it by hand")
-                .value_parser(cases::all().map(|case| case.name).collect::<Vec<_>>())
+                .value_parser(check::all().map(|case| case.name).collect::<Vec<_>>())
                 .conflicts_with("until"),
         )
         .arg(
@@ -116,7 +116,7 @@ fn list() -> io::Result<ExitCode> {
     let mut output = io::stdout();
     for level in Level::ALL {
         writeln!(output, "{}", level.name())?;
-        for case in cases::all().filter(|case| case.level == level) {
+        for case in check::all().filter(|case| case.level == level) {
             writeln!(output, "  {:<32} {}", case.name, case.question)?;
         }
     }
@@ -136,7 +136,7 @@ fn end_with_a_signal() -> io::Result<()> {
 }
 
 /// Asks each of the cases and prints what comes of it.
-fn check(given: &Given, asked: &[&Case]) -> io::Result<ExitCode> {
+fn run(given: &Given, asked: &[&Case]) -> io::Result<ExitCode> {
     let mut output = io::stdout();
     let mut yes: Vec<&Case> = Vec::new();
     let mut first_no: Option<&Case> = None;

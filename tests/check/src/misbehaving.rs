@@ -4,8 +4,9 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use super::{Case, Expecting, Fault, Kind, Level, Trial, leave, unchanged};
-use crate::{ANSWER, Connection, StalledReader, in_answers};
+use harness::{ANSWER, Connection, StalledReader, in_answers};
+
+use crate::{Case, Expecting, Fault, Kind, Level, Trial, leave, unchanged};
 
 const READ: &str = "step3-select/CARE.md#a-client-that-never-reads";
 

@@ -1,14 +1,14 @@
 //! What `check` says of the steps, of `bare` and of the three listings: as reading them predicts.
 
+#![forbid(unsafe_code)]
+
 use std::collections::HashSet;
 use std::fs;
 use std::net::SocketAddr;
 use std::thread;
 
-use tests::cases::{self, Case, Fault, Level, Verdict};
-use tests::{DEADLINE, Program, Start, Step, free_port, needs};
-
-use crate::{has_python, python};
+use check::{Case, Fault, Level, Verdict};
+use harness::{DEADLINE, Program, Start, Step, free_port, has_python, python, root};
 
 /// How far a server goes: it does all up to a level.
 struct Reaches {
@@ -100,7 +100,7 @@ impl Reaches {
         let is_step = matches!(program, Program::Step(step) if Step::STEPS.contains(&step));
         // What the system and the user do, the steps for one at a time stand too.
         let and_the_world = |case: &Case| is_step && case.level == Level::World;
-        for case in cases::all().filter(|case| self.is_asked(case) || and_the_world(case)) {
+        for case in check::all().filter(|case| self.is_asked(case) || and_the_world(case)) {
             let fails = self.noes.contains(&case.name);
             let patience = if fails { DEADLINE / 10 } else { DEADLINE };
             let start = (self.start)();
@@ -145,7 +145,7 @@ impl Reaches {
     /// Its row in the table: a level is reached in which all is yes.
     fn row(&self) -> String {
         let cells = Level::ALL.map(|level| {
-            let cases = || cases::all().filter(move |case| case.level == level);
+            let cases = || check::all().filter(move |case| case.level == level);
             let noes = cases().filter(|case| self.noes.contains(&case.name)).count();
             match noes {
                 0 if cases().all(|case| self.is_asked(case)) => "yes".to_owned(),
@@ -208,7 +208,7 @@ fn step_3_does_it_all() {
 
 #[test]
 fn the_listings_in_python_get_as_far_as_they_do() {
-    if !needs("python3", has_python()) {
+    if !has_python() {
         return;
     }
     thread::scope(|scope| {
@@ -220,18 +220,18 @@ fn the_listings_in_python_get_as_far_as_they_do() {
 
 #[test]
 fn the_page_says_how_far_each_server_gets() {
-    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../step3-select/CARE.md");
-    let text = fs::read_to_string(page).unwrap_or_else(|error| panic!("{page}: {error}"));
+    let page = root().join("step3-select/CARE.md");
+    let text = fs::read_to_string(&page).unwrap_or_else(|error| panic!("{page:?}: {error}"));
     let head = format!("| | {} |", Level::ALL.map(Level::name).join(" | "));
     let rows = SERVERS.iter().map(Reaches::row);
     let table = [vec![head, format!("|{}", " --- |".repeat(8))], rows.collect()].concat();
     let table = table.join("\n");
-    assert!(text.contains(&format!("\n{table}\n")), "{page} was expected to have\n{table}");
+    assert!(text.contains(&format!("\n{table}\n")), "{page:?} was expected to have\n{table}");
 }
 
 #[test]
 fn what_each_case_says_to_read_is_there() {
-    for case in cases::all() {
+    for case in check::all() {
         let (page, anchor) = case.read.split_once('#').unwrap_or((case.read, ""));
         let path = format!("{}/../{page}", env!("CARGO_MANIFEST_DIR"));
         let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{page}: {error}"));

@@ -3,8 +3,9 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::{Case, Expecting, Fault, Kind, Level, Trial, unchanged};
-use crate::{Connection, MESSAGE, ask_until_told};
+use harness::{Connection, MESSAGE, ask_until_told};
+
+use crate::{Case, Expecting, Fault, Kind, Level, Trial, unchanged};
 
 /// How many leave in a row.
 const MANY: usize = 20;
@@ -113,7 +114,7 @@ fn reset_while_queued(trial: &mut Trial) -> Result<String, Fault> {
 fn descriptors(trial: &mut Trial) -> Result<String, Fault> {
     trial.the_next_is_served("nobody")?;
     let count = |trial: &Trial| -> Option<usize> {
-        trial.processes().into_iter().map(crate::Process::descriptors).sum()
+        trial.processes().into_iter().map(harness::Process::descriptors).sum()
     };
     let settled = |trial: &Trial, expected: Option<usize>| {
         // A client has gone before the server knows.

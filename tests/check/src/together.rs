@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use super::{Case, Expecting, Fault, Kind, Level, Trial, unchanged};
-use crate::{Connection, MESSAGE};
+use harness::{Connection, MESSAGE};
+
+use crate::{Case, Expecting, Fault, Kind, Level, Trial, unchanged};
 
 const READ: &str = "step3-select/README.md#what-happens";
 

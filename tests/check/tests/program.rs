@@ -1,18 +1,23 @@
 //! The program `check`: what it says, and with which exit code it ends.
 
+#![forbid(unsafe_code)]
+
 use std::fs;
 use std::io::{self, BufRead, BufReader};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::process::{Command, Output, Stdio};
 
-use tests::cases::{self, Level};
-use tests::{Process, Signal, Start, Step, can_trace, free_port, needs, run, start, wait_until};
+use check::Level;
+use harness::{
+    Process, Signal, Start, Step, can_trace, free_port, has_python, python, run, start, wait_until,
+};
 
-use crate::{FAULTY, has_python, python};
+/// The servers with one fault each: what they are started with is a mode and a port.
+const FAULTY: &str = "check/tests/servers.py";
 
 const CHECK: &str = env!("CARGO_BIN_EXE_check");
 
-fn check(options: &[&str], words: &[String]) -> Output {
+fn checked(options: &[&str], words: &[String]) -> Output {
     let mut check = Command::new(CHECK);
     if !options.contains(&"--wait") && !words.is_empty() {
         // On a loaded machine Python alone takes long.
@@ -39,7 +44,7 @@ fn expect(output: &Output, code: i32, parts: &[&str]) {
 
 #[test]
 fn the_list_has_every_case_under_its_level() {
-    let output = check(&["--list"], &[]);
+    let output = checked(&["--list"], &[]);
     expect(&output, 0, &[]);
     let listed = String::from_utf8_lossy(&output.stdout);
     let names: Vec<&str> = listed.lines().map(|line| line.get(2..34).unwrap_or(line)).collect();
@@ -47,23 +52,23 @@ fn the_list_has_every_case_under_its_level() {
     for level in Level::ALL {
         assert!(listed.lines().any(|line| line == level.name()), "{listed}");
     }
-    for case in cases::all() {
+    for case in check::all() {
         assert!(names.contains(&case.name), "{:?} is missing in\n{listed}", case.name);
     }
 }
 
 #[test]
 fn up_to_a_level_all_yes_is_exit_code_0_and_a_no_is_1_with_what_to_read() {
-    if !needs("python3", has_python()) {
+    if !has_python() {
         return;
     }
     let until = ["--until", "it answers"];
     expect(
-        &check(&until, &server("ends_at_a_reset")),
+        &checked(&until, &server("ends_at_a_reset")),
         0,
         &["6 of 6. It stands at \"it answers\"."],
     );
-    let output = check(&["--until", "clients leave"], &server("ends_at_the_first_who_leaves"));
+    let output = checked(&["--until", "clients leave"], &server("ends_at_the_first_who_leaves"));
     let last = "6 of 11. It stands at \"it answers\", not yet at \"clients leave\": about \"one \
                 after the other\" read step1-blocking/README.md#";
     // The next client is reset, or finds nobody who listens, if the server was faster.
@@ -72,31 +77,31 @@ fn up_to_a_level_all_yes_is_exit_code_0_and_a_no_is_1_with_what_to_read() {
 
 #[test]
 fn of_a_server_that_does_not_answer_one_client_nothing_more_is_asked() {
-    if !needs("python3", has_python()) {
+    if !has_python() {
         return;
     }
-    let output = check(&["--until", "it answers"], &server("never_accepts"));
+    let output = checked(&["--until", "it answers"], &server("never_accepts"));
     let not_asked = "half-close                      not asked: it does not answer one client yet";
     expect(&output, 1, &["no answer within 5 s; the server hangs", not_asked, "0 of 6."]);
 }
 
 #[test]
 fn one_case_alone_says_how_to_do_it_by_hand() {
-    if !needs("python3", has_python()) {
+    if !has_python() {
         return;
     }
-    let output = check(&["--only", "a second client"], &server("one_at_a_time"));
+    let output = checked(&["--only", "a second client"], &server("one_at_a_time"));
     let then = "one at a time: the second waited until the first left, and was served then\n";
     expect(&output, 1, &[then, "By hand: nc 127.0.0.1 5000 in two terminals"]);
 }
 
 #[test]
 fn of_a_traceback_the_last_line_is_shown_and_where_it_came_from() {
-    if !needs("python3", has_python()) {
+    if !has_python() {
         return;
     }
     let listing = [python("listings/3.py"), vec!["{port}".to_owned()]].concat();
-    let output = check(&["--only", "one after the other"], &listing);
+    let output = checked(&["--only", "one after the other"], &listing);
     let ended = "; the server ended (exit status: 1)\n          it said: ";
     let error = "ValueError: file descriptor cannot be a negative integer (-1) (File \"";
     let source = fs::read_to_string(&listing[1]).expect("the listing");
@@ -122,24 +127,24 @@ fn of_a_panic_with_a_backtrace_the_message_is_shown() {
 fn what_cannot_be_judged_is_one_line_and_exit_code_2() {
     let words = |line: &[&str]| line.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
     let none = words(&["no-such-command", "{port}"]);
-    expect(&check(&[], &none), 2, &["check: no-such-command: No such file or directory"]);
+    expect(&checked(&[], &none), 2, &["check: no-such-command: No such file or directory"]);
     let ends = words(&["sh", "-c", "echo it will not do >&2", "{port}"]);
     let why = "check: it ended before it listened; it said: it will not do\n";
-    expect(&check(&[], &ends), 2, &[why]);
+    expect(&checked(&[], &ends), 2, &[why]);
     let sleeps = words(&["sleep", "1000"]);
     let port = free_port().expect("a free port").to_string();
     let why = format!("check: nobody listens on 127.0.0.1:{port} after 1 s\n");
-    expect(&check(&["--wait", "1", "--port", &port], &sleeps), 2, &[&why]);
+    expect(&checked(&["--wait", "1", "--port", &port], &sleeps), 2, &[&why]);
 
     let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
     let port = taken.local_addr().expect("an address").port().to_string();
     let why = format!("check: 127.0.0.1:{port} is somebody else's");
-    expect(&check(&["--port", &port], &sleeps), 2, &[&why]);
+    expect(&checked(&["--port", &port], &sleeps), 2, &[&why]);
 }
 
 #[test]
 fn an_interrupted_check_leaves_nobody_behind() {
-    if !needs("python3", has_python()) {
+    if !has_python() {
         return;
     }
     for signal in [Signal::INT, Signal::TERM, Signal::KILL] {
