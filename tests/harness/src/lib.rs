@@ -36,7 +36,7 @@ pub use process::{
 };
 pub use rustix::process::Signal;
 pub use server::{Program, Server, Start, can_trace, end_commands, free_port};
-pub use step::{Step, build_of_the_steps};
+pub use step::{Step, build_of_the_steps, program};
 pub use terminal::OnTerminal;
 
 /// How long to wait for something that should happen at once, on a machine that is busy with

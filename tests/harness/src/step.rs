@@ -122,6 +122,19 @@ fn build_of_what_comes_after() -> CargoBuild {
     ])
 }
 
+/// The binary of one of the programs in `tests` that show the servers, built as the servers are.
+///
+/// # Panics
+/// When cargo cannot build it.
+#[must_use]
+pub fn program(name: &str) -> &'static Path {
+    static PROGRAMS: OnceLock<Result<HashMap<String, PathBuf>, String>> = OnceLock::new();
+    let packages = ["-p", "client", "-p", "tests", "--bins"];
+    let built = PROGRAMS.get_or_init(|| build(cargo_build().args(packages)));
+    let binaries = built.as_ref().unwrap_or_else(|error| panic!("{error}"));
+    binaries.get(name).unwrap_or_else(|| panic!("cargo built no {name}"))
+}
+
 fn cargo_build() -> CargoBuild {
     let cargo = CargoBuild::new().manifest_path(root().join("Cargo.toml"));
     if cfg!(debug_assertions) { cargo } else { cargo.release() }

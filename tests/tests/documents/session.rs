@@ -400,7 +400,7 @@ impl Job {
         let own = command.strip_prefix("cargo run --bin client");
         let program = match own.map(|arguments| arguments.trim_start_matches(" -- ")) {
             Some(flag) if !flag.is_empty() && flag != "--reset" => {
-                let mut client = Command::new(env!("CARGO_BIN_EXE_client"));
+                let mut client = Command::new(tests::program("client"));
                 client.args(flag.split(' ')).args(["--port", &server.port().to_string()]);
                 let child = client.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
                 let mut child = Ending(child.expect("the client starts"));
@@ -525,10 +525,9 @@ fn run_to_its_end(place: &str, command: &str, shown: &str) {
     let mut program = if let Some((step, arguments)) = step_and_arguments(command) {
         own(step.binary().to_owned(), arguments)
     } else if let Some(arguments) = command.strip_prefix("cargo run --bin client -- ") {
-        own(env!("CARGO_BIN_EXE_client").into(), arguments)
+        own(tests::program("client").into(), arguments)
     } else if let Some(arguments) = command.strip_prefix("cargo run --bin compare -- ") {
-        let compare = option_env!("CARGO_BIN_EXE_compare");
-        own(compare.unwrap_or_else(|| panic!("{place}: there is no compare")).into(), arguments)
+        own(tests::program("compare").into(), arguments)
     } else {
         panic!("{place}: the checker knows no such command: {command}");
     };

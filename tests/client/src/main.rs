@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 use std::{process, thread};
 
 use clap::{Arg, ArgAction, ArgGroup, Command, value_parser};
+use harness::{ANSWER, StalledReader, raise_descriptor_limit};
 use socket2::SockRef;
-use tests::{ANSWER, StalledReader, raise_descriptor_limit};
 
 /// How long a crowd waits for one connection: the backlog may be full.
 const PATIENCE: Duration = Duration::from_secs(2);
