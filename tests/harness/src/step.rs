@@ -129,7 +129,7 @@ fn build_of_what_comes_after() -> CargoBuild {
 #[must_use]
 pub fn program(name: &str) -> &'static Path {
     static PROGRAMS: OnceLock<Result<HashMap<String, PathBuf>, String>> = OnceLock::new();
-    let packages = ["-p", "client", "-p", "tests", "--bins"];
+    let packages = ["-p", "client", "-p", "compare", "--bins"];
     let built = PROGRAMS.get_or_init(|| build(cargo_build().args(packages)));
     let binaries = built.as_ref().unwrap_or_else(|error| panic!("{error}"));
     binaries.get(name).unwrap_or_else(|| panic!("cargo built no {name}"))

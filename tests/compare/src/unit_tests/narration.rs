@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::io::{PipeWriter, Write, pipe};
 use std::time::{Duration, Instant};
 
-use tests::{Log, Step};
+use harness::{Log, Step};
 
 use super::A;
 use crate::narration::Narration;

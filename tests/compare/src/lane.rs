@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use tests::picture::{Cell, Role};
+use harness::picture::{Cell, Role};
 
 use crate::axis::Axis;
 use crate::recording::{ClientDid, ServerIs, letter};

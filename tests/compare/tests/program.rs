@@ -14,8 +14,8 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
+use harness::{DEADLINE, Process, Signal, wait_until};
 use terminal::OnTerminal;
-use tests::{DEADLINE, Process, Signal, wait_until};
 
 fn compare(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_compare"));
@@ -390,7 +390,7 @@ fn keys_a_stop_and_another_size_leave_one_whole_picture() {
     process.go_on();
     let mut stty = Command::new("stty");
     stty.args(["rows", "23", "columns", "90"]).stdin(terminal.keys.try_clone().expect("a copy"));
-    assert!(tests::start(&mut stty).and_then(|mut it| it.wait()).expect("stty").success());
+    assert!(harness::start(&mut stty).and_then(|mut it| it.wait()).expect("stty").success());
     let [rows, columns] = [23, 90].map(|size| NonZero::new(size).expect("a size"));
     screen.screen_mut().set_size(rows, columns);
     read_to_the_end(&mut terminal).iter().for_each(|(_, bytes)| screen.process(bytes));

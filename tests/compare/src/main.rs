@@ -28,8 +28,8 @@ use std::time::Duration;
 
 use clap::builder::PossibleValuesParser;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
-use tests::picture::Screen;
-use tests::{Step, raise_descriptor_limit};
+use harness::picture::Screen;
+use harness::{Step, raise_descriptor_limit};
 
 use crate::draw::draw;
 use crate::record::record;

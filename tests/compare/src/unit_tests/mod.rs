@@ -1,7 +1,7 @@
 //! Recordings made by hand, and what is drawn and said of them; and of the real servers.
 //!
 //! The drawings are compared with the files in `expected`. After a change that is meant to change
-//! them: `UPDATE_EXPECTED=1 cargo test -p tests --bin compare`, then look at the diff.
+//! them: `UPDATE_EXPECTED=1 cargo test -p compare --bin compare`, then look at the diff.
 
 mod checker;
 mod drawings;
@@ -12,7 +12,7 @@ mod words;
 
 use std::time::Duration;
 
-use tests::Step;
+use harness::Step;
 
 use crate::recording::{ClientDid, Lanes, Recording, ServerIs, Shows};
 use crate::report::Report;

@@ -3,8 +3,8 @@
 use std::io;
 use std::net::SocketAddr;
 
-use tests::kernel::Doing;
-use tests::{Log, Process, Server, Start, Step};
+use harness::kernel::Doing;
+use harness::{Log, Process, Server, Start, Step};
 
 /// The servers of one recording. They end when this goes; where a signal ends this process, whichever
 /// it is, the library's guard ends them a moment after it.

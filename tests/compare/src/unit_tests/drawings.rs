@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use tests::picture::Style;
+use harness::picture::Style;
 
 use super::{A, crowd, fixed, report, stalled_reader, two_clients};
 use crate::draw::{BAR, draw};
@@ -14,7 +14,7 @@ use crate::svg::svg;
 
 /// Compares with the file of that name in `expected`.
 fn expect_file(name: &str, drawn: &str) {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/bin/compare/expected").join(name);
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/expected").join(name);
     if std::env::var_os("UPDATE_EXPECTED").is_some() {
         fs::write(&file, drawn).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tests::Step;
+use harness::Step;
 
 use self::Action::{
     Among, Ask, AskTimes, At, Leave, OnceStuck, Reset, Send, SendUntilStuck, Think,

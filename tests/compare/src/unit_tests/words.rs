@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tests::Step;
+use harness::Step;
 
 use super::{
     A, B, at, crowd, crowd_at, fixed, idle_crowd_at, recording, report, stalled_reader, stream,

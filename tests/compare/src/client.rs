@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use tests::kernel::Doing;
-use tests::{ANSWER, Connection, Log, Process, StalledReader, Step, in_answers};
+use harness::kernel::Doing;
+use harness::{ANSWER, Connection, Log, Process, StalledReader, Step, in_answers};
 
 use crate::known::Shared;
 use crate::recording::ClientDid;

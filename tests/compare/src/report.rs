@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use tests::Step;
+use harness::Step;
 
 use crate::recording::{ClientDid, Lanes, Recording};
 

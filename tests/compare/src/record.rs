@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use tests::{Start, Step};
+use harness::{Start, Step};
 
 use crate::client::Client;
 use crate::known::Shared;

@@ -5,8 +5,8 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use tests::picture::Style;
-use tests::{Ending, Start, Step, needs, raise_descriptor_limit, start};
+use harness::picture::Style;
+use harness::{Ending, Start, Step, needs, raise_descriptor_limit, start};
 
 use super::checker::contradicted;
 use super::drawings::text_of;

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use tests::{Line, Log, Step};
+use harness::{Line, Log, Step};
 
 use crate::recording::ServerIs;
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tests::Step;
+use harness::Step;
 
 /// One scenario, as it went on every server.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use tests::Step;
-use tests::picture::{Cell, Picture, Role};
+use harness::Step;
+use harness::picture::{Cell, Picture, Role};
 
 use crate::axis::Axis;
 use crate::lane;

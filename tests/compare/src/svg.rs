@@ -5,7 +5,7 @@
 
 use std::fmt::Write as _;
 
-use tests::picture::{Cell, Picture, Role};
+use harness::picture::{Cell, Picture, Role};
 
 /// The size of a cell, and of the margin around the sheet. A letter of the type is as wide.
 const COLUMN: usize = 12;

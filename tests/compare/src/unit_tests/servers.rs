@@ -3,7 +3,7 @@
 use std::sync::Mutex;
 use std::time::Duration;
 
-use tests::Step;
+use harness::Step;
 
 use super::checker::contradicted;
 use super::{A, B};
@@ -33,7 +33,7 @@ fn played(name: &str) -> &'static (Recording, Report) {
 /// Where something else kept the machine busy meanwhile, it is tried again. (Processor time, which
 /// makes the bars, does not pass meanwhile: there it is tried again only if all was stopped.)
 fn play(name: &str) -> (Recording, Report) {
-    tests::raise_descriptor_limit(4096).expect("a descriptor limit");
+    harness::raise_descriptor_limit(4096).expect("a descriptor limit");
     let scenario = Scenario::named(name).expect("a scenario");
     let mut tries = (0..30).map(|_| {
         let recording = record(scenario, scenario.steps, Pace(1.0), |so_far| {
@@ -160,7 +160,7 @@ fn one_client_is_answered_2200_times_among_each_number_of_idle_ones_in_eleven_tu
 fn nine_hundred_idle_clients_cost_step_3_processor_time_and_mio_and_tokio_a_quarter_of_it() {
     let (recording, _) = played("idle-crowd");
     if measured(recording).starts_with("waits") {
-        let _skipped = tests::needs("processor time of a process", false);
+        let _skipped = harness::needs("processor time of a process", false);
         return;
     }
     let took = recording.steps.iter().filter_map(|lanes| among_idle(lanes).pop());
