@@ -5,8 +5,8 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::fd::RawFd;
 use std::time::{Duration, Instant};
 
-use tests::kernel::{Doing, State, TcpSocket, tcp_sockets};
-use tests::{Line, Server, Step};
+use harness::kernel::{Doing, State, TcpSocket, tcp_sockets};
+use harness::{Line, Server, Step};
 
 use crate::source::Call;
 

@@ -3,7 +3,7 @@
 use std::fs;
 use std::io;
 
-use tests::Step;
+use harness::Step;
 
 /// A call in which a server may wait, as the lesson names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

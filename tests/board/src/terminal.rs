@@ -5,8 +5,8 @@ use std::sync::mpsc::{self, Receiver};
 use std::thread;
 
 use console::Term;
+use harness::picture::{Picture, Style, write};
 use pty::sys::termios::{LocalFlags, SetArg, Termios, tcgetattr, tcsetattr};
-use tests::picture::{Picture, Style, write};
 
 /// The terminal, as long as the board has it. It is given back when this is dropped.
 pub struct Terminal {

@@ -18,9 +18,9 @@ use std::time::{Duration, Instant};
 use clap::builder::PossibleValuesParser;
 use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, Command, value_parser};
+use harness::{Server, Start, Step};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use signal_hook::low_level::emulate_default_handler;
-use tests::{Server, Start, Step};
 
 use crate::model::Model;
 use crate::source::Source;

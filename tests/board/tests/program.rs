@@ -12,8 +12,8 @@ use std::process::{Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use harness::{Client, DEADLINE, Log, Process, Signal, StalledReader, Step, can_trace, needs};
 use pty::sys::termios::{LocalFlags, tcgetattr};
-use tests::{Client, DEADLINE, Log, Process, Signal, StalledReader, Step, can_trace, needs};
 
 use terminal::OnTerminal;
 

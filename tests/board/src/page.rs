@@ -1,6 +1,6 @@
 //! The page that the board draws.
 
-use tests::picture::{Cell, Picture, Role};
+use harness::picture::{Cell, Picture, Role};
 
 use crate::model::{Client, Model};
 use crate::source::{Call, Source};
