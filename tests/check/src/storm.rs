@@ -21,7 +21,7 @@ pub(crate) const CASES: &[Case] = &[Case {
     name: "a storm of all of them",
     question: "Polite clients among all kinds of rude ones. Does each get its answers?",
     read: "step3-select/CARE.md",
-    by_hand: "cargo test -p tests --test faults storm",
+    by_hand: "cargo test -p steps --test faults storm",
     prepare: |start| start.last_lines_logged(),
     run: |trial| {
         trial.the_next_is_served("nobody")?;

@@ -214,7 +214,7 @@ mod red {
         let workspace = Workspace::read();
         for (from, to) in [
             ("`accept_failed`", "`accept_fails`"),
-            ("`cargo test -p tests --test step1`", "`cargo test -p tests --test step9`"),
+            ("`cargo test -p steps --test step1`", "`cargo test -p tests --test step9`"),
             (
                 "`the_narration_says_each_call_before_it_is_made`",
                 "`the_narration_says_each_call_after_it_was_made`",

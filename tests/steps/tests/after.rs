@@ -5,15 +5,15 @@
 
 use std::thread;
 
-use tests::cases::{self, Case, Fault, Level, Verdict};
-use tests::{ANSWER, Client, DEADLINE, Server, StalledReader, Start, Step, in_answers};
+use check::{Case, Fault, Level, Verdict};
+use harness::{ANSWER, Client, DEADLINE, Server, StalledReader, Start, Step, in_answers};
 
 /// Puts `step` through all cases, the levels side by side: they mostly wait.
 fn expect_yes_to_each_case(step: Step) {
     thread::scope(|scope| {
         for level in Level::ALL {
             scope.spawn(move || {
-                cases::all()
+                check::all()
                     .filter(|case| case.level == level)
                     .for_each(|case| expect_yes(step, case));
             });

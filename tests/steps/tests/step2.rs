@@ -4,7 +4,7 @@
 
 mod one_at_a_time;
 
-use tests::Step;
+use harness::Step;
 
 #[test]
 fn a_second_client_still_waits_until_the_first_has_left() {

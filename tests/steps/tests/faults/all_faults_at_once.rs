@@ -7,8 +7,8 @@ use std::env;
 use std::thread;
 use std::time::Duration;
 
-use tests::cases::storm::Storm;
-use tests::{DEADLINE, Server, Start, Step, wait_until};
+use check::storm::Storm;
+use harness::{DEADLINE, Server, Start, Step, wait_until};
 
 use crate::{descriptors_allowed, the_next_is_served};
 

@@ -1,6 +1,6 @@
 //! A client that floods while a polite one asks.
 
-use tests::{Server, Step};
+use harness::{Server, Step};
 
 use crate::MESSAGE;
 

@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use tests::{Client, Server, Step};
+use harness::{Client, Server, Step};
 
 #[test]
 fn a_second_client_is_answered_while_the_first_is_still_there() {

@@ -3,7 +3,7 @@
 use std::iter;
 
 use fastrand::Rng;
-use tests::{ANSWER, Server, Step, in_answers};
+use harness::{ANSWER, Server, Step, in_answers};
 
 use crate::the_next_is_served;
 

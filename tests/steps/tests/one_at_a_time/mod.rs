@@ -1,7 +1,7 @@
 //! What a student sees of steps 1 and 2: the same, but that the second has no line for the end of an
 //! inner loop.
 
-use tests::{Server, Step};
+use harness::{Server, Step};
 
 /// What `step` says of two clients, one of whom waits or comes later, and who have so many messages
 /// answered: its lines after the first one.

@@ -6,8 +6,8 @@ use std::io::{self, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
+use harness::{ANSWER, Connection, DEADLINE, Server, StalledReader, Start, Step, in_answers};
 use socket2::{Domain, Protocol, Socket, Type};
-use tests::{ANSWER, Connection, DEADLINE, Server, StalledReader, Start, Step, in_answers};
 
 use crate::{MESSAGE, side_by_side, the_next_is_served};
 
@@ -32,7 +32,7 @@ fn a_client_that_never_reads_stops_all_but_step_3_until_it_leaves_and_all_are_se
         let culprit = stuck(&server);
         let mut waiting: Vec<_> = (0..3).map(|_| server.connect()).collect();
         waiting.iter_mut().for_each(|client| client.send(MESSAGE));
-        waiting.iter().for_each(tests::Client::expect_no_answer_yet);
+        waiting.iter().for_each(harness::Client::expect_no_answer_yet);
         let (after, sent) = (server.process().memory(), culprit.sent());
         assert!(
             after <= before + SLACK,

@@ -5,13 +5,13 @@
 use std::collections::BTreeSet;
 use std::process::Command;
 
-use tests::Step;
+use harness::{Step, root};
 
 /// What cargo would build for `packages`, along these kinds of dependency: each crate with its
 /// version and its features.
 fn crates(packages: &[&str], edges: &str) -> BTreeSet<String> {
     let tree = Command::new(env!("CARGO"))
-        .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+        .current_dir(root())
         .args(["tree", "--offline", "--locked", "--prefix=none", "--format={p} [{f}]"])
         .args(["--edges", edges])
         .args(packages)

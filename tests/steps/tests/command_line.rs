@@ -6,7 +6,7 @@ use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 use std::process::{Command, Output, Stdio};
 
-use tests::{Server, Start, Step, at_a_terminal, needs};
+use harness::{Server, Start, Step, at_a_terminal, needs};
 
 fn run(step: Step, arguments: &[&str]) -> Output {
     Command::new(step.binary()).args(arguments).output().expect("the server starts")

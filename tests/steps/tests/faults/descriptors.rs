@@ -1,6 +1,6 @@
 //! More clients than there are descriptors for, or than an `fd_set` holds.
 
-use tests::{Client, Server, Start, Step, needs};
+use harness::{Client, Server, Start, Step, needs};
 
 use crate::{MESSAGE, descriptors_allowed, reports, side_by_side, the_next_is_served};
 

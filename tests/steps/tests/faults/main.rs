@@ -19,7 +19,7 @@ mod streams;
 
 use std::thread;
 
-use tests::{Server, Step, needs, raise_descriptor_limit};
+use harness::{Server, Step, needs, raise_descriptor_limit};
 
 /// A message whose answer is waited for later: the server may be busy with another client.
 const MESSAGE: &[u8] = b"hello\n";

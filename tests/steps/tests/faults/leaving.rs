@@ -1,9 +1,9 @@
 //! Kinds of leaving that no case of `check` has, each while another client is there. What the steps
-//! report in those cases, `check` asks of them (`tests/check/steps.rs`).
+//! report in those cases, `check` asks of them (`cases.rs`).
 
 use std::ops::RangeInclusive;
 
-use tests::{Client, DEADLINE, Server, Step};
+use harness::{Client, DEADLINE, Server, Step};
 
 use crate::{MESSAGE, reports, the_next_is_served};
 

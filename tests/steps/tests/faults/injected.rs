@@ -5,7 +5,7 @@ use std::io::{self, Read};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use tests::{Client, Server, Start, Step, can_trace, needs};
+use harness::{Client, Server, Start, Step, can_trace, needs};
 
 use crate::{MESSAGE, reports, side_by_side, the_next_is_served};
 

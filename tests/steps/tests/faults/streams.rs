@@ -1,7 +1,7 @@
 //! One of the server's streams is closed from the start. A client resets, which the server reports,
 //! and the next is served. (That the reader of both leaves is a case of `check`.)
 
-use tests::{Start, Step};
+use harness::{Start, Step};
 
 use crate::the_next_is_served;
 

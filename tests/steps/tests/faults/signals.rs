@@ -2,7 +2,7 @@
 
 use std::os::unix::process::ExitStatusExt;
 
-use tests::{Signal, Start, Step};
+use harness::{Signal, Start, Step};
 
 /// A shell lets what it runs in the background ignore an interrupt, and no shell takes that back.
 /// Perl does, so that the tests can run there too.

@@ -228,24 +228,3 @@ fn the_page_says_how_far_each_server_gets() {
     let table = table.join("\n");
     assert!(text.contains(&format!("\n{table}\n")), "{page:?} was expected to have\n{table}");
 }
-
-#[test]
-fn what_each_case_says_to_read_is_there() {
-    for case in check::all() {
-        let (page, anchor) = case.read.split_once('#').unwrap_or((case.read, ""));
-        let path = format!("{}/../{page}", env!("CARGO_MANIFEST_DIR"));
-        let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{page}: {error}"));
-        let mut headings =
-            text.lines().filter_map(|line| line.trim_start_matches('#').strip_prefix(' '));
-        let is_it = |heading: &str| {
-            let words = heading.to_lowercase().replace(' ', "-");
-            words.chars().filter(|c| c.is_alphanumeric() || "-_".contains(*c)).eq(anchor.chars())
-        };
-        assert!(
-            anchor.is_empty() || headings.any(is_it),
-            "\"{}\": there is no {}",
-            case.name,
-            case.read
-        );
-    }
-}
