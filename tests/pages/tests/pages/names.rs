@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use tests::Step;
-use tests::cases;
+use harness::Step;
 
-use crate::markdown::{Document, READMES, read, root};
+use crate::markdown::{Document, READMES, read};
+use harness::root;
 
 /// Words of others: the article's, the standard library's, the kernel's and the shell's, the next
 /// steps'. All else that a page has in code stands in the workspace.
@@ -85,13 +85,10 @@ impl Workspace {
             let entries = fs::read_dir(path).unwrap_or_else(|error| panic!("{path:?}: {error}"));
             let mut entries: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
             entries.sort();
-            entries
-                .iter()
-                .filter(|path| !path.ends_with("documents"))
-                .for_each(|path| self.add(path));
+            entries.iter().filter(|path| !path.ends_with("pages")).for_each(|path| self.add(path));
         } else if path.extension().is_some_and(|kind| kind == "rs" || kind == "toml") {
             let text = fs::read_to_string(path).unwrap_or_else(|error| panic!("{path:?}: {error}"));
-            if path.starts_with(root().join("tests/tests")) {
+            if path.starts_with(root().join("tests/steps/tests")) {
                 let target = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
                 for test in text.split("#[test]").skip(1) {
                     let name = test.split("fn ").nth(1).and_then(|rest| rest.split('(').next());
@@ -167,25 +164,23 @@ impl Workspace {
         let words: Vec<&str> = command.split_whitespace().collect();
         for pair in words.windows(2) {
             let exists = match pair[0] {
-                "-p" => root().join(pair[1]).join("Cargo.toml").exists(),
+                "-p" => {
+                    ["", "tests"].iter().any(|folder| root().join(folder).join(pair[1]).exists())
+                }
                 "--bin" => {
-                    let file = format!("tests/src/bin/{}.rs", pair[1]);
-                    let folder = format!("tests/src/bin/{}", pair[1]);
-                    [&*file, &*folder, pair[1]].iter().any(|path| root().join(path).exists())
+                    let program = format!("tests/{}", pair[1]);
+                    [&*program, pair[1]].iter().any(|path| root().join(path).exists())
                 }
                 "--example" => {
                     root().join(format!("step3-select/examples/{}.rs", pair[1])).exists()
                 }
-                "--test" => self.tests.contains(pair[1]) || pair[1] == "documents",
+                "--test" => self.tests.contains(pair[1]) || false,
                 "restore" => root().join(pair[1]).exists(),
                 _ => true,
             };
             if !exists {
                 return Err(format!("{command}: there is no {}", pair[1]));
             }
-        }
-        if command.contains("-p tests --bin") {
-            return Err(format!("{command}: builds other features than without -p tests"));
         }
         let is_missing = |word: &&&str| match word.strip_prefix("target/debug/") {
             Some(binary) => !Step::ALL.iter().any(|step| binary.ends_with(step.name())),
@@ -243,7 +238,7 @@ pub fn wrong_cases(document: &Document) -> Vec<String> {
         .map(|name| name.trim().trim_matches('`'))
         .filter(|name| !name.is_empty())
         .collect();
-    let known: BTreeSet<&str> = cases::all().map(|case| case.name).collect();
+    let known: BTreeSet<&str> = check::all().map(|case| case.name).collect();
     let differ = named.symmetric_difference(&known);
     differ.map(|name| format!("{}: the case {name:?} of `check`", document.path)).collect()
 }
@@ -251,7 +246,7 @@ pub fn wrong_cases(document: &Document) -> Vec<String> {
 /// What differs between the table of what the servers cost on `page` and the source of the benchmark
 /// that prints it: its head, and the loads, but for their sizes.
 pub fn wrong_loads(page: &str) -> Vec<String> {
-    let benchmark = read("tests/benches/ratios.rs");
+    let benchmark = read("tests/bench/src/main.rs");
     let mut table = page.lines().skip_while(|line| !line.starts_with("| load | server |"));
     let head = table.next().unwrap_or_default();
     let mut wrong = Vec::new();

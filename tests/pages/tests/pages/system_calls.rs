@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 use std::{env, fs, thread};
 
-use tests::{Client, DEADLINE, Log, Process, Start, Step, ask_until_told, can_trace, needs};
+use harness::{Client, DEADLINE, Log, Process, Start, Step, ask_until_told, can_trace, needs};
 
 use crate::markdown::{Block, Document};
 
@@ -111,7 +111,7 @@ fn traced(step: Step, command: &str) -> Vec<String> {
     }
     // It has said that it will wait, and so it will: the kernel shows when it sleeps.
     thread::sleep(Duration::from_millis(50));
-    Process(server.id()).signal(tests::Signal::TERM);
+    Process(server.id()).signal(harness::Signal::TERM);
     server.wait().expect("the server ends");
 
     let whole = || fs::read_to_string(&file).ok().filter(|trace| trace.contains("+++"));

@@ -5,6 +5,7 @@ use std::fs;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use harness::root;
 use pulldown_cmark::{CodeBlockKind, Event, Options, Parser, Tag, TagEnd};
 
 /// Every page, by its path from the top folder.
@@ -16,11 +17,6 @@ pub const READMES: [&str; 6] = [
     "step3-select/CARE.md",
     "step3-select/AFTER.md",
 ];
-
-/// The top folder of the workspace.
-pub fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("`tests` stands in the workspace")
-}
 
 /// The text of the file at `path`, from the top folder.
 pub fn read(path: &str) -> String {

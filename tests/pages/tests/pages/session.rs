@@ -16,8 +16,8 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::str::Lines;
 
-use tests::kernel::tcp_sockets;
-use tests::{
+use harness::kernel::tcp_sockets;
+use harness::{
     Client, DEADLINE, Ending, Log, Server, Start, Step, ask_until_told, at_a_terminal, needs,
     wait_until,
 };
@@ -134,7 +134,7 @@ impl Session {
             self.running = None;
             terminal.foreground = None;
         } else if line.starts_with(HINT) {
-            let tests::Program::Step(step) = running.server.program() else { return };
+            let harness::Program::Step(step) = running.server.program() else { return };
             expect_hint(place, *step, line);
         } else {
             running.expect(place, line);
@@ -272,7 +272,7 @@ impl Running {
     fn end(&mut self, place: &str) {
         let mut shown = self.server.narration.lines();
         shown.truncate(self.narration_shown);
-        self.server.process().signal(tests::Signal::TERM);
+        self.server.process().signal(harness::Signal::TERM);
         self.server.wait();
         let said = self.server.narration.to_the_end();
         assert_eq!(said, shown, "{place}: all that the server said, and what the page shows");
@@ -400,7 +400,7 @@ impl Job {
         let own = command.strip_prefix("cargo run --bin client");
         let program = match own.map(|arguments| arguments.trim_start_matches(" -- ")) {
             Some(flag) if !flag.is_empty() && flag != "--reset" => {
-                let mut client = Command::new(tests::program("client"));
+                let mut client = Command::new(harness::program("client"));
                 client.args(flag.split(' ')).args(["--port", &server.port().to_string()]);
                 let child = client.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
                 let mut child = Ending(child.expect("the client starts"));
@@ -525,9 +525,9 @@ fn run_to_its_end(place: &str, command: &str, shown: &str) {
     let mut program = if let Some((step, arguments)) = step_and_arguments(command) {
         own(step.binary().to_owned(), arguments)
     } else if let Some(arguments) = command.strip_prefix("cargo run --bin client -- ") {
-        own(tests::program("client").into(), arguments)
+        own(harness::program("client").into(), arguments)
     } else if let Some(arguments) = command.strip_prefix("cargo run --bin compare -- ") {
-        own(tests::program("compare").into(), arguments)
+        own(harness::program("compare").into(), arguments)
     } else {
         panic!("{place}: the checker knows no such command: {command}");
     };

@@ -80,7 +80,7 @@ fn rustc() -> PathBuf {
 
 /// The library that cargo made of `nix` for step 3: built already, since the servers are.
 fn nix() -> PathBuf {
-    let messages = tests::build_of_the_steps()
+    let messages = harness::build_of_the_steps()
         .exec()
         .unwrap_or_else(|error| panic!("step 3 does not build: {error}"));
     let mut libraries = messages.filter_map(|message| {

@@ -6,8 +6,9 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::{env, fs};
 
-use crate::markdown::{Block, Document, read, root};
+use crate::markdown::{Block, Document, read};
 use crate::names::Workspace;
+use harness::root;
 
 /// The experiments of a page.
 pub fn of(document: &Document) -> impl Iterator<Item = &Block> {
@@ -43,7 +44,7 @@ pub fn problems(document: &Document, workspace: &Workspace) -> Vec<String> {
         let mut promised = vec![format!("git restore {file}")];
         let target = block.attribute("test").unwrap_or_default();
         if !target.is_empty() {
-            promised.push(format!("cargo test -p tests --test {target}"));
+            promised.push(format!("cargo test -p steps --test {target}"));
         }
         for red in red(block) {
             if !workspace.has_test(target, &red) {
@@ -78,7 +79,7 @@ pub fn run(document: &Document, block: &Block) {
 
     let target = block.attribute("test");
     let arguments = match target {
-        Some(target) => vec!["test", "--offline", "-p", "tests", "--test", target],
+        Some(target) => vec!["test", "--offline", "-p", "steps", "--test", target],
         None => vec!["check", "--offline", "--workspace", "--bins", "--examples"],
     };
     let tests = Command::new(env!("CARGO"))

@@ -1,6 +1,6 @@
 //! Every README against the workspace: what it shows is what happens, and what it names exists.
 //!
-//! `UPDATE_DOCUMENTS=1 cargo test -p tests --test documents` writes the real diffs into the pages.
+//! `UPDATE_PAGES=1 cargo test -p pages` writes the real diffs into the pages.
 
 #![forbid(unsafe_code)]
 
@@ -14,7 +14,8 @@ mod system_calls;
 
 use std::{env, fs};
 
-use markdown::{Document, READMES, root};
+use harness::root;
+use markdown::{Document, READMES};
 use names::Workspace;
 
 fn documents() -> impl Iterator<Item = Document> {
@@ -29,7 +30,7 @@ fn expect_none(problems: impl IntoIterator<Item = String>) {
 
 #[test]
 fn each_diff_is_the_real_one() {
-    if env::var_os("UPDATE_DOCUMENTS").is_some() {
+    if env::var_os("UPDATE_PAGES").is_some() {
         for document in documents() {
             let text = diffs::renewed(&document).unwrap_or_else(|problem| panic!("{problem}"));
             fs::write(root().join(&document.path), text).expect("a README can be written");
@@ -84,7 +85,7 @@ fn the_table_of_what_the_servers_do_names_the_cases_of_check_and_all_of_them() {
 
 #[test]
 fn each_case_of_check_names_a_page_and_a_section() {
-    let pages: Vec<String> = tests::cases::all().map(|case| format!("[]({})", case.read)).collect();
+    let pages: Vec<String> = check::all().map(|case| format!("[]({})", case.read)).collect();
     expect_none(names::dead_links(&Document::parse("README.md", &pages.join("\n"))));
 }
 
@@ -214,7 +215,7 @@ mod red {
         let workspace = Workspace::read();
         for (from, to) in [
             ("`accept_failed`", "`accept_fails`"),
-            ("`cargo test -p steps --test step1`", "`cargo test -p tests --test step9`"),
+            ("`cargo test -p steps --test step1`", "`cargo test -p steps --test step9`"),
             (
                 "`the_narration_says_each_call_before_it_is_made`",
                 "`the_narration_says_each_call_after_it_was_made`",
