@@ -246,7 +246,7 @@ pub fn wrong_cases(document: &Document) -> Vec<String> {
 /// What differs between the table of what the servers cost on `page` and the source of the benchmark
 /// that prints it: its head, and the loads, but for their sizes.
 pub fn wrong_loads(page: &str) -> Vec<String> {
-    let benchmark = read("tests/bench/src/main.rs");
+    let benchmark = read("tests/bench/benches/servers/main.rs");
     let mut table = page.lines().skip_while(|line| !line.starts_with("| load | server |"));
     let head = table.next().unwrap_or_default();
     let mut wrong = Vec::new();

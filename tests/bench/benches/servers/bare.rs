@@ -5,8 +5,8 @@ use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, AsRawFd};
 
+use harness::ANSWER;
 use nix::sys::select::{FdSet, select};
-use tests::ANSWER;
 
 /// Which loop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

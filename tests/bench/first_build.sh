@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The time of a build from an empty target folder, crates already downloaded: the median of five,
 # in seconds, for what a student builds first and for what the tests need. On a quiet machine:
-#     tests/benches/first_build.sh [RUNS]
+#     tests/bench/first_build.sh [RUNS]
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 runs=${1:-5}

@@ -1,9 +1,6 @@
 //! What is measured: a server in a process of its own, and the clients that it answers.
 
-mod bare;
-
 use std::env;
-use std::fmt::{self, Display, Formatter};
 use std::fs;
 use std::io::{self, BufRead, BufReader};
 use std::net::SocketAddr;
@@ -11,9 +8,9 @@ use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::thread;
 
-use tests::{Client, Start, Step, raise_descriptor_limit};
+use harness::{Client, Start, Step, raise_descriptor_limit};
 
-pub use bare::Bare;
+use crate::bare::Bare;
 
 /// A server to be measured.
 #[derive(Debug, Clone, Copy)]
@@ -35,15 +32,6 @@ impl Subject {
                 command.arg(bare.argument());
                 command
             }
-        }
-    }
-}
-
-impl Display for Subject {
-    fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Quiet(step) => formatter.pad(step.name()),
-            Self::Bare(bare) => formatter.pad(bare.argument()),
         }
     }
 }
@@ -71,9 +59,10 @@ impl Scene {
         }
     }
 
-    /// The same under another program, such as `strace`, which starts the server.
-    pub fn under(wrapper: &[&str], command: &Command, active: usize, idle: usize) -> Self {
-        let mut command = wrapped(wrapper, command);
+    fn under(wrapper: &[&str], command: &Command, active: usize, idle: usize) -> Self {
+        let mut wrapped = Command::new(wrapper[0]);
+        wrapped.args(&wrapper[1..]).arg(command.get_program()).args(command.get_args());
+        let mut command = wrapped;
         let server = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn();
         let mut server = server.unwrap_or_else(|error| panic!("{command:?}: {error}"));
         let mut narration = BufReader::new(server.stdout.take().expect("it is a pipe"));
@@ -111,13 +100,6 @@ fn arrival(addr: SocketAddr) -> Client {
     let mut client = Client::connect(addr);
     client.ask();
     client
-}
-
-/// `command` as the arguments of `wrapper`.
-pub fn wrapped(wrapper: &[&str], command: &Command) -> Command {
-    let mut wrapped = Command::new(wrapper[0]);
-    wrapped.args(&wrapper[1..]).arg(command.get_program()).args(command.get_args());
-    wrapped
 }
 
 /// The core on which servers run, once this process, which is the load, has been pinned to another.

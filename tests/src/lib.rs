@@ -1,6 +1,0 @@
-//! What the tests are made of.
-
-#![forbid(unsafe_code)]
-
-pub use check as cases;
-pub use harness::*;
