@@ -91,7 +91,7 @@ fn each_case_of_check_names_a_page_and_a_section() {
 
 #[test]
 fn the_table_of_what_the_servers_cost_is_the_one_that_the_benchmark_prints() {
-    expect_none(names::wrong_loads(&markdown::read("README.md")));
+    expect_none(names::wrong_loads(&markdown::read("tests/bench/README.md")));
 }
 
 #[test]
@@ -174,7 +174,7 @@ mod red {
 
     #[test]
     fn a_load_that_is_not_measured_is_found() {
-        let page = markdown::read("README.md").replace("| round_trip ", "| a_round_trip ");
+        let page = markdown::read("tests/bench/README.md").replace("| round_trip ", "| a_round_trip ");
         assert!(!names::wrong_loads(&page).is_empty());
     }
 

@@ -9,13 +9,14 @@ use harness::root;
 use pulldown_cmark::{CodeBlockKind, Event, Options, Parser, Tag, TagEnd};
 
 /// Every page, by its path from the top folder.
-pub const READMES: [&str; 6] = [
+pub const READMES: [&str; 7] = [
     "README.md",
     "step1-blocking/README.md",
     "step2-functions/README.md",
     "step3-select/README.md",
     "step3-select/CARE.md",
     "step3-select/AFTER.md",
+    "tests/bench/README.md",
 ];
 
 /// The text of the file at `path`, from the top folder.
