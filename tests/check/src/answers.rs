@@ -3,7 +3,7 @@
 use std::io::{ErrorKind, Read};
 use std::time::Duration;
 
-use harness::{ANSWER, Connection, MESSAGE, in_answers};
+use harness::{Client, MESSAGE, RESPONSE, describe_responses};
 
 use crate::{Case, Expecting, Fault, Kind, Level, Trial, unchanged};
 
@@ -69,15 +69,15 @@ pub const CASES: &[Case] = &[
 fn one_by_one(trial: &mut Trial, message: &[u8], times: usize) -> Result<String, Fault> {
     let mut client = trial.connect()?;
     for number in 1..=times {
-        let answered = client.send(message).and_then(|()| client.receive_answer());
+        let answered = client.send(message).and_then(|()| client.receive());
         answered.expecting(&format!("an answer to message {number}"))?;
     }
     let more = until_quiet(&client).expecting("no more than that")?;
     if !more.is_empty() {
-        let came = in_answers(&[ANSWER.repeat(times), more].concat());
+        let came = describe_responses(&[RESPONSE.repeat(times), more].concat());
         return Err(Fault::wrong(format!("{times} answers"), came, Kind::Bytes));
     }
-    client.ask().expecting("an answer to the next message")?;
+    client.request().expecting("an answer to the next message")?;
     Ok(String::new())
 }
 
@@ -85,23 +85,23 @@ fn one_by_one(trial: &mut Trial, message: &[u8], times: usize) -> Result<String,
 fn answers_to(trial: &mut Trial, message: &[u8], most: usize) -> Result<String, Fault> {
     let mut client = trial.connect()?;
     client.send(message).expecting("room for the message")?;
-    client.receive_answer().expecting("an answer")?;
-    let mut received = ANSWER.to_vec();
+    client.receive().expecting("an answer")?;
+    let mut received = RESPONSE.to_vec();
     received.extend(until_quiet(&client).expecting("an answer")?);
-    let answers = received.len() / ANSWER.len();
-    if received != ANSWER.repeat(answers) || answers > most {
+    let answers = received.len() / RESPONSE.len();
+    if received != RESPONSE.repeat(answers) || answers > most {
         let expected = match most {
             1 => "1 answer".to_owned(),
             _ => format!("1 to {most} answers, one for each recv"),
         };
-        return Err(Fault::wrong(expected, in_answers(&received), Kind::Bytes));
+        return Err(Fault::wrong(expected, describe_responses(&received), Kind::Bytes));
     }
-    client.ask().expecting("an answer to the next message")?;
+    client.request().expecting("an answer to the next message")?;
     Ok(String::new())
 }
 
 /// What still comes until nothing has come for a moment: nothing tells that no more will.
-fn until_quiet(client: &Connection) -> std::io::Result<Vec<u8>> {
+fn until_quiet(client: &Client) -> std::io::Result<Vec<u8>> {
     let mut stream = client.stream();
     stream.set_read_timeout(Some(Duration::from_millis(200)))?;
     let mut received = Vec::new();
@@ -109,16 +109,20 @@ fn until_quiet(client: &Connection) -> std::io::Result<Vec<u8>> {
         Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
         other => _ = other?,
     }
-    stream.set_read_timeout(Some(client.patience()))?;
+    stream.set_read_timeout(Some(client.timeout()))?;
     Ok(received)
 }
 
 fn half_close(trial: &mut Trial) -> Result<String, Fault> {
     let mut client = trial.connect()?;
     client.send(MESSAGE).and_then(|()| client.half_close()).expecting("a half-close")?;
-    let received = client.receive_to_the_end().expecting("1 answer and the end of the stream")?;
-    if received == ANSWER {
+    let received = client.receive_to_end().expecting("1 answer and the end of the stream")?;
+    if received == RESPONSE {
         return Ok(String::new());
     }
-    Err(Fault::wrong("1 answer and the end of the stream", in_answers(&received), Kind::Bytes))
+    Err(Fault::wrong(
+        "1 answer and the end of the stream",
+        describe_responses(&received),
+        Kind::Bytes,
+    ))
 }

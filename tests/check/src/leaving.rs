@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use harness::{Connection, MESSAGE, ask_until_told};
+use harness::{Client, MESSAGE, poll_until};
 
 use crate::{Case, Expecting, Fault, Kind, Level, Trial, unchanged};
 
@@ -51,7 +51,7 @@ pub const CASES: &[Case] = &[
             leave_in_turn(trial, "one that reset", |trial| {
                 let mut client = trial.connect()?;
                 client.send(MESSAGE).expecting("room for the message")?;
-                client.leave_an_answer_unread().expecting("an answer")?;
+                client.leave_response_unread().expecting("an answer")?;
                 client.reset().expecting("a reset")
             })
         },
@@ -96,7 +96,7 @@ fn reset_while_queued(trial: &mut Trial) -> Result<String, Fault> {
     trial.the_next_is_served("nobody")?;
     for clients in [1, MANY] {
         trial.while_stopped(|trial| {
-            let queued: Result<Vec<Connection>, Fault> =
+            let queued: Result<Vec<Client>, Fault> =
                 (0..clients).map(|_| trial.connect()).collect();
             for (number, mut client) in queued?.into_iter().enumerate() {
                 if number % 2 == 1 {
@@ -114,12 +114,12 @@ fn reset_while_queued(trial: &mut Trial) -> Result<String, Fault> {
 fn descriptors(trial: &mut Trial) -> Result<String, Fault> {
     trial.the_next_is_served("nobody")?;
     let count = |trial: &Trial| -> Option<usize> {
-        trial.processes().into_iter().map(harness::Process::descriptors).sum()
+        trial.processes().into_iter().map(harness::Process::file_descriptors).sum()
     };
     let settled = |trial: &Trial, expected: Option<usize>| {
         // A client has gone before the server knows.
         let is_so = || (count(trial) == expected).then_some(());
-        ask_until_told(trial.patience(), is_so).and(expected).or_else(|| count(trial))
+        poll_until(trial.timeout(), is_so).and(expected).or_else(|| count(trial))
     };
     let at_rest = lowest_soon(trial, &count);
     let Some(before) = at_rest else {

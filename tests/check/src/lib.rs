@@ -16,7 +16,7 @@ use std::fmt::{self, Display, Formatter};
 use std::io::{self, ErrorKind};
 use std::time::Duration;
 
-use harness::{Connection, Server, Start, came_instead, needs};
+use harness::{Client, Server, Start, describe_error, is_available};
 
 pub use trial::Trial;
 
@@ -52,7 +52,6 @@ impl Level {
     ];
 
     /// Its name, as `check` prints it and takes it.
-    #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::Answers => "it answers",
@@ -168,7 +167,7 @@ impl<T> Expecting<T> for io::Result<T> {
             };
             // What a connection reports is in words already.
             let came = match error.raw_os_error() {
-                Some(_) => came_instead(&error),
+                Some(_) => describe_error(&error),
                 None => error.to_string(),
             };
             Fault::wrong(expected, came, kind)
@@ -193,34 +192,25 @@ pub enum Verdict {
 }
 
 impl Case {
-    /// Says that a test skips it, see [`harness::needs`].
-    ///
-    /// # Panics
-    /// Where nothing may be skipped.
+    /// Says that a test skips it, see [`harness::is_available`].
     pub fn skip(&self, why: &str) {
-        let _skipped = needs(&format!("way to ask about \"{}\" ({why})", self.name), false);
+        is_available(&format!("way to ask about \"{}\" ({why})", self.name), false);
     }
 
-    /// Starts the server anew and puts it through this case. `patience` is how long a client waits
+    /// Starts the server anew and puts it through this case. `timeout` is how long a client waits
     /// for anything.
-    ///
-    /// # Errors
-    /// When there is no such program.
-    pub fn ask(&self, start: &Start, patience: Duration) -> io::Result<Verdict> {
-        self.ask_and(start, patience, |_| {})
+    pub fn ask(&self, start: &Start, timeout: Duration) -> io::Result<Verdict> {
+        self.ask_and(start, timeout, |_| {})
     }
 
     /// The same; after a `yes` it lets `look` have the server before it is ended.
-    ///
-    /// # Errors
-    /// When there is no such program.
     pub fn ask_and(
         &self,
         start: &Start,
-        patience: Duration,
+        timeout: Duration,
         look: impl FnOnce(&mut Server),
     ) -> io::Result<Verdict> {
-        let mut trial = Trial::of((self.prepare)(start.clone()), patience)?;
+        let mut trial = Trial::of((self.prepare)(start.clone()), timeout)?;
         Ok(match (self.run)(&mut trial) {
             Ok(measured) => {
                 look(&mut trial.server);
@@ -235,7 +225,7 @@ impl Case {
 }
 
 /// All of them leave, with a reset.
-fn leave(clients: Vec<Connection>) -> Result<(), Fault> {
+fn leave(clients: Vec<Client>) -> Result<(), Fault> {
     clients.into_iter().try_for_each(|client| client.reset().expecting("a reset"))
 }
 

@@ -11,16 +11,16 @@ use std::time::Duration;
 
 use check::{Case, Fault, Level, Verdict};
 use clap::{Arg, ArgAction, Command, value_parser};
-use harness::{Start, ask_until_told, end_commands, free_port, raise_descriptor_limit};
+use harness::{Start, free_port, poll_until, raise_file_descriptor_limit};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use signal_hook::iterator::Signals;
 use socket2::{Domain, Socket, Type};
 
 /// How long a client waits for an answer before the verdict is that none comes.
-const PATIENCE: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What this process needs for its clients.
-const DESCRIPTORS: u64 = 4096;
+const FILE_DESCRIPTORS: u64 = 4096;
 
 fn main() -> ExitCode {
     let mut found = command().get_matches();
@@ -28,7 +28,6 @@ fn main() -> ExitCode {
     let given = Given {
         words: found.remove_many("command").into_iter().flatten().collect(),
         port: found.remove_one("port").unwrap_or_default(),
-        wait: Duration::from_secs(found.remove_one("wait").unwrap_or_default()),
     };
     let only: Option<String> = found.remove_one("only");
     let until: Option<String> = found.remove_one("until");
@@ -41,8 +40,8 @@ fn main() -> ExitCode {
     let done = if is_list {
         list()
     } else {
-        end_with_a_signal().and_then(|()| {
-            raise_descriptor_limit(DESCRIPTORS)?;
+        exit_at_signals().and_then(|()| {
+            raise_file_descriptor_limit(FILE_DESCRIPTORS)?;
             run(&given, &asked)
         })
     };
@@ -61,7 +60,6 @@ fn main() -> ExitCode {
 struct Given {
     words: Vec<String>,
     port: u16,
-    wait: Duration,
 }
 
 fn command() -> Command {
@@ -80,11 +78,6 @@ fn command() -> Command {
             option("port", "PORT", "Port on which the server listens, if {port} is nowhere")
                 .default_value("5000")
                 .value_parser(value_parser!(u16)),
-        )
-        .arg(
-            option("wait", "SECONDS", "How long it may take to listen, and to be built before")
-                .default_value("10")
-                .value_parser(value_parser!(u64)),
         )
         .arg(
             option("until", "LEVEL", "Ask no further than to the end of this level")
@@ -123,12 +116,12 @@ fn list() -> io::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// A signal that ends this program ends the server first.
-fn end_with_a_signal() -> io::Result<()> {
+/// Ends this program at a signal, also as process 1, for which the default action is to ignore it.
+/// The guard of the harness ends the server.
+fn exit_at_signals() -> io::Result<()> {
     let mut signals = Signals::new([SIGHUP, SIGINT, SIGQUIT, SIGTERM])?;
     thread::spawn(move || {
         if let Some(signal) = signals.forever().next() {
-            let _none_starts_meanwhile = end_commands();
             process::exit(128 + signal);
         }
     });
@@ -153,10 +146,7 @@ fn run(given: &Given, asked: &[&Case]) -> io::Result<ExitCode> {
             writeln!(output, "not asked: {reason}")?;
             continue;
         }
-        let asked_it = given.start().and_then(|start| {
-            let answer = case.ask(&start, PATIENCE);
-            answer.map_err(|error| io::Error::other(format!("{}: {error}", given.words[0])))
-        });
+        let asked_it = given.start().and_then(|start| case.ask(&start, TIMEOUT));
         if asked_it.is_err() {
             writeln!(output, "not asked")?;
         }
@@ -251,7 +241,7 @@ impl Given {
         } else {
             wait_until_free(port)?;
         }
-        Ok(Start::command_on(words, port).listening_within(self.wait))
+        Ok(Start::command_on(words, port))
     }
 }
 
@@ -263,7 +253,7 @@ fn wait_until_free(port: u16) -> io::Result<()> {
         socket.set_reuse_address(true)?;
         socket.bind(&addr.into())
     };
-    if ask_until_told(Duration::from_secs(2), || bind().ok()).is_some() {
+    if poll_until(Duration::from_secs(2), || bind().ok()).is_some() {
         return Ok(());
     }
     bind().map_err(|error| {

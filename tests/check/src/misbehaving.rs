@@ -4,7 +4,7 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use harness::{ANSWER, Connection, StalledReader, in_answers};
+use harness::{Client, RESPONSE, StalledReader, describe_responses};
 
 use crate::{Case, Expecting, Fault, Kind, Level, Trial, leave, unchanged};
 
@@ -66,16 +66,16 @@ fn never_reads(trial: &mut Trial) -> Result<String, Fault> {
     });
     let culprits = culprits.expecting("a connection")?;
     culprits.iter().for_each(|client| trial.keep(client.stream()));
-    early.ask().expecting("an answer to the first client while others never read")?;
+    early.request().expecting("an answer to the first client while others never read")?;
     let mut late = trial.connect()?;
     for _ in 0..10 {
-        late.ask().expecting("an answer to a new client while others never read")?;
+        late.request().expecting("an answer to a new client while others never read")?;
     }
     let grown = trial.memory().saturating_sub(before);
     let sent: u64 = culprits.iter().map(StalledReader::sent).sum();
     trial.let_all_leave();
     drop(culprits);
-    late.ask().expecting("an answer when those who never read have left")?;
+    late.request().expecting("an answer when those who never read have left")?;
     trial.the_next_is_served("those who never read")?;
     let measured = format!("{grown} KiB more memory for {} MiB of questions", sent >> 20);
     if grown <= MOST_MEMORY {
@@ -93,7 +93,7 @@ fn reads_late(trial: &mut Trial) -> Result<String, Fault> {
     trial.keep(client.stream());
     // Whether it got stuck, or was dropped, or the server loses all it cannot send: reading tells.
     let _ = client.send_until_surely_stuck();
-    client.stream().set_read_timeout(Some(trial.patience())).expecting("a connection")?;
+    client.stream().set_read_timeout(Some(trial.timeout())).expecting("a connection")?;
     let received = match client.read_again() {
         Err(error)
             if matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::NotConnected) =>
@@ -103,16 +103,16 @@ fn reads_late(trial: &mut Trial) -> Result<String, Fault> {
         }
         received => received.expecting("its answers and the end of the stream")?,
     };
-    let answers = received.len() / ANSWER.len();
-    if answers == 0 || received != ANSWER.repeat(answers) {
-        return Err(Fault::wrong("whole answers", in_answers(&received), Kind::Bytes));
+    let answers = received.len() / RESPONSE.len();
+    if answers == 0 || received != RESPONSE.repeat(answers) {
+        return Err(Fault::wrong("whole answers", describe_responses(&received), Kind::Bytes));
     }
     trial.the_next_is_served("one that read late")?;
     Ok(format!("{answers} answers"))
 }
 
 /// Floods as fast as the server takes it, and reads what comes back, until told to stop.
-fn flood(client: &Connection, stop: &AtomicBool) -> io::Result<()> {
+fn flood(client: &Client, stop: &AtomicBool) -> io::Result<()> {
     let mut stream = client.stream();
     stream.set_nonblocking(true)?;
     let (message, mut answers) = ([b'x'; 64 * 1024], [0; 64 * 1024]);
@@ -139,7 +139,7 @@ fn floods(trial: &mut Trial) -> Result<String, Fault> {
     let (asked, flooded) = thread::scope(|scope| {
         let each: Vec<_> =
             floods.iter().map(|client| scope.spawn(|| flood(client, &stop))).collect();
-        let asked = (0..500).try_for_each(|_| polite.ask());
+        let asked = (0..500).try_for_each(|_| polite.request());
         stop.store(true, Ordering::Relaxed);
         let flooded: io::Result<()> =
             each.into_iter().try_for_each(|client| client.join().expect("no panic in it"));

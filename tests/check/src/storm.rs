@@ -6,7 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
-use harness::{Connection, StalledReader, reset_at_the_end};
+use harness::{Client, StalledReader, reset_on_close};
 
 use crate::{Case, Expecting, Level};
 
@@ -22,12 +22,12 @@ pub(crate) const CASES: &[Case] = &[Case {
     question: "Polite clients among all kinds of rude ones. Does each get its answers?",
     read: "step3-select/CARE.md",
     by_hand: "cargo test -p steps --test faults storm",
-    prepare: |start| start.last_lines_logged(),
+    prepare: crate::unchanged,
     run: |trial| {
         trial.the_next_is_served("nobody")?;
         let seed = fastrand::u64(..);
         let storm =
-            Storm { server: trial.server.addr, patience: trial.patience(), one_by_one: false };
+            Storm { server: trial.server.addr, timeout: trial.timeout(), one_by_one: false };
         storm.blow(seed, LASTS).expecting("an answer to each polite client")?;
         trial.the_next_is_served("the storm")?;
         Ok(String::new())
@@ -40,7 +40,7 @@ pub struct Storm {
     /// The server.
     pub server: SocketAddr,
     /// How long a polite client waits for an answer.
-    pub patience: Duration,
+    pub timeout: Duration,
     /// Whether the server serves one client at a time: then the rude ones ahead of a polite one must
     /// leave first, and there are fewer.
     pub one_by_one: bool,
@@ -48,9 +48,6 @@ pub struct Storm {
 
 impl Storm {
     /// Lets it blow.
-    ///
-    /// # Errors
-    /// What a polite client did not get.
     pub fn blow(self, seed: u64, lasts: Duration) -> io::Result<()> {
         let end = Instant::now() + lasts;
         let mut seeds = Rng::with_seed(seed);
@@ -76,13 +73,13 @@ impl Storm {
             if number >= clients && Instant::now() >= end {
                 break;
             }
-            let mut client = Connection::to(self.server, self.patience)?;
+            let mut client = Client::connect(self.server, self.timeout)?;
             for _ in 0..rng.u8(1..20) {
-                client.ask()?;
+                client.request()?;
                 pause(&mut rng);
             }
             client.half_close()?;
-            if !client.receive_to_the_end()?.is_empty() {
+            if !client.receive_to_end()?.is_empty() {
                 return Err(io::Error::new(ErrorKind::InvalidData, "more than was asked for"));
             }
         }
@@ -107,7 +104,7 @@ impl Storm {
     fn connect(self, rng: &mut Rng) -> io::Result<TcpStream> {
         let stream = match rng.u8(0..8) {
             0 => StalledReader::connect(self.server)?.stream().try_clone()?,
-            _ => TcpStream::connect_timeout(&self.server, self.patience)?,
+            _ => TcpStream::connect_timeout(&self.server, self.timeout)?,
         };
         stream.set_nonblocking(true)?;
         Ok(stream)
@@ -120,7 +117,7 @@ fn be_rude_once(mut stream: TcpStream, rng: &mut Rng) -> Option<TcpStream> {
     let _ = match rng.u8(0..8) {
         0 => return None,
         1 => {
-            let _ = reset_at_the_end(&stream);
+            let _ = reset_on_close(&stream);
             return None;
         }
         2 => stream.shutdown(Shutdown::Write),

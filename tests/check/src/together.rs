@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use harness::{Connection, MESSAGE};
+use harness::{Client, MESSAGE};
 
 use crate::{Case, Expecting, Fault, Kind, Level, Trial, unchanged};
 
@@ -49,24 +49,24 @@ fn a_second_client(trial: &mut Trial) -> Result<String, Fault> {
     let mut first = trial.connect_and_ask("the first client")?;
     let mut second = trial.connect()?;
     second.send(MESSAGE).expecting("room for the message")?;
-    let answered = second.receive_answer();
+    let answered = second.receive();
     if answered.is_err() && trial.server.is_running() {
         first.close().expecting("an end")?;
-        return Err(Fault::OneAtATime { served_then: second.receive_answer().is_ok() });
+        return Err(Fault::OneAtATime { served_then: second.receive().is_ok() });
     }
     answered.expecting("an answer to the second client")?;
-    first.ask().expecting("an answer to the first client, after the second")?;
+    first.request().expecting("an answer to the first client, after the second")?;
     Ok(String::new())
 }
 
 fn ten_clients(trial: &mut Trial) -> Result<String, Fault> {
-    let mut clients: Vec<Connection> = Vec::new();
+    let mut clients: Vec<Client> = Vec::new();
     for number in 1..=10 {
         clients.push(trial.connect_and_ask(&format!("client {number}"))?);
     }
     while !clients.is_empty() {
         for client in &mut clients {
-            client.ask().expecting("an answer to each client")?;
+            client.request().expecting("an answer to each client")?;
         }
         clients.remove(clients.len() / 2).close().expecting("an end")?;
     }

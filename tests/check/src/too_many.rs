@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use harness::{Connection, MESSAGE, Start};
+use harness::{Client, MESSAGE, Start};
 
 use crate::{Case, Expecting, Fault, Level, Trial, leave};
 
@@ -59,15 +59,15 @@ pub const CASES: &[Case] = &[
 ];
 
 fn with_twelve_below_1024(start: Start) -> Start {
-    start.descriptor_limit(1100).descriptors_taken_below(1012)
+    start.file_descriptor_limit(1100).file_descriptors_taken_below(1012)
 }
 
 fn with_few_descriptors(start: Start) -> Start {
-    start.descriptor_limit(64)
+    start.file_descriptor_limit(64)
 }
 
 /// Lets clients come until one is not answered soon, which waits then, or there are `most`.
-fn fill(trial: &mut Trial, most: usize) -> Result<(Vec<Connection>, Option<Connection>), Fault> {
+fn fill(trial: &mut Trial, most: usize) -> Result<(Vec<Client>, Option<Client>), Fault> {
     let mut served = vec![trial.connect_and_ask("the first client")?];
     let waiting = fill_up(trial, &mut served, most)?;
     Ok((served, waiting))
@@ -76,9 +76,9 @@ fn fill(trial: &mut Trial, most: usize) -> Result<(Vec<Connection>, Option<Conne
 /// The same, beside those who are `served` already.
 fn fill_up(
     trial: &mut Trial,
-    served: &mut Vec<Connection>,
+    served: &mut Vec<Client>,
     most: usize,
-) -> Result<Option<Connection>, Fault> {
+) -> Result<Option<Client>, Fault> {
     while served.len() < most {
         let mut client = trial.connect()?;
         client.send(MESSAGE).expecting("room for the message")?;
@@ -87,17 +87,17 @@ fn fill_up(
         if !wait_for_a_byte(&client, MOMENT).expecting(&expected)? {
             return Ok(Some(client));
         }
-        client.receive_answer().expecting(&expected)?;
+        client.receive().expecting(&expected)?;
         served.push(client);
     }
     Ok(None)
 }
 
 /// Whether something comes within `moment`.
-fn wait_for_a_byte(client: &Connection, moment: Duration) -> std::io::Result<bool> {
+fn wait_for_a_byte(client: &Client, moment: Duration) -> std::io::Result<bool> {
     client.stream().set_read_timeout(Some(moment))?;
     let seen = client.stream().peek(&mut [0]);
-    client.stream().set_read_timeout(Some(client.patience()))?;
+    client.stream().set_read_timeout(Some(client.timeout()))?;
     match seen {
         Ok(0) => Err(std::io::Error::other("the end of the stream")),
         Ok(_) => Ok(true),
@@ -106,27 +106,27 @@ fn wait_for_a_byte(client: &Connection, moment: Duration) -> std::io::Result<boo
     }
 }
 
-fn all_are_answered(clients: &mut [Connection]) -> Result<(), Fault> {
+fn all_are_answered(clients: &mut [Client]) -> Result<(), Fault> {
     let expected =
         format!("an answer to each of the {} who were there before it was full", clients.len());
     for client in clients {
-        client.ask().expecting(&expected)?;
+        client.request().expecting(&expected)?;
     }
     Ok(())
 }
 
 /// All of them leave, and the next is served.
-fn all_leave(trial: &mut Trial, served: Vec<Connection>) -> Result<(), Fault> {
+fn all_leave(trial: &mut Trial, served: Vec<Client>) -> Result<(), Fault> {
     let after = format!("{} that were there at once", served.len());
     leave(served)?;
     trial.the_next_is_served(&after)
 }
 
 /// One leaves, and `waiting` is served in its place.
-fn one_leaves_for(served: &mut Vec<Connection>, mut waiting: Connection) -> Result<(), Fault> {
+fn one_leaves_for(served: &mut Vec<Client>, mut waiting: Client) -> Result<(), Fault> {
     let expected = format!("an answer to one that waited, when one of {} had left", served.len());
     served.remove(0).close().expecting("an end")?;
-    waiting.receive_answer().expecting(&expected)?;
+    waiting.receive().expecting(&expected)?;
     served.push(waiting);
     Ok(())
 }
@@ -175,7 +175,7 @@ fn a_low_one_leaves_and_two_arrive(trial: &mut Trial) -> Result<String, Fault> {
 fn a_shortage_that_passes(trial: &mut Trial) -> Result<String, Fault> {
     let mut served = vec![trial.connect_and_ask("the first client")?];
     let limit = |trial: &Trial, limit: u64| {
-        trial.processes().into_iter().for_each(|process| process.limit_descriptors(limit));
+        trial.processes().into_iter().for_each(|process| process.limit_file_descriptors(limit));
     };
     // Below what is open already: no process of it gets one more. But accept(2) takes its descriptor
     // before it waits, so who waits there serves one client more.
@@ -186,7 +186,7 @@ fn a_shortage_that_passes(trial: &mut Trial) -> Result<String, Fault> {
     let Some(mut waiting) = waiting else {
         return Ok("served all the same".to_owned());
     };
-    waiting.receive_answer().expecting("an answer when there were descriptors again")?;
+    waiting.receive().expecting("an answer when there were descriptors again")?;
     Ok(String::new())
 }
 

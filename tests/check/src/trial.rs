@@ -4,7 +4,7 @@ use std::io;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use harness::{Connection, Kept, Process, Program, Server, Signal, Start};
+use harness::{Client, KeptSockets, Process, Program, Server, Signal, Start, TIMEOUT};
 
 use crate::{Expecting, Fault, Kind};
 
@@ -17,42 +17,35 @@ const UNTIL_IT_IS_GONE: Duration = Duration::from_secs(1);
 pub struct Trial {
     /// Clients that have not left, before the server: what ends with a client connected keeps its
     /// port from the next one.
-    kept: Kept,
+    kept: KeptSockets,
     /// The server, which ends with this.
     pub server: Server,
-    patience: Duration,
+    timeout: Duration,
     listens: bool,
 }
 
 impl Trial {
     /// Starts the server.
-    ///
-    /// # Errors
-    /// When there is no such program.
-    pub fn of(start: Start, patience: Duration) -> io::Result<Self> {
-        let (kept, server) = (Kept::default(), start.launch()?);
-        Ok(Self { kept, server, patience, listens: false })
+    pub fn of(start: Start, timeout: Duration) -> io::Result<Self> {
+        let (kept, server) = (KeptSockets::default(), start.try_start()?);
+        Ok(Self { kept, server, timeout, listens: false })
     }
 
     /// How long a client waits for anything.
-    #[must_use]
-    pub fn patience(&self) -> Duration {
-        self.patience
+    pub fn timeout(&self) -> Duration {
+        self.timeout
     }
 
     /// Connects a client. The first one tries again until somebody listens: a probe before it would
     /// be a client that leaves.
-    ///
-    /// # Errors
-    /// When there is no connection.
-    pub fn connect(&mut self) -> Result<Connection, Fault> {
-        let within = self.server.start.listens_within();
-        let give_up = Instant::now() + within;
+    pub fn connect(&mut self) -> Result<Client, Fault> {
+        let deadline = Instant::now() + TIMEOUT;
         loop {
-            let error = match Connection::that_resets(self.server.addr, self.patience) {
-                Ok(connection) => {
+            let connected = Client::connect(self.server.addr, self.timeout);
+            let error = match connected.and_then(Client::resetting) {
+                Ok(client) => {
                     self.listens = true;
-                    return Ok(connection.kept_by(&self.kept));
+                    return Ok(client.kept_in(&self.kept));
                 }
                 Err(error) => error,
             };
@@ -62,9 +55,9 @@ impl Trial {
             if !self.server.is_running() {
                 return Err(Fault::NotListening("it ended before it listened".to_owned()));
             }
-            if Instant::now() > give_up {
-                let (addr, within) = (self.server.addr, within.as_secs_f32());
-                let why = format!("nobody listens on {addr} after {within} s");
+            if Instant::now() > deadline {
+                let (addr, seconds) = (self.server.addr, TIMEOUT.as_secs());
+                let why = format!("nobody listens on {addr} after {seconds} s");
                 return Err(Fault::NotListening(why));
             }
             thread::sleep(Duration::from_millis(5));
@@ -72,22 +65,16 @@ impl Trial {
     }
 
     /// Connects a client that gets an answer.
-    ///
-    /// # Errors
-    /// When it gets none.
-    pub fn connect_and_ask(&mut self, whose: &str) -> Result<Connection, Fault> {
+    pub fn connect_and_ask(&mut self, whose: &str) -> Result<Client, Fault> {
         let mut client = self.connect()?;
-        client.ask().expecting(&format!("an answer to {whose}"))?;
+        client.request().expecting(&format!("an answer to {whose}"))?;
         Ok(client)
     }
 
     /// A client comes, is served and leaves.
-    ///
-    /// # Errors
-    /// When it is not served.
     pub fn the_next_is_served(&mut self, after: &str) -> Result<(), Fault> {
         let mut next = self.connect()?;
-        next.ask().expecting(&format!("an answer to the next client after {after}"))?;
+        next.request().expecting(&format!("an answer to the next client after {after}"))?;
         next.close().expecting("an end")
     }
 
@@ -98,25 +85,21 @@ impl Trial {
 
     /// Lets all leave that are kept.
     pub(crate) fn let_all_leave(&self) {
-        self.kept.let_go();
+        self.kept.close_all();
     }
 
     /// Starts the server once more, after it has ended.
-    ///
-    /// # Errors
-    /// When there is no such program.
     pub fn start_again(&mut self) -> io::Result<()> {
         let mut start = self.server.start.clone();
         if let Program::Step(_) = self.server.program() {
             start = start.port(self.server.addr.port());
         }
-        self.server = start.launch()?;
+        self.server = start.try_start()?;
         self.listens = false;
         Ok(())
     }
 
     /// All processes of the server: a command's whole group.
-    #[must_use]
     pub fn processes(&self) -> Vec<Process> {
         match self.server.program() {
             Program::Step(_) => vec![self.server.process()],
@@ -126,53 +109,45 @@ impl Trial {
 
     /// Sends a signal to all of them.
     pub fn signal(&self, signal: Signal) {
-        self.processes().into_iter().for_each(|process| process.signal_if_there(signal));
+        self.processes().into_iter().for_each(|process| process.signal(signal));
     }
 
     /// Stops the server while `act` is done: what happens meanwhile waits in the kernel.
-    ///
-    /// # Errors
-    /// What `act` says.
     pub fn while_stopped<T>(
         &mut self,
         act: impl FnOnce(&mut Self) -> Result<T, Fault>,
     ) -> Result<T, Fault> {
         let processes = self.processes();
-        processes.iter().for_each(|process| process.signal_if_there(Signal::STOP));
+        processes.iter().for_each(|process| process.signal(Signal::STOP));
         processes.iter().for_each(|process| process.wait_until_stopped());
         let done = act(self);
-        processes.iter().for_each(|process| process.signal_if_there(Signal::CONT));
+        processes.iter().for_each(|process| process.signal(Signal::CONT));
         done
     }
 
     /// The processor time that the server uses in `period`, as a share of one core. None where the
     /// system does not tell.
-    #[must_use]
     pub fn share_of_a_core(&self, period: Duration) -> Option<f64> {
-        let used = || -> Option<Duration> {
-            self.processes().into_iter().map(Process::processor_time).sum()
-        };
+        let used =
+            || -> Option<Duration> { self.processes().into_iter().map(Process::cpu_time).sum() };
         let before = used()?;
         thread::sleep(period);
         Some(used()?.saturating_sub(before).as_secs_f64() / period.as_secs_f64())
     }
 
     /// Whether it is busy now, or would be if others left it the processor.
-    #[must_use]
     pub fn spins(&self) -> bool {
         let for_a_moment = Duration::from_millis(300);
         self.share_of_a_core(for_a_moment).is_some_and(|share| share > 0.5)
-            || self.server.process().is_never_at_rest(for_a_moment) == Some(true)
+            || self.server.process().is_busy_looping(for_a_moment) == Some(true)
     }
 
     /// The memory that the server has in use, in KiB.
-    #[must_use]
     pub fn memory(&self) -> u64 {
-        self.processes().into_iter().filter_map(Process::memory_if_there).sum()
+        self.processes().into_iter().map(Process::memory).sum()
     }
 
     /// What the server does when `fault` has been seen, in words.
-    #[must_use]
     pub fn what_the_server_does(&mut self, fault: &Fault) -> String {
         let kind = match fault {
             Fault::Wrong { kind, .. } => Some(*kind),
@@ -184,7 +159,7 @@ impl Trial {
         };
         if let Some(status) = ended {
             // What it said last may still be on its way here.
-            self.server.errors.wait_for_the_end(UNTIL_IT_IS_GONE);
+            self.server.errors.wait_for_end(UNTIL_IT_IS_GONE);
             return format!("the server ended ({status})");
         }
         let does = match kind {
@@ -201,12 +176,11 @@ impl Trial {
     /// The last lines that the server said on standard error. Of a traceback in Python it is the last
     /// one, which says what is wrong, with the last place before it that is not in Python's own
     /// library; in Rust the message stands before the backtrace.
-    #[must_use]
     pub fn last_words(&self) -> Vec<String> {
         let mut words = Vec::new();
         let (mut in_trace, mut most) = (false, 3);
         let mut place = None;
-        for line in self.server.errors.runs() {
+        for line in self.server.errors.last_runs(1000) {
             if line.text.starts_with("Traceback (") {
                 (in_trace, most, place) = (true, 1, None);
                 words.clear();

@@ -22,7 +22,7 @@ pub const CASES: &[Case] = &[
         question: "The reader of its output goes away. Does it go on?",
         read: "step1-blocking/README.md#the-code",
         by_hand: "start it with 2>&1 | head -1 behind it",
-        prepare: Start::readers_leave,
+        prepare: Start::readers_exit,
         run: nobody_reads_what_it_prints,
     },
     Case {
@@ -53,11 +53,11 @@ fn stopped_and_continued(trial: &mut Trial) -> Result<String, Fault> {
         client.send(MESSAGE).expecting("room for the message")?;
         Ok(client)
     })?;
-    client.receive_answer().expecting("an answer once it goes on")?;
+    client.receive().expecting("an answer once it goes on")?;
     trial.while_stopped(|_| Ok(()))?;
-    client.ask().expecting("an answer once it goes on")?;
+    client.request().expecting("an answer once it goes on")?;
     trial.while_stopped(|_| client.send(MESSAGE).expecting("room for the message"))?;
-    client.receive_answer().expecting("an answer once it goes on")?;
+    client.receive().expecting("an answer once it goes on")?;
     client.close().expecting("an end")?;
     trial.the_next_is_served("it")?;
     Ok(String::new())
@@ -75,7 +75,7 @@ fn nobody_reads_what_it_prints(trial: &mut Trial) -> Result<String, Fault> {
 fn an_end(trial: &mut Trial) -> Result<String, Fault> {
     let _client = trial.connect_and_ask("the first client")?;
     trial.signal(Signal::TERM);
-    match trial.server.wait_for(trial.patience()) {
+    match trial.server.wait_for(trial.timeout()) {
         Some(_) => Ok(String::new()),
         None => Err(Fault::wrong("an end by TERM", "none", Kind::Measured)),
     }
@@ -93,6 +93,6 @@ fn a_restart(trial: &mut Trial) -> Result<String, Fault> {
         }
         other => other,
     });
-    listens?.ask().expecting("an answer after the restart")?;
+    listens?.request().expecting("an answer after the restart")?;
     Ok(String::new())
 }

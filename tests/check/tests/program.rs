@@ -9,7 +9,7 @@ use std::process::{Command, Output, Stdio};
 
 use check::Level;
 use harness::{
-    Process, Signal, Start, Step, can_trace, free_port, has_python, python, run, start, wait_until,
+    Process, Signal, Start, Step, free_port, has_python, has_strace, python, run, start, wait_until,
 };
 
 /// The servers with one fault each: what they are started with is a mode and a port.
@@ -19,10 +19,6 @@ const CHECK: &str = env!("CARGO_BIN_EXE_check");
 
 fn checked(options: &[&str], words: &[String]) -> Output {
     let mut check = Command::new(CHECK);
-    if !options.contains(&"--wait") && !words.is_empty() {
-        // On a loaded machine Python alone takes long.
-        check.args(["--wait", "60"]);
-    }
     let output = run(check.args(options).args(words));
     output.unwrap_or_else(|error| panic!("check does not start: {error}"))
 }
@@ -82,7 +78,7 @@ fn of_a_server_that_does_not_answer_one_client_nothing_more_is_asked() {
     }
     let output = checked(&["--until", "it answers"], &server("never_accepts"));
     let not_asked = "half-close                      not asked: it does not answer one client yet";
-    expect(&output, 1, &["no answer within 5 s; the server hangs", not_asked, "0 of 6."]);
+    expect(&output, 1, &["no response within 5 s; the server hangs", not_asked, "0 of 6."]);
 }
 
 #[test]
@@ -133,8 +129,8 @@ fn what_cannot_be_judged_is_one_line_and_exit_code_2() {
     expect(&checked(&[], &ends), 2, &[why]);
     let sleeps = words(&["sleep", "1000"]);
     let port = free_port().expect("a free port").to_string();
-    let why = format!("check: nobody listens on 127.0.0.1:{port} after 1 s\n");
-    expect(&checked(&["--wait", "1", "--port", &port], &sleeps), 2, &[&why]);
+    let why = format!("check: nobody listens on 127.0.0.1:{port} after 30 s\n");
+    expect(&checked(&["--port", &port], &sleeps), 2, &[&why]);
 
     let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
     let port = taken.local_addr().expect("an address").port().to_string();
@@ -151,7 +147,7 @@ fn an_interrupted_check_leaves_nobody_behind() {
         let port = free_port().expect("a free port");
         let words = [python(FAULTY), vec!["forks".to_owned(), port.to_string()]].concat();
         let mut check = Command::new(CHECK);
-        if signal == Signal::KILL && can_trace() {
+        if signal == Signal::KILL && has_strace() {
             // While it starts the server: with slow looks at who has copies of its sockets.
             check = Command::new("strace");
             check.args(["-D", "-qq", "-o", "/dev/null", "-e", "trace=?readlink,readlinkat"]);

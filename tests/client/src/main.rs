@@ -11,11 +11,11 @@ use std::time::{Duration, Instant};
 use std::{process, thread};
 
 use clap::{Arg, ArgAction, ArgGroup, Command, value_parser};
-use harness::{ANSWER, StalledReader, raise_descriptor_limit};
+use harness::{RESPONSE, StalledReader, raise_file_descriptor_limit};
 use socket2::SockRef;
 
 /// How long a crowd waits for one connection: the backlog may be full.
-const PATIENCE: Duration = Duration::from_secs(2);
+const TIMEOUT: Duration = Duration::from_secs(2);
 
 fn main() -> ExitCode {
     let mut found = command().get_matches();
@@ -141,11 +141,11 @@ fn stall(server: SocketAddr) -> io::Result<()> {
 
 fn crowd(server: SocketAddr, clients: usize) -> io::Result<()> {
     // Its own standard input, output and error, and a few to spare.
-    let limit = raise_descriptor_limit(clients as u64 + 16)?;
+    let limit = raise_file_descriptor_limit(clients as u64 + 16)?;
     let mut output = io::stdout();
     let mut waiting = Vec::new();
     for client in 0..clients {
-        let connected = TcpStream::connect_timeout(&server, PATIENCE).and_then(|mut stream| {
+        let connected = TcpStream::connect_timeout(&server, TIMEOUT).and_then(|mut stream| {
             stream.write_all(b"hello\n")?;
             stream.set_nonblocking(true)?;
             Ok(stream)
@@ -162,7 +162,7 @@ fn crowd(server: SocketAddr, clients: usize) -> io::Result<()> {
     writeln!(output, "{connected} of {clients} connected.")?;
     let mut answered = Vec::new();
     let mut last_answer = Instant::now();
-    while !waiting.is_empty() && last_answer.elapsed() < PATIENCE {
+    while !waiting.is_empty() && last_answer.elapsed() < TIMEOUT {
         let (done, rest) = waiting.into_iter().partition(has_answer);
         let done: Vec<TcpStream> = done;
         waiting = rest;
@@ -179,10 +179,10 @@ fn crowd(server: SocketAddr, clients: usize) -> io::Result<()> {
 
 /// Takes the answer, if it is there: to leave with an answer unread is a reset (RFC 2525, 2.17).
 fn has_answer(mut stream: &TcpStream) -> bool {
-    let mut answer = [0; ANSWER.len()];
-    stream.peek(&mut answer).is_ok_and(|length| length == ANSWER.len())
+    let mut answer = [0; RESPONSE.len()];
+    stream.peek(&mut answer).is_ok_and(|length| length == RESPONSE.len())
         && stream.read_exact(&mut answer).is_ok()
-        && answer == *ANSWER
+        && answer == *RESPONSE
 }
 
 fn wait_for_enter() -> io::Result<()> {

@@ -5,7 +5,7 @@
 use std::io::{self, Write};
 use std::process::{Command, Output, Stdio};
 
-use harness::{ANSWER, Server, Step};
+use harness::{RESPONSE, Server, Step};
 
 /// What the client does when that is typed.
 fn client(flags: &[&str], typed: &[u8], stdout: impl Into<Stdio>) -> Output {
@@ -21,7 +21,7 @@ fn client(flags: &[&str], typed: &[u8], stdout: impl Into<Stdio>) -> Output {
 #[test]
 fn the_client_sends_what_is_typed_whatever_its_bytes() {
     let output = client(&[], b"h\xff\nhi\n", Stdio::piped());
-    assert!(output.status.success() && output.stdout.starts_with(ANSWER), "{output:?}");
+    assert!(output.status.success() && output.stdout.starts_with(RESPONSE), "{output:?}");
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! Ends the servers of a process that was killed, and could end none itself. Who is killed between
-//! fork(2) and the line that says so leaves that one server behind.
+//! Ends the servers of a process that was killed. If it is killed between fork(2) and the line that
+//! registers the server, that server survives.
 
 use std::io::Write;
 use std::os::unix::process::CommandExt;
@@ -8,45 +8,47 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::process::start;
 
-/// Each line says which servers run now, as kill(1) takes them. The end of the lines is the end of
-/// the process that writes them, however it came: who runs by the last one is ended. In the
-/// background, where nobody waits for it and no key of the terminal reaches it, and by way of 3,
-/// since a shell puts /dev/null in the place of 0 there.
+/// Each line lists the process groups of the running servers. The end of the input is the end of the
+/// process that writes it, however that ended. The loop runs in the background in a process group of
+/// its own, so nobody waits for it and no key of the terminal reaches it. It reads file descriptor 3,
+/// because a shell replaces 0 by /dev/null there.
 const SCRIPT: &str = "exec 3<&0
-    { while read -r now; do running=$now; done
-    [ -z \"$running\" ] || kill -9 $running; } <&3 3<&- &";
-
-#[derive(Debug)]
-struct Guard {
-    running: Vec<String>,
-    /// None where there is no shell: then nobody guards.
-    lines: Option<ChildStdin>,
-}
+    { while read -r line; do groups=$line; done
+    [ -z \"$groups\" ] || kill -9 $groups; } <&3 3<&- &";
 
 static GUARD: Mutex<Option<Guard>> = Mutex::new(None);
 
-/// Starts the guard, if it does not run yet: before [`add`], which may be called while no program
-/// is let start.
-pub fn ready() {
+#[derive(Debug)]
+struct Guard {
+    groups: Vec<u32>,
+    /// None without a shell. Then there is no guard.
+    input: Option<ChildStdin>,
+}
+
+/// Starts the guard if it is not running yet. Call it before a server is started, because [`add`] is
+/// called while no program may start.
+pub fn prepare() {
     change(|_| {});
 }
 
-/// From now on `target` runs: a process, or a group of them as `-PID`.
-pub fn add(target: &str) {
-    change(|running| running.push(target.to_owned()));
+/// Registers the process group of a server that was started.
+pub fn add(group: u32) {
+    change(|groups| groups.push(group));
 }
 
-/// `target` is ended: its number may soon be another's.
-pub fn remove(target: &str) {
-    change(|running| running.retain(|one| one != target));
+/// Removes a server that has ended: its number may soon belong to another process.
+pub fn remove(group: u32) {
+    change(|groups| groups.retain(|other| *other != group));
 }
 
-fn change(how: impl FnOnce(&mut Vec<String>)) {
+fn change(edit: impl FnOnce(&mut Vec<u32>)) {
     let mut guard = GUARD.lock().unwrap_or_else(PoisonError::into_inner);
-    let Guard { running, lines } = guard.get_or_insert_with(Guard::start);
-    how(running);
-    if let Some(lines) = lines {
-        let _it_is_gone = writeln!(lines, "{}", running.join(" "));
+    let Guard { groups, input } = guard.get_or_insert_with(Guard::start);
+    edit(groups);
+    let line: String = groups.iter().map(|group| format!("-{group} ")).collect();
+    if let Some(input) = input {
+        // If somebody has killed the guard, the servers still end with their owners.
+        let _ = writeln!(input, "{line}");
     }
 }
 
@@ -55,11 +57,11 @@ impl Guard {
         let mut shell = Command::new("sh");
         shell.args(["-c", SCRIPT]).process_group(0).stdin(Stdio::piped());
         let shell = start(shell.stdout(Stdio::null()).stderr(Stdio::null()));
-        let lines = shell.ok().and_then(|mut shell| {
-            let lines = shell.stdin.take();
+        let input = shell.ok().and_then(|mut shell| {
+            let input = shell.stdin.take();
             // The shell itself ends at once.
-            shell.wait().ok().and(lines)
+            shell.wait().ok().and(input)
         });
-        Self { running: Vec::new(), lines }
+        Self { groups: Vec::new(), input }
     }
 }

@@ -1,7 +1,8 @@
-//! What the kernel knows: in which system call a process is, and what waits in its connections.
+//! What the kernel knows: the system call in which a process is blocked, and the queues of its
+//! connections.
 //!
-//! Linux tells in `/proc`, see proc(5). Elsewhere netstat(1) tells of the connections, and every
-//! other answer is None.
+//! On Linux it comes from `/proc`, see proc(5). Elsewhere the connections come from netstat(1), and
+//! everything else is None.
 
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -31,7 +32,6 @@ pub struct SystemCall {
 
 impl SystemCall {
     /// Its name in syscalls(2), of those in which a small server may wait.
-    #[must_use]
     pub fn name(&self) -> Option<&'static str> {
         let names = NAMES.iter();
         names.copied().find_map(|(number, name)| (number == self.number).then_some(name))
@@ -86,7 +86,6 @@ const NAMES: &[(libc::c_long, &str)] = &[];
 
 impl Process {
     /// What it does now; None where the system does not tell, and when there is no such process.
-    #[must_use]
     pub fn doing(self) -> Option<Doing> {
         SystemCall::parse(&fs::read_to_string(format!("/proc/{}/syscall", self.0)).ok()?)
     }
@@ -94,7 +93,6 @@ impl Process {
     /// The lists that a `pselect6` which has not returned was given, for reading and for writing:
     /// until it returns they stand in the memory of the process as they were asked. None where the
     /// system does not tell, and for another call.
-    #[must_use]
     pub fn selecting(self, call: &SystemCall) -> Option<[Vec<RawFd>; 2]> {
         if call.name() != Some("pselect6") {
             return None;
@@ -130,7 +128,6 @@ impl Process {
     }
 
     /// The inode of a socket that it has open under a descriptor: [`TcpSocket::inode`].
-    #[must_use]
     pub fn inode(self, descriptor: RawFd) -> Option<u64> {
         let socket = fs::read_link(format!("/proc/{}/fd/{descriptor}", self.0)).ok()?;
         socket.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
@@ -170,13 +167,11 @@ pub struct TcpSocket {
 impl TcpSocket {
     /// Whether it is connected and no process has accepted it yet. (One that was closed has no
     /// process either, but it is neither `Established` nor in `CloseWait` any more.)
-    #[must_use]
     pub fn waits_for_accept(&self) -> bool {
         self.inode == 0 && self.is_open()
     }
 
     /// Whether it is connected and this end has not closed it.
-    #[must_use]
     pub fn is_open(&self) -> bool {
         matches!(self.state, State::Established | State::CloseWait)
     }
@@ -254,7 +249,6 @@ fn address(text: &str) -> Option<SocketAddr> {
 /// The TCP sockets of this machine with the local port of a server that listens on `addr`; None
 /// where the system does not tell. They come in no order that means anything, and in pieces: where
 /// others come and go meanwhile, one may be missed or told twice.
-#[must_use]
 #[cfg(target_os = "linux")]
 pub fn tcp_sockets(addr: SocketAddr) -> Option<Vec<TcpSocket>> {
     // One table and not both: for each the kernel goes through all that it has. A socket on `::`
@@ -265,7 +259,6 @@ pub fn tcp_sockets(addr: SocketAddr) -> Option<Vec<TcpSocket>> {
 }
 
 /// The same by netstat(1), which tells of no inode.
-#[must_use]
 #[cfg(not(target_os = "linux"))]
 pub fn tcp_sockets(addr: SocketAddr) -> Option<Vec<TcpSocket>> {
     let mut netstat = std::process::Command::new("netstat");
@@ -280,71 +273,18 @@ mod tests {
     use std::net::{TcpListener, TcpStream};
 
     use super::*;
-    use crate::{DEADLINE, Server, Step, ask_until_told};
+    use crate::{TIMEOUT, poll_until};
 
     /// Asks until the kernel says so.
     fn wait_for<T>(what: &str, ask: impl FnMut() -> Option<T>) -> T {
-        ask_until_told(DEADLINE, ask).unwrap_or_else(|| panic!("expected {what}"))
-    }
-
-    fn call_of(server: &Server) -> Option<SystemCall> {
-        match server.process().doing() {
-            Some(Doing::Waits(call)) => Some(call),
-            _ => None,
-        }
-    }
-
-    fn waits_in(server: &Server, name: &str) -> SystemCall {
-        wait_for(name, || call_of(server).filter(|call| call.name() == Some(name)))
-    }
-
-    #[test]
-    fn a_server_is_in_the_call_in_which_it_waits() {
-        for step in [Step::Blocking, Step::Functions] {
-            let server = Server::start(step);
-            waits_in(&server, "accept4");
-            let client = server.connect();
-            let call = waits_in(&server, "recvfrom");
-            let socket = client.addr();
-            let sockets = tcp_sockets(server.addr).expect("Linux tells");
-            let socket = sockets.iter().find(|it| it.remote == socket).expect("it is connected");
-            let descriptor = RawFd::try_from(call.arguments[0]).expect("a descriptor");
-            assert_eq!(server.process().inode(descriptor), Some(socket.inode));
-        }
-    }
-
-    #[test]
-    fn the_lists_that_select_was_given_are_read_from_the_servers_memory() {
-        for step in [Step::Bare, Step::Select] {
-            let server = Server::start(step);
-            let lists = || {
-                let lists = server.process().selecting(&call_of(&server)?)?;
-                let inode = |sock: &RawFd| server.process().inode(*sock);
-                let [to_read, to_write] =
-                    lists.map(|list| list.iter().filter_map(inode).collect::<Vec<_>>());
-                Some((to_read, to_write))
-            };
-            let (to_read, to_write) = wait_for("one socket to read", || {
-                lists().filter(|(to_read, _)| to_read.len() == 1)
-            });
-            let sockets = tcp_sockets(server.addr).expect("Linux tells");
-            let listening = sockets.iter().find(|it| it.state == State::Listen).expect("one");
-            assert_eq!((to_read, to_write), (vec![listening.inode], vec![]));
-            let client = server.connect();
-            let (to_read, _) = wait_for("two sockets to read", || {
-                lists().filter(|(to_read, _)| to_read.len() == 2)
-            });
-            let sockets = tcp_sockets(server.addr).expect("Linux tells");
-            let accepted = sockets.iter().find(|it| it.remote == client.addr()).expect("one");
-            assert!(to_read.contains(&accepted.inode), "{accepted:?} was expected in {to_read:?}");
-        }
+        poll_until(TIMEOUT, ask).unwrap_or_else(|| panic!("expected {what}"))
     }
 
     #[test]
     fn a_connection_that_nobody_accepted_waits_with_its_bytes() {
         for host in ["127.0.0.1", "::1", "::"] {
             let Ok(listening) = TcpListener::bind((host, 0)) else {
-                let _skipped = crate::needs("IPv6", false);
+                let _skipped = crate::is_available("IPv6", false);
                 continue;
             };
             let addr = listening.local_addr().expect("an address");

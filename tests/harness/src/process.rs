@@ -1,4 +1,4 @@
-//! What the system knows of a running process.
+//! Starts programs, and asks the system about running processes.
 
 use std::collections::HashSet;
 use std::fs;
@@ -17,240 +17,190 @@ use rustix::process::{
 #[cfg(target_os = "linux")]
 use rustix::{io::Errno, process::prlimit};
 
-use crate::{DEADLINE, Log, Signal};
+use crate::{Signal, TIMEOUT};
 
-/// Until it has closed what it inherits, a new program has a copy of every socket of this process
-/// (fork(2)), and none of them ends for its other end while there is a copy. On a busy machine that
-/// lasts long enough to be seen: so nobody leaves while a program is started.
+/// After fork(2) a new program has a duplicate of every socket of this process until it has closed
+/// what it inherited. On a busy machine that takes long enough to be seen: a socket that is closed
+/// meanwhile stays open. So no client disconnects while a program is being started.
 static STARTING: Mutex<()> = Mutex::new(());
 
 /// `O_CLOEXEC` as proc(5) shows it.
 const CLOSE_ON_EXEC: u32 = 0o200_0000;
 
-/// Lets no program start through [`start`] for as long as the answer is kept.
+/// No program starts through [`start`] until the guard is dropped.
 pub(crate) fn lock_starts() -> MutexGuard<'static, ()> {
     STARTING.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Starts `command`, while no client of this process leaves by `close` or `reset`. (One that is
-/// dropped, as where a test fails, waits for nobody.)
-///
-/// # Errors
-/// When there is no such program.
+/// Starts `command`, and returns when it has closed the sockets that it inherited.
 pub fn start(command: &mut Command) -> io::Result<Child> {
-    start_known(command, |_| {})
+    start_and_register(command, |_| {})
 }
 
-/// The same, and `known` is told its number before anything is waited for.
-pub(crate) fn start_known(command: &mut Command, known: impl FnOnce(u32)) -> io::Result<Child> {
-    let _nobody_leaves = lock_starts();
+/// Starts `command` as [`start`] does, and calls `register` with its process ID before it waits.
+pub(crate) fn start_and_register(
+    command: &mut Command,
+    register: impl FnOnce(u32),
+) -> io::Result<Child> {
+    let _starts = lock_starts();
     let child = command.spawn()?;
-    known(child.id());
-    // Linux says that the new program runs before it has closed the copies (vfork(2)).
-    let closes: HashSet<PathBuf> = Process(process::id())
-        .sockets()
-        .into_iter()
-        .filter_map(|(_, name, flags)| (flags & CLOSE_ON_EXEC != 0).then_some(name))
-        .collect();
-    let is_given = |descriptor: &str| ["0", "1", "2"].contains(&descriptor);
-    let _closed_or_gone = ask_until_told(DEADLINE, || {
-        let copies = Process(child.id()).sockets();
-        let closed = copies.iter().all(|(sock, name, _)| is_given(sock) || !closes.contains(name));
-        closed.then_some(())
+    register(child.id());
+    // Linux reports that the new program runs before it has closed the duplicates (vfork(2)).
+    let mut to_close = HashSet::new();
+    for (_, name, flags) in Process(process::id()).sockets() {
+        if flags & CLOSE_ON_EXEC != 0 {
+            to_close.insert(name);
+        }
+    }
+    // If it has ended meanwhile, it has no sockets either.
+    let _ = poll_until(TIMEOUT, || {
+        let inherited =
+            Process(child.id()).sockets().into_iter().any(|(file_descriptor, name, _)| {
+                !["0", "1", "2"].contains(&&*file_descriptor) && to_close.contains(&name)
+            });
+        (!inherited).then_some(())
     });
     Ok(child)
 }
 
-/// The same, and waits for its end; it returns what it said.
-///
-/// # Errors
-/// When there is no such program.
+/// Runs `command` to its end, and returns what it printed.
 pub fn run(command: &mut Command) -> io::Result<Output> {
     let command = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     start(command)?.wait_with_output()
 }
 
-/// Asks until there is an answer, for what no event tells of; None when there was none for so long.
-pub fn ask_until_told<T>(patience: Duration, mut ask: impl FnMut() -> Option<T>) -> Option<T> {
-    let give_up = Instant::now() + patience;
+/// Polls until `ask` returns something, for what no event announces. None after the timeout.
+pub fn poll_until<T>(timeout: Duration, mut ask: impl FnMut() -> Option<T>) -> Option<T> {
+    let deadline = Instant::now() + timeout;
     loop {
-        let answer = ask();
-        if answer.is_some() || Instant::now() > give_up {
-            return answer;
+        let found = ask();
+        if found.is_some() || Instant::now() > deadline {
+            return found;
         }
         thread::sleep(Duration::from_millis(2));
     }
 }
 
-/// Waits until something is so, which no event tells of.
-///
-/// # Panics
-/// When it is not at [`DEADLINE`]; `expected` says what was expected, in words.
+/// Polls until a condition holds, and panics with `expected` if it does not.
 #[track_caller]
-pub fn wait_until(expected: &str, mut is_so: impl FnMut() -> bool) {
-    let told = ask_until_told(DEADLINE, || is_so().then_some(()));
-    assert!(told.is_some(), "expected {expected}, and not so within {} s", DEADLINE.as_secs());
+pub fn wait_until(expected: &str, mut holds: impl FnMut() -> bool) {
+    let held = poll_until(TIMEOUT, || holds().then_some(()));
+    assert!(held.is_some(), "expected {expected}, but not within {} s", TIMEOUT.as_secs());
 }
 
-/// A program that does not outlive this.
+/// A program that is killed when this is dropped.
 #[derive(Debug)]
-pub struct Ending(pub Child);
+pub struct KilledOnDrop(pub Child);
 
-impl Drop for Ending {
+impl Drop for KilledOnDrop {
     fn drop(&mut self) {
-        let _it_has_ended = self.0.kill();
-        let _it_has_ended = self.0.wait();
+        // It may have ended already.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 
-/// Starts a command of the shell at a terminal of its own, which hangs up on it when the answer is
-/// dropped, and reads what it says there. None where there is no script(1).
-#[must_use]
-pub fn at_a_terminal(command: &str) -> Option<(Ending, Log)> {
-    let mut script = Command::new("script");
-    // The two kinds take it differently.
-    if cfg!(target_os = "linux") {
-        script.args(["-q", "-c", command, "/dev/null"]);
-    } else {
-        script.args(["-q", "/dev/null", "sh", "-c", command]);
-    }
-    let mut terminal = Ending(start(script.stdin(Stdio::piped()).stdout(Stdio::piped())).ok()?);
-    let seen = Log::of(terminal.0.stdout.take()?);
-    Some((terminal, seen))
-}
-
-/// A process by its number.
+/// A process, known by its ID.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Process(pub u32);
 
 impl Process {
     fn pid(self) -> Pid {
         let pid = i32::try_from(self.0).ok().and_then(Pid::from_raw);
-        pid.unwrap_or_else(|| panic!("{} is no process", self.0))
+        pid.unwrap_or_else(|| panic!("{} is no process ID", self.0))
     }
 
-    /// Sends it a signal.
-    ///
-    /// # Panics
-    /// When there is no such process.
+    /// Sends a signal, if the process is there.
     pub fn signal(self, signal: Signal) {
-        let sent = kill_process(self.pid(), signal);
-        sent.unwrap_or_else(|error| panic!("process {} gets no {signal:?}: {error}", self.0));
+        let _ = kill_process(self.pid(), signal);
     }
 
-    /// Sends it a signal, if it is there.
-    pub fn signal_if_there(self, signal: Signal) {
-        let _it_is_gone = kill_process(self.pid(), signal);
-    }
-
-    /// Whether it has ended, of a child of this process that nobody has waited for: nor is it then,
-    /// and its number stays its own.
+    /// Whether a child of this process has ended. Nobody has waited for it then, so that its process
+    /// ID still belongs to it.
     pub(crate) fn has_ended(self) -> bool {
-        let ask = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-        matches!(waitid(WaitId::Pid(self.pid()), ask), Ok(Some(_)))
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        matches!(waitid(WaitId::Pid(self.pid()), options), Ok(Some(_)))
     }
 
-    /// Ends all processes of the group that it leads, if there are any.
-    pub fn end_group(self) {
-        let _nobody_is_left = kill_process_group(self.pid(), Signal::KILL);
-    }
-
-    /// Ends all of its group, and waits a moment until they are gone: what listens, listens until
-    /// then.
-    pub fn end_group_and_wait(self) {
-        self.end_group();
-        let is_there = |process: Self| process.stat(3).is_none_or(|state| state != "Z");
-        let _gone_or_not = ask_until_told(Duration::from_secs(1), || {
-            let some = test_kill_process_group(self.pid()).is_ok()
-                && self.group().into_iter().any(is_there);
-            (!some).then_some(())
+    /// Kills the process group that it leads, and waits a moment until all of it has ended: a socket
+    /// listens until then.
+    pub(crate) fn kill_group(self) {
+        // All of them may have ended.
+        let _ = kill_process_group(self.pid(), Signal::KILL);
+        let is_running = |process: Self| process.stat(3).is_none_or(|state| state != "Z");
+        let _ = poll_until(Duration::from_secs(1), || {
+            let is_left = test_kill_process_group(self.pid()).is_ok()
+                && self.group().into_iter().any(is_running);
+            (!is_left).then_some(())
         });
     }
 
     /// Stops it, and waits until it has stopped: what happens from now on waits in the kernel.
-    ///
-    /// # Panics
-    /// When it is still running at [`DEADLINE`].
     pub fn stop(self) {
         self.signal(Signal::STOP);
         self.wait_until_stopped();
     }
 
-    /// Waits until it has stopped, or is gone.
-    ///
-    /// # Panics
-    /// When it is still running at [`DEADLINE`].
+    /// Waits until it has stopped or ended.
     pub fn wait_until_stopped(self) {
-        // The system tells the parent alone.
         wait_until(&format!("process {} to stop", self.0), || {
             matches!(self.state().chars().next(), Some('T' | 'Z') | None)
         });
     }
 
-    /// Lets it go on after [`Process::stop`].
-    pub fn go_on(self) {
+    /// Continues it after [`Process::stop`].
+    pub fn resume(self) {
         self.signal(Signal::CONT);
     }
 
-    /// The memory it has in use, in KiB: the resident set, as ps(1) shows it.
-    ///
-    /// # Panics
-    /// When there is no such process.
-    #[must_use]
+    /// The resident memory in KiB, as ps(1) shows it. 0 if it has ended.
     pub fn memory(self) -> u64 {
-        self.memory_if_there().unwrap_or_else(|| panic!("there is no process {}", self.0))
-    }
-
-    /// The same; None when there is no such process.
-    #[must_use]
-    pub fn memory_if_there(self) -> Option<u64> {
         let Ok(status) = fs::read_to_string(format!("/proc/{}/status", self.0)) else {
-            return self.ps("rss").parse().ok();
+            return self.ps("rss").parse().unwrap_or(0);
         };
-        // The field 24 of `stat` is not exact.
-        let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-        resident.trim().strip_suffix(" kB")?.parse().ok()
+        // Field 24 of `stat` is not exact.
+        let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let resident = resident.and_then(|text| text.trim().strip_suffix(" kB")?.parse().ok());
+        resident.unwrap_or(0)
     }
 
-    /// Whether it has been running, or ready to, nearly all the time for `period`: what spins is,
-    /// however little of a core it is given. None where the system does not tell (Linux does).
-    #[must_use]
-    pub fn is_never_at_rest(self, period: Duration) -> Option<bool> {
-        let runs = (0..20).filter_map(|_| {
+    /// Whether it was running, or ready to run, nearly all the time for `period`: that is a busy loop,
+    /// however little CPU time it gets. None if not available on this system.
+    pub fn is_busy_looping(self, period: Duration) -> Option<bool> {
+        let (mut samples, mut running) = (0, 0);
+        for _ in 0..20 {
             thread::sleep(period / 20);
-            self.stat(3).map(|state| state == "R")
-        });
-        let runs: Vec<bool> = runs.collect();
-        (!runs.is_empty()).then(|| runs.iter().filter(|it| **it).count() * 5 >= runs.len() * 4)
+            let state = self.stat(3)?;
+            samples += 1;
+            running += usize::from(state == "R");
+        }
+        Some(running * 5 >= samples * 4)
     }
 
-    /// Whether it runs, or would if it had a processor.
-    #[must_use]
+    /// Whether it is running, or ready to run.
     pub fn is_runnable(self) -> bool {
         self.state().starts_with('R')
     }
 
-    /// A letter as ps(1) shows it; empty when there is no such process.
+    /// The state as a letter of ps(1). Empty if it has ended.
     fn state(self) -> String {
         self.stat(3).unwrap_or_else(|| self.ps("state"))
     }
 
-    /// What ps(1) shows; empty when there is no such process, and where there is no ps.
+    /// A column of ps(1). Empty if the process has ended, or without ps(1).
     fn ps(self, column: &str) -> String {
         let column = format!("{column}=");
         let ps = run(Command::new("ps").args(["-o", &column, "-p", &self.0.to_string()]));
         ps.map(|ps| String::from_utf8_lossy(&ps.stdout).trim().to_owned()).unwrap_or_default()
     }
 
-    /// How many descriptors it has open; None where the system does not tell (Linux does).
-    #[must_use]
-    pub fn descriptors(self) -> Option<usize> {
+    /// How many file descriptors it has open. None if not available on this system.
+    pub fn file_descriptors(self) -> Option<usize> {
         fs::read_dir(format!("/proc/{}/fd", self.0)).ok().map(Iterator::count)
     }
 
-    /// The processor time that it has used; None where the system does not tell (Linux does).
-    #[must_use]
-    pub fn processor_time(self) -> Option<Duration> {
+    /// The CPU time that it has used. None if not available on this system.
+    pub fn cpu_time(self) -> Option<Duration> {
         let ticks: u64 =
             self.stat(14)?.parse::<u64>().ok()? + self.stat(15)?.parse::<u64>().ok()?;
         Some(Duration::from_secs(ticks) / u32::try_from(clock_ticks_per_second()).ok()?)
@@ -264,21 +214,22 @@ impl Process {
         fields.split(' ').nth(number.checked_sub(3)?).map(str::to_owned)
     }
 
-    /// All processes of the group that it leads; itself alone where the system does not tell (Linux
-    /// does).
-    #[must_use]
+    /// All processes of the group that it leads. Only itself if not available on this system.
     pub fn group(self) -> Vec<Self> {
-        let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
-        let processes = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-        let leads = |process: &Self| process.stat(5).is_some_and(|it| it == self.0.to_string());
-        let group: Vec<Self> = processes.map(Self).filter(leads).collect();
+        let mut group = Vec::new();
+        for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
+            let process = entry.file_name().to_str().and_then(|name| name.parse().ok()).map(Self);
+            if let Some(process) = process
+                && process.stat(5).is_some_and(|leader| leader == self.0.to_string())
+            {
+                group.push(process);
+            }
+        }
         if group.is_empty() { vec![self] } else { group }
     }
 
-    /// The sockets that it has open, each with its descriptor, its name, which is the same in every
-    /// process, and its flags (`O_NONBLOCK` and others), see proc(5). Empty where the system does
-    /// not tell (Linux does).
-    #[must_use]
+    /// Its open sockets: the file descriptor, the name, which is the same in every process, and the
+    /// flags (`O_NONBLOCK` and others), see proc(5). Empty if not available on this system.
     pub fn sockets(self) -> Vec<(String, PathBuf, u32)> {
         let folder = format!("/proc/{}", self.0);
         let entries = fs::read_dir(format!("{folder}/fd")).into_iter().flatten().flatten();
@@ -287,37 +238,30 @@ impl Process {
             if !name.to_string_lossy().starts_with("socket:") {
                 return None;
             }
-            let descriptor = entry.file_name().to_string_lossy().into_owned();
-            let info = fs::read_to_string(format!("{folder}/fdinfo/{descriptor}")).ok()?;
+            let file_descriptor = entry.file_name().to_string_lossy().into_owned();
+            let info = fs::read_to_string(format!("{folder}/fdinfo/{file_descriptor}")).ok()?;
             let octal = info.lines().find_map(|line| line.strip_prefix("flags:"))?.trim();
-            Some((descriptor, name, u32::from_str_radix(octal, 8).ok()?))
+            Some((file_descriptor, name, u32::from_str_radix(octal, 8).ok()?))
         };
         entries.filter_map(socket).collect()
     }
 
-    /// Sets how many descriptors it may have open, while it runs; [`crate::Start`] does it from the
-    /// start.
-    ///
-    /// # Panics
-    /// When the system refuses, and not because it is gone.
+    /// Sets the limit on its open file descriptors while it runs.
     #[cfg(target_os = "linux")]
-    pub fn limit_descriptors(self, limit: u64) {
-        // It has inherited the hard one of this process.
+    pub fn limit_file_descriptors(self, limit: u64) {
+        // It has inherited the hard limit of this process.
         let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
         let limit = Rlimit { current: Some(limit), maximum };
         match prlimit(Some(self.pid()), Resource::Nofile, limit) {
             Ok(_) | Err(Errno::SRCH) => {}
-            Err(error) => panic!("process {} keeps its limit: {error}", self.0),
+            Err(error) => panic!("process {}: prlimit: {error}", self.0),
         }
     }
 }
 
-/// Raises the soft limit of open descriptors to `wanted`, or to the hard limit where that is
-/// lower, and returns what it is then. It never lowers it: other servers would inherit that.
-///
-/// # Errors
-/// When the system refuses.
-pub fn raise_descriptor_limit(wanted: u64) -> io::Result<u64> {
+/// Raises the soft limit on open file descriptors to `wanted`, or to the hard limit if that is lower,
+/// and returns the soft limit. It never lowers it, because servers inherit it.
+pub fn raise_file_descriptor_limit(wanted: u64) -> io::Result<u64> {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     // None is no limit.
     let (soft, hard) = (current.unwrap_or(u64::MAX), maximum.unwrap_or(u64::MAX));
@@ -325,8 +269,6 @@ pub fn raise_descriptor_limit(wanted: u64) -> io::Result<u64> {
     if soft >= limit {
         return Ok(soft);
     }
-    let set = setrlimit(Resource::Nofile, Rlimit { current: Some(limit), maximum });
-    // By its number: with the feature that converts errors, rustix adds one to the steps' bitflags.
-    set.map_err(|error| io::Error::from_raw_os_error(error.raw_os_error()))?;
+    setrlimit(Resource::Nofile, Rlimit { current: Some(limit), maximum })?;
     Ok(limit)
 }

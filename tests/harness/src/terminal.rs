@@ -1,63 +1,83 @@
 //! A program on a pseudo-terminal.
 
-use std::fs::File;
-use std::io::Read;
-use std::os::fd::OwnedFd;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::{Process, Signal, start};
-use pty::pty::{Winsize, openpty};
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{Winsize, tcsetwinsize};
 
-/// A program that runs on a terminal, until this is dropped.
+use crate::process::start;
+use crate::{Process, Signal, TIMEOUT, poll_until};
+
+/// A program that runs on a terminal of its own until this is dropped.
 pub struct OnTerminal {
-    /// Its process.
     pub child: Child,
     /// What is written here is typed.
     pub keys: File,
-    /// What it writes, and when that was read.
+    /// What it prints, and when that was read.
     pub output: Receiver<(Instant, Vec<u8>)>,
 }
 
 impl OnTerminal {
-    /// Starts `command` on a terminal of so many rows and columns.
-    pub fn start(command: &mut Command, (rows, columns): (u16, u16)) -> Self {
-        let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
-        let pair = openpty(&size, None).expect("a pseudo-terminal");
-        // A copy is close-on-exec, so that no other test's child holds this terminal.
-        let copy = |end: OwnedFd| end.try_clone().expect("a copy");
-        let (ours, theirs) = (copy(pair.master), copy(pair.slave));
-        let input = theirs.try_clone().expect("a copy");
-        let child = start(command.env("TERM", "xterm").stdin(input).stdout(theirs));
-        // Whoever holds that end keeps the terminal from ending, the command too.
+    /// Starts `command` with standard input and output on a terminal of `rows` and `columns`.
+    pub fn start(command: &mut Command, (rows, columns): (u16, u16)) -> io::Result<Self> {
+        let pair = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY)?;
+        grantpt(&pair)?;
+        unlockpt(&pair)?;
+        // A duplicate is close-on-exec, so that no other child of this process holds the terminal.
+        let keys = File::from(pair.try_clone()?);
+        let path = ptsname(&pair, Vec::new())?;
+        drop(pair);
+        let path = path.to_string_lossy().into_owned();
+        let terminal = OpenOptions::new().read(true).write(true).open(path)?;
+        tcsetwinsize(
+            &terminal,
+            Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 },
+        )?;
+        command.env("TERM", "xterm").stdin(terminal.try_clone()?).stdout(terminal);
+        let child = start(command);
+        // While the command holds the terminal, it does not end.
         command.stdin(Stdio::null()).stdout(Stdio::null());
-        let keys = File::from(ours);
-        let mut reader = keys.try_clone().expect("a copy");
+        let mut reader = keys.try_clone()?;
         let (sender, output) = mpsc::channel();
         thread::spawn(move || {
             let mut bytes = [0; 65536];
-            // At the end of its last writer a terminal says 0 bytes on macOS, EIO on Linux.
-            while let Ok(some @ 1..) = reader.read(&mut bytes) {
-                let _ = sender.send((Instant::now(), bytes[..some].to_vec()));
+            // After its last writer has exited, a terminal reports 0 bytes on macOS, EIO on Linux.
+            while let Ok(length @ 1..) = reader.read(&mut bytes) {
+                // The test may have seen enough.
+                let _ = sender.send((Instant::now(), bytes[..length].to_vec()));
             }
         });
-        Self { child: child.expect("a program"), keys, output }
+        Ok(Self { child: child?, keys, output })
+    }
+
+    /// Reads until `find` returns something from all that was printed since this call.
+    pub fn read_until<T>(&self, find: impl Fn(&str) -> Option<T>) -> Option<T> {
+        let (mut bytes, deadline) = (Vec::new(), Instant::now() + TIMEOUT);
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            bytes.extend(self.output.recv_timeout(left).ok()?.1);
+            let found = find(&String::from_utf8_lossy(&bytes));
+            if found.is_some() {
+                return found;
+            }
+        }
     }
 }
 
 impl Drop for OnTerminal {
     fn drop(&mut self) {
         if matches!(self.child.try_wait(), Ok(None)) {
-            // So that what it has started ends too.
-            Process(self.child.id()).signal_if_there(Signal::TERM);
-            let give_up = Instant::now() + Duration::from_secs(5);
-            while matches!(self.child.try_wait(), Ok(None)) && Instant::now() < give_up {
-                thread::sleep(Duration::from_millis(2));
-            }
-            let _ = self.child.kill();
-            let _ = self.child.wait();
+            // With TERM it can also end what it has started.
+            Process(self.child.id()).signal(Signal::TERM);
         }
+        let _ = poll_until(Duration::from_secs(5), || self.child.try_wait().ok()?);
+        // It may have ended by then.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }

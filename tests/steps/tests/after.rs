@@ -6,7 +6,7 @@
 use std::thread;
 
 use check::{Case, Fault, Level, Verdict};
-use harness::{ANSWER, Client, DEADLINE, Server, StalledReader, Start, Step, in_answers};
+use harness::{Client, RESPONSE, Server, StalledReader, Start, Step, TIMEOUT, describe_responses};
 
 /// Puts `step` through all cases, the levels side by side: they mostly wait.
 fn expect_yes_to_each_case(step: Step) {
@@ -23,7 +23,7 @@ fn expect_yes_to_each_case(step: Step) {
 
 fn expect_yes(step: Step, case: &Case) {
     let name = case.name;
-    let verdict = case.ask(&Start::of(step).quiet(), DEADLINE);
+    let verdict = case.ask(&Start::of(step).quiet(), TIMEOUT);
     match verdict.unwrap_or_else(|error| panic!("{step} does not start: {error}")) {
         Verdict::Yes(_) => {}
         Verdict::No { fault: Fault::CannotAsk(why), .. } => case.skip(&why),
@@ -46,12 +46,12 @@ fn tokio_does_in_each_case_what_is_expected_of_any_server() {
 #[test]
 fn descriptors_from_1024_on_are_taken_like_any_other() {
     for step in Step::AFTER {
-        let start = Start::of(step).descriptor_limit(1100).descriptors_taken_below(1012);
+        let start = Start::of(step).file_descriptor_limit(1100).file_descriptors_taken_below(1012);
         let server = start.start();
         let mut clients: Vec<Client> = (0..24).map(|_| server.connect()).collect();
-        clients.iter_mut().for_each(Client::ask);
-        clients.remove(0).close();
-        clients.iter_mut().for_each(Client::ask);
+        clients.iter_mut().for_each(|client| client.request().unwrap());
+        clients.remove(0).close().unwrap();
+        clients.iter_mut().for_each(|client| client.request().unwrap());
     }
 }
 
@@ -59,13 +59,13 @@ fn descriptors_from_1024_on_are_taken_like_any_other() {
 fn three_clients_that_come_in_one_moment_are_all_served() {
     for step in Step::AFTER {
         let server = Server::start(step);
-        server.connect().ask();
+        server.connect().request().unwrap();
         server.process().stop();
         let mut clients: Vec<Client> = (0..3).map(|_| server.connect()).collect();
-        clients.iter_mut().for_each(|client| client.send(b"hello\n"));
-        server.process().go_on();
-        clients.iter_mut().for_each(Client::receive_answer);
-        clients.iter_mut().for_each(Client::ask);
+        clients.iter_mut().for_each(|client| client.send(b"hello\n").unwrap());
+        server.process().resume();
+        clients.iter_mut().for_each(|client| client.receive().unwrap());
+        clients.iter_mut().for_each(|client| client.request().unwrap());
     }
 }
 
@@ -74,14 +74,14 @@ fn ten_thousand_bytes_in_one_piece_are_answered_to_the_last_and_so_is_the_end_be
     for step in Step::AFTER {
         let server = Server::start(step);
         let mut client = server.connect();
-        client.ask();
+        client.request().unwrap();
         server.process().stop();
-        client.send(&[b'x'; 10_000]);
-        client.half_close();
-        server.process().go_on();
+        client.send(&[b'x'; 10_000]).unwrap();
+        client.half_close().unwrap();
+        server.process().resume();
         // 4096, 4096 and the rest.
-        client.receive_answers(3);
-        client.expect_the_end();
+        client.receive_many(3).unwrap();
+        client.expect_end().unwrap();
     }
 }
 
@@ -95,12 +95,12 @@ fn mio_narrates_as_bare_does_and_tells_once_of_who_sends_more_than_one_recv_take
     let connects = format!("Connection from {}", client.addr());
     let is_ready = format!("Ready to read: {}", client.addr());
     server.narration.wait_for_count("Before poll()", 2);
-    client.ask();
+    client.request().unwrap();
     server.narration.wait_for_count("Before poll()", 3);
-    client.send(&[b'x'; 10_000]);
-    client.receive_answers(3);
+    client.send(&[b'x'; 10_000]).unwrap();
+    client.receive_many(3).unwrap();
     server.narration.wait_for_count("Before poll()", 4);
-    client.close();
+    client.close().unwrap();
     server.narration.wait_for_count("Before poll()", 5);
 
     assert_eq!(
@@ -127,13 +127,13 @@ fn tokio_narrates_as_step_2_does_with_the_clients_mixed() {
     let listening = format!("Listening on {}", server.addr);
     let mut first = server.connect();
     let first_connects = format!("Connection from {}", first.addr());
-    first.ask();
+    first.request().unwrap();
     server.narration.wait_for_count("Before recv()", 2);
     let mut second = server.connect();
     let second_connects = format!("Connection from {}", second.addr());
-    second.ask();
+    second.request().unwrap();
     server.narration.wait_for_count("Before recv()", 4);
-    first.ask();
+    first.request().unwrap();
     server.narration.wait_for_count("Before recv()", 5);
 
     assert_eq!(
@@ -156,27 +156,27 @@ fn tokio_narrates_as_step_2_does_with_the_clients_mixed() {
 
 #[test]
 fn while_tokio_pauses_for_want_of_a_descriptor_those_who_are_there_are_answered() {
-    let server = Start::of(Step::Tokio).descriptor_limit(16).start();
+    let server = Start::of(Step::Tokio).file_descriptor_limit(16).start();
     let mut first = server.connect();
-    first.ask();
+    first.request().unwrap();
     let _more_than_fit: Vec<Client> = (0..16).map(|_| server.connect()).collect();
     server.errors.wait_for("a failed accept", |lines| {
         lines.iter().find(|line| line.text.starts_with("accept: ")).map(|_| ())
     });
-    (0..100).for_each(|_| first.ask());
+    (0..100).for_each(|_| first.request().unwrap());
 }
 
 #[test]
 fn without_descriptors_for_its_event_loop_tokio_ends_with_one_line_and_exit_code_1() {
     // The listening socket has one, and for a moment its copy had the other.
-    let _line = Start::of(Step::Tokio).descriptor_limit(5).expect_end_with_one_line();
+    let _line = Start::of(Step::Tokio).file_descriptor_limit(5).expect_failure();
 }
 
 #[test]
 fn who_never_reads_is_dropped_by_mio() {
     let server = Start::of(Step::Mio).quiet().start();
     let mut polite = server.connect();
-    polite.ask();
+    polite.request().unwrap();
     // TCP may stall such a client before the server is: one of several leaves no doubt.
     let dropped = (0..20).any(|_| {
         let client = StalledReader::connect(server.addr);
@@ -184,23 +184,23 @@ fn who_never_reads_is_dropped_by_mio() {
         client.send_until_stuck().is_err()
     });
     assert!(dropped, "mio was expected to drop one of twenty clients that never read");
-    polite.ask();
+    polite.request().unwrap();
 }
 
 #[test]
 fn who_never_reads_waits_by_itself_at_tokio_and_gets_its_answers_when_it_reads() {
     let server = Start::of(Step::Tokio).quiet().start();
     let mut polite = server.connect();
-    polite.ask();
+    polite.request().unwrap();
     let client = StalledReader::connect(server.addr);
     let mut client = client.unwrap_or_else(|error| panic!("expected a connection: {error}"));
     let stuck = client.send_until_stuck();
     stuck.unwrap_or_else(|error| panic!("expected to get stuck in send(), but: {error}"));
-    (0..10).for_each(|_| polite.ask());
+    (0..10).for_each(|_| polite.request().unwrap());
     let received = client.read_again();
     let received = received.unwrap_or_else(|error| panic!("expected answers, but: {error}"));
-    let answers = received.len() / ANSWER.len();
-    let are_whole = answers > 0 && received == ANSWER.repeat(answers);
-    assert!(are_whole, "whole answers were expected, came {}", in_answers(&received));
-    polite.ask();
+    let answers = received.len() / RESPONSE.len();
+    let are_whole = answers > 0 && received == RESPONSE.repeat(answers);
+    assert!(are_whole, "whole answers were expected, came {}", describe_responses(&received));
+    polite.request().unwrap();
 }

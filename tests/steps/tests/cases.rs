@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::thread;
 
 use check::{Case, Fault, Level, Verdict};
-use harness::{DEADLINE, Program, Start, Step, free_port, has_python, python, root};
+use harness::{Program, Start, Step, TIMEOUT, free_port, has_python, python, root};
 
 /// How far a server goes: it does all up to a level.
 struct Reaches {
@@ -96,22 +96,22 @@ impl Reaches {
     /// What is wrong with its verdicts.
     fn problems(&self) -> Vec<String> {
         let mut problems = Vec::new();
-        let program = (self.start)().program().clone();
+        let program = (self.start)().program;
         let is_step = matches!(program, Program::Step(step) if Step::STEPS.contains(&step));
         // What the system and the user do, the steps for one at a time stand too.
         let and_the_world = |case: &Case| is_step && case.level == Level::World;
         for case in check::all().filter(|case| self.is_asked(case) || and_the_world(case)) {
             let fails = self.noes.contains(&case.name);
-            let patience = if fails { DEADLINE / 10 } else { DEADLINE };
+            let timeout = if fails { TIMEOUT / 10 } else { TIMEOUT };
             let start = (self.start)();
             let start = if case.level == Level::World { start } else { start.quiet() };
             let lines = if is_step { lines_of_a_step(case) } else { None };
             let mut said = Vec::new();
-            let verdict = case.ask_and(&start, patience, |server| {
+            let verdict = case.ask_and(&start, timeout, |server| {
                 // The last of them may be on its way. Who is still connected is not to leave first.
-                let _in_time = server.errors.has_lines(lines.unwrap_or(0), DEADLINE);
+                let _in_time = server.errors.reaches_lines(lines.unwrap_or(0), TIMEOUT);
                 server.kill();
-                said = server.errors.to_the_end();
+                said = server.errors.to_end();
             });
             match verdict.unwrap_or_else(|error| panic!("{} does not start: {error}", self.name)) {
                 Verdict::Yes(_) if !fails => {

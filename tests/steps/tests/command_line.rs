@@ -6,7 +6,7 @@ use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 use std::process::{Command, Output, Stdio};
 
-use harness::{Server, Start, Step, at_a_terminal, needs};
+use harness::{OnTerminal, Server, Start, Step, is_available};
 
 fn run(step: Step, arguments: &[&str]) -> Output {
     Command::new(step.binary()).args(arguments).output().expect("the server starts")
@@ -92,8 +92,8 @@ fn quiet_says_no_more_than_where_it_listens() {
         let listening = format!("Listening on {}", server.addr);
         for _ in 0..2 {
             let mut client = server.connect();
-            client.ask();
-            client.close();
+            client.request().unwrap();
+            client.close().unwrap();
         }
         assert_eq!(server.end(), [listening], "what {step} --quiet said");
     }
@@ -104,7 +104,7 @@ fn it_listens_on_the_host_that_was_asked_for() {
     for step in Step::ALL {
         let server = Start::of(step).host("localhost").start();
         assert_eq!(server.addr.ip().to_string(), "127.0.0.1", "{step} --host localhost");
-        server.connect().ask();
+        server.connect().request().unwrap();
     }
 }
 
@@ -116,19 +116,19 @@ fn it_listens_on_an_ipv6_address() {
     for step in Step::ALL {
         let server = Start::of(step).host("::1").start();
         assert_eq!(server.addr.ip().to_string(), "::1", "{step} --host ::1");
-        server.connect().ask();
+        server.connect().request().unwrap();
     }
 }
 
 fn has_ipv6() -> bool {
-    needs("::1", TcpListener::bind("[::1]:0").is_ok())
+    is_available("::1", TcpListener::bind("[::1]:0").is_ok())
 }
 
 #[test]
 fn an_ipv4_loopback_address_written_as_ipv6_is_loopback() {
     if has_ipv6() {
         let server = Start::of(Step::Blocking).host("::ffff:127.0.0.1").start();
-        server.connect().ask();
+        server.connect().request().unwrap();
         assert_eq!(server.errors.text(), "", "nothing to say about who can connect");
     }
 }
@@ -145,7 +145,7 @@ fn listening_beyond_loopback_is_said_in_one_line() {
         drop(server);
 
         let server = Server::start(step);
-        server.connect().ask();
+        server.connect().request().unwrap();
         assert_eq!(server.errors.text(), "", "{step} on loopback was expected to say nothing");
     }
 }
@@ -160,21 +160,17 @@ fn a_person_at_a_terminal_is_told_how_to_connect() {
         if host == "::" && !has_ipv6() {
             continue;
         }
-        let server = Step::Blocking.binary().display().to_string();
-        let command = format!("{server} --host {host} --port 0");
-        let terminal = at_a_terminal(&command);
-        if !needs("script", terminal.is_some()) {
-            return;
-        }
-        let (_terminal, seen) = terminal.expect("it started");
-        let port = seen.wait_for("`Listening on`", |lines| {
-            let line = lines.iter().find(|line| line.text.starts_with("Listening on "))?;
-            line.text.trim_end().rsplit(':').next().map(str::to_owned)
+        let mut command = Command::new("sh");
+        // Standard error is the terminal too.
+        command.args(["-c", "exec \"$0\" \"$@\" 2>&1"]).arg(Step::Blocking.binary());
+        command.args(["--host", host, "--port", "0"]);
+        let terminal = OnTerminal::start(&mut command, (24, 80)).expect("a terminal");
+        let line = terminal.read_until(|printed| {
+            let (_, rest) = printed.split_once("Listening on ")?;
+            let port = rest.lines().next()?.rsplit(':').next()?;
+            printed.contains(&expected.replace("PORT", port)).then_some(())
         });
-        let expected = expected.replace("PORT", &port);
-        seen.wait_for(&format!("{expected:?}"), |lines| {
-            lines.iter().any(|line| line.text.contains(&expected)).then_some(())
-        });
+        assert!(line.is_some(), "--host {host}: {expected}");
     }
 }
 

@@ -9,13 +9,13 @@ fn a_second_client_is_answered_while_the_first_is_still_there() {
     for step in [Step::Select, Step::Bare] {
         let server = Server::start(step);
         let mut first = server.connect();
-        first.ask();
+        first.request().unwrap();
         let mut second = server.connect();
-        second.ask();
-        second.ask();
-        first.ask();
-        second.close();
-        first.ask();
+        second.request().unwrap();
+        second.request().unwrap();
+        first.request().unwrap();
+        second.close().unwrap();
+        first.request().unwrap();
     }
 }
 
@@ -28,15 +28,15 @@ fn the_narration_says_whom_select_found_ready() {
         let mut first = server.connect();
         let first_connects = format!("Connection from {}", first.addr());
         let first_is_ready = format!("Ready to read: {}", first.addr());
-        first.ask();
-        first.close();
+        first.request().unwrap();
+        first.close().unwrap();
         server.narration.wait_for_count("Before select()", 4);
 
         let mut second = server.connect();
         let second_connects = format!("Connection from {}", second.addr());
         let second_is_ready = format!("Ready to read: {}", second.addr());
-        second.ask();
-        second.close();
+        second.request().unwrap();
+        second.close().unwrap();
         server.narration.wait_for_count("Before select()", 7);
 
         assert_eq!(
@@ -68,13 +68,13 @@ fn the_narration_says_whom_select_found_ready() {
 fn ready_together(clients: usize) -> Vec<String> {
     let server = Server::start(Step::Select);
     let mut clients: Vec<Client> = (0..clients).map(|_| server.connect()).collect();
-    clients.iter_mut().for_each(Client::ask);
+    clients.iter_mut().for_each(|client| client.request().unwrap());
 
     // Stopped, it cannot serve one before all have written.
     server.process().stop();
-    clients.iter_mut().for_each(|client| client.send(b"hello\n"));
-    server.process().go_on();
-    clients.iter_mut().for_each(Client::receive_answer);
+    clients.iter_mut().for_each(|client| client.send(b"hello\n").unwrap());
+    server.process().resume();
+    clients.iter_mut().for_each(|client| client.receive().unwrap());
 
     let lines = server.end();
     let mut rounds = lines.iter().filter_map(|line| line.strip_prefix("Ready to read: "));

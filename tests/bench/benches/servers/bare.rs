@@ -5,7 +5,7 @@ use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, AsRawFd};
 
-use harness::ANSWER;
+use harness::RESPONSE;
 use nix::sys::select::{FdSet, select};
 
 /// Which loop.
@@ -54,7 +54,7 @@ fn blocking(server_socket: &TcpListener) -> io::Result<()> {
     loop {
         let (mut client_socket, _) = server_socket.accept()?;
         while client_socket.read(&mut request)? > 0 {
-            client_socket.write_all(ANSWER)?;
+            client_socket.write_all(RESPONSE)?;
         }
     }
 }
@@ -79,7 +79,7 @@ fn selecting(server_socket: &TcpListener) -> io::Result<()> {
                 if ready_to_read.contains(sock.as_fd()) {
                     match sock.read(&mut request)? {
                         0 => left = Some(index),
-                        _ => sock.write_all(ANSWER)?,
+                        _ => sock.write_all(RESPONSE)?,
                     }
                 }
             }

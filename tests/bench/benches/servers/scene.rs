@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::thread;
 
-use harness::{Client, Start, Step, raise_descriptor_limit};
+use harness::{Client, Start, Step, TIMEOUT, raise_file_descriptor_limit};
 
 use crate::bare::Bare;
 
@@ -49,9 +49,6 @@ pub struct Scene {
 impl Scene {
     /// Starts a server on a core of its own where the system allows, and connects `idle` clients,
     /// then `active` ones. Each has had its first answer.
-    ///
-    /// # Panics
-    /// When the server does not start or a client gets no answer, as every function here.
     pub fn pinned(command: &Command, active: usize, idle: usize) -> Self {
         match pinned() {
             Some(core) => Self::under(&["taskset", "-c", core], command, active, idle),
@@ -79,13 +76,13 @@ impl Scene {
 
     /// One message and its answer for every active client: all ask, then all receive.
     pub fn round(&mut self) {
-        self.active.iter_mut().for_each(|client| client.send(b"hello\n"));
-        self.active.iter_mut().for_each(Client::receive_answer);
+        self.active.iter_mut().for_each(|client| client.send(b"hello\n").unwrap());
+        self.active.iter_mut().for_each(|client| client.receive().unwrap());
     }
 
     /// One more client: it connects, asks, receives and leaves.
     pub fn arrival(&self) {
-        arrival(self.addr).close();
+        arrival(self.addr).close().unwrap();
     }
 }
 
@@ -97,8 +94,8 @@ impl Drop for Scene {
 }
 
 fn arrival(addr: SocketAddr) -> Client {
-    let mut client = Client::connect(addr);
-    client.ask();
+    let mut client = Client::connect(addr, TIMEOUT).unwrap();
+    client.request().unwrap();
     client
 }
 
@@ -124,7 +121,7 @@ pub fn pinned() -> Option<&'static str> {
 pub fn has_descriptors_for(clients: usize) -> bool {
     // What is open besides: standard streams, pipes, the listening socket.
     let wanted = clients as u64 + 100;
-    let limit = raise_descriptor_limit(wanted).unwrap_or(0);
+    let limit = raise_file_descriptor_limit(wanted).unwrap_or(0);
     if limit < wanted {
         println!(
             "left out: {clients} connections need {wanted} descriptors, and the system allows \

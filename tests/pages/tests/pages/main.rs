@@ -174,7 +174,8 @@ mod red {
 
     #[test]
     fn a_load_that_is_not_measured_is_found() {
-        let page = markdown::read("tests/bench/README.md").replace("| round_trip ", "| a_round_trip ");
+        let page =
+            markdown::read("tests/bench/README.md").replace("| round_trip ", "| a_round_trip ");
         assert!(!names::wrong_loads(&page).is_empty());
     }
 

@@ -8,7 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use check::storm::Storm;
-use harness::{DEADLINE, Server, Start, Step, wait_until};
+use harness::{Server, Start, Step, TIMEOUT, wait_until};
 
 use crate::{descriptors_allowed, the_next_is_served};
 
@@ -27,7 +27,7 @@ fn a_storm_of_every_fault_among_polite_clients_leaves_the_servers_as_they_were()
     let seed = variable("STORM_SEED").unwrap_or_else(|| fastrand::u64(..));
     println!("STORM_SEED={seed} STORM_SECONDS={seconds}");
 
-    let start = |step| Start::of(step).quiet().last_lines_logged().start();
+    let start = |step| Start::of(step).quiet().start();
     let mut servers = Step::STEPS.map(start);
     let open = servers.each_ref().map(descriptors);
     storm(&servers, seed, FIRST);
@@ -54,14 +54,14 @@ fn variable(name: &str) -> Option<u64> {
 
 /// How many descriptors a server has open, where the system tells: elsewhere nothing is compared.
 fn descriptors(server: &Server) -> Option<usize> {
-    server.process().descriptors()
+    server.process().file_descriptors()
 }
 
 /// Waits until each server has as many descriptors open as before, and returns its memory in KiB.
 fn memory_afterwards(servers: &[Server], open: &[Option<usize>]) -> Vec<u64> {
     let settled = |(server, open): (&Server, &Option<usize>)| {
         // Whoever came before this one has been accepted, and its leaving has been seen.
-        server.connect().ask();
+        server.connect().request().unwrap();
         let expected = format!("{open:?} descriptors open at {} as before", server.program());
         wait_until(&expected, || descriptors(server) == *open);
         server.process().memory()
@@ -74,7 +74,7 @@ fn storm(servers: &[Server], seed: u64, lasts: Duration) {
     thread::scope(|scope| {
         for (number, server) in servers.iter().enumerate() {
             let one_by_one = server.blocks();
-            let storm = Storm { server: server.addr, patience: DEADLINE, one_by_one };
+            let storm = Storm { server: server.addr, timeout: TIMEOUT, one_by_one };
             scope.spawn(move || {
                 let blown = storm.blow(seed.wrapping_add(number as u64), lasts);
                 blown.unwrap_or_else(|error| panic!("{}: {error}", server.program()));

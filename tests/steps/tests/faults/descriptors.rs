@@ -1,8 +1,8 @@
 //! More clients than there are descriptors for, or than an `fd_set` holds.
 
-use harness::{Client, Server, Start, Step, needs};
+use harness::{Client, Server, Start, Step, is_available};
 
-use crate::{MESSAGE, descriptors_allowed, reports, side_by_side, the_next_is_served};
+use crate::{MESSAGE, descriptors_allowed, side_by_side, the_next_is_served};
 
 /// What this process needs for a server with a full `fd_set`, twice, and for what else runs.
 const PLENTY: u64 = 4096;
@@ -22,13 +22,13 @@ const HIGH_LIMIT: (u64, usize) = (1100, 1020);
 
 fn connect_and_ask(server: &Server) -> Client {
     let mut client = server.connect();
-    client.ask();
+    client.request().unwrap();
     client
 }
 
 fn connect_and_send(server: &Server) -> Client {
     let mut client = server.connect();
-    client.send(MESSAGE);
+    client.send(MESSAGE).unwrap();
     client
 }
 
@@ -38,32 +38,32 @@ fn full(clients: usize) -> String {
 
 /// All that fit are answered, the rest wait, and each of the rest is answered as another leaves.
 fn those_who_do_not_fit_wait((limit, fit): (u64, usize)) {
-    let server = Start::of(Step::Select).descriptor_limit(limit).start();
+    let server = Start::of(Step::Select).file_descriptor_limit(limit).start();
     let mut served: Vec<Client> = (0..fit).map(|_| connect_and_ask(&server)).collect();
     server.errors.wait_for_line(&full(fit));
 
     let waiting: Vec<Client> = (0..WAITING).map(|_| connect_and_send(&server)).collect();
-    (0..ASKED).for_each(|_| served[fit / 2].ask());
-    served.iter_mut().for_each(Client::ask);
-    waiting.iter().for_each(Client::expect_no_answer_yet);
+    (0..ASKED).for_each(|_| served[fit / 2].request().unwrap());
+    served.iter_mut().for_each(|client| client.request().unwrap());
+    waiting.iter().for_each(|client| client.expect_silence().unwrap());
     let times = server.errors.count(&full(fit));
     assert_eq!(times, 1, "that it is full was expected once, however many wait");
 
     for mut client in waiting {
-        served.remove(0).close();
-        client.receive_answer();
+        served.remove(0).close().unwrap();
+        client.receive().unwrap();
         served.push(client);
     }
-    served.iter_mut().for_each(Client::ask);
+    served.iter_mut().for_each(|client| client.request().unwrap());
     let narration = server.narration.clone();
-    let said = reports(server);
+    let said = server.end_with_errors();
     assert!(
         said.iter().all(|line| *line == full(fit)) && said.len() <= 1 + WAITING,
         "that it is full was expected at most once for each time it has had room: {said:#?}"
     );
 
     // From the last that fits to the next connection: the waits that the answers cost.
-    let lines = narration.to_the_end();
+    let lines = narration.to_end();
     let mut connections = lines.split(|line| line.starts_with("Connection from"));
     let idle = connections.nth(fit).expect("as many connections as fit");
     let selects = idle.iter().filter(|line| *line == "Before select()").count();
@@ -87,12 +87,12 @@ fn more_clients_than_descriptors_wait_and_each_is_answered_as_another_leaves() {
 fn with_few_descriptors_steps_1_and_2_serve_one_after_the_other() {
     for step in [Step::Blocking, Step::Functions] {
         for (limit, _) in LOW_LIMITS {
-            let mut server = Start::of(step).descriptor_limit(limit).start();
+            let mut server = Start::of(step).file_descriptor_limit(limit).start();
             let clients: Vec<Client> = (0..WAITING).map(|_| connect_and_send(&server)).collect();
             for mut client in clients {
-                client.receive_answer();
-                client.ask();
-                client.close();
+                client.receive().unwrap();
+                client.request().unwrap();
+                client.close().unwrap();
             }
             the_next_is_served(&mut server);
         }
@@ -102,7 +102,7 @@ fn with_few_descriptors_steps_1_and_2_serve_one_after_the_other() {
 #[test]
 fn where_not_one_client_fits_every_step_ends_with_one_line_and_exit_code_1() {
     for step in Step::STEPS {
-        let said = Start::of(step).descriptor_limit(4).expect_refusal();
+        let said = Start::of(step).file_descriptor_limit(4).expect_refusal();
         let names_it = said.starts_with("127.0.0.1:")
             && said.contains("no descriptor left for even one client");
         assert!(names_it, "{step} said: {said}");
@@ -115,12 +115,12 @@ fn with_its_listening_socket_above_1024_step_3_ends_and_steps_1_and_2_serve() {
         return;
     }
     for step in Step::STEPS {
-        let start = Start::of(step).descriptors_taken_below(1100);
+        let start = Start::of(step).file_descriptors_taken_below(1100);
         if step.blocks() {
             the_next_is_served(&mut start.start());
             continue;
         }
-        let (_, said) = start.expect_end_with_one_line();
+        let (_, said) = start.expect_failure();
         assert!(said.contains("fewer files open"), "what to do was expected from {step}: {said}");
     }
 }
@@ -130,26 +130,26 @@ fn with_the_last_descriptors_of_an_fd_set_step_3_serves_one_client_or_ends() {
     if !descriptors_allowed(PLENTY) {
         return;
     }
-    let server = Start::of(Step::Select).descriptors_taken_below(1022).start();
+    let server = Start::of(Step::Select).file_descriptors_taken_below(1022).start();
     let client = connect_and_ask(&server);
     server.errors.wait_for_line(&full(1));
     let mut waiting = connect_and_send(&server);
-    client.close();
-    waiting.receive_answer();
+    client.close().unwrap();
+    waiting.receive().unwrap();
 
     // Only the listening socket fits.
-    let start = Start::of(Step::Select).descriptors_taken_below(1023);
-    let _ends = start.expect_end_with_one_line();
+    let start = Start::of(Step::Select).file_descriptors_taken_below(1023);
+    let _ends = start.expect_failure();
 }
 
 #[test]
 fn with_no_descriptor_left_bare_serves_those_it_has_and_never_rests() {
-    let server = Start::of(Step::Bare).descriptor_limit(5).start();
+    let server = Start::of(Step::Bare).file_descriptor_limit(5).start();
     let mut client = connect_and_ask(&server);
     let waiting = connect_and_send(&server);
     server.narration.wait_for_count("Ready to read: server_socket", 50);
-    client.ask();
-    waiting.expect_no_answer_yet();
+    client.request().unwrap();
+    waiting.expect_silence().unwrap();
 }
 
 #[cfg(target_os = "linux")]
@@ -173,16 +173,16 @@ mod while_it_runs {
         side_by_side(&[Step::Blocking, Step::Functions], |step| {
             let server = Server::start(step);
             let first = connect_and_ask(&server);
-            server.process().limit_descriptors(4);
+            server.process().limit_file_descriptors(4);
             let since = Instant::now();
             let mut waiting = connect_and_send(&server);
-            first.close();
+            first.close().unwrap();
             server.errors.wait_for_count(TRYING_AGAIN, 2);
-            waiting.expect_no_answer_yet();
-            server.process().limit_descriptors(64);
-            waiting.receive_answer();
+            waiting.expect_silence().unwrap();
+            server.process().limit_file_descriptors(64);
+            waiting.receive().unwrap();
             let most = since.elapsed().as_secs() + 1;
-            let said = reports(server);
+            let said = server.end_with_errors();
             assert!(
                 said.iter().all(|line| line == TRYING_AGAIN) && said.len() as u64 <= most,
                 "{step}: one line a second, {most} of them, was expected, but got {said:#?}"
@@ -196,23 +196,23 @@ mod while_it_runs {
         let mut server = Server::start(Step::Select);
         let mut clients: Vec<Client> = (0..idle).map(|_| connect_and_ask(&server)).collect();
         server.narration.wait_for_line("Before select()");
-        server.process().limit_descriptors(4);
+        server.process().limit_file_descriptors(4);
         let mut waiting = connect_and_send(&server);
         server.errors.wait_for_line(TRYING_AGAIN);
         // Once a second it looks whether there is room, and waits for the next second.
         let rounds = server.narration.count("Before select()");
         server.narration.wait_for_count("Before select()", rounds + 2);
-        clients.iter_mut().for_each(Client::ask);
-        waiting.expect_no_answer_yet();
+        clients.iter_mut().for_each(|client| client.request().unwrap());
+        waiting.expect_silence().unwrap();
 
-        server.process().limit_descriptors(64);
+        server.process().limit_file_descriptors(64);
         let raised = Instant::now();
-        waiting.receive_answer();
+        waiting.receive().unwrap();
         let passed = raised.elapsed();
         assert!(passed < Duration::from_secs(2), "served after {passed:?}: two seconds were to do");
-        clients.iter_mut().for_each(Client::ask);
+        clients.iter_mut().for_each(|client| client.request().unwrap());
         the_next_is_served(&mut server);
-        assert_eq!(reports(server), [TRYING_AGAIN], "one try failed");
+        assert_eq!(server.end_with_errors(), [TRYING_AGAIN], "one try failed");
     }
 
     #[test]
@@ -228,56 +228,56 @@ mod while_it_runs {
     #[test]
     fn a_server_that_is_full_notices_within_two_seconds_that_its_limit_was_raised() {
         let mut server = with_nothing_inherited();
-        server.process().limit_descriptors(6);
+        server.process().limit_file_descriptors(6);
         let mut clients: Vec<Client> = (0..2).map(|_| connect_and_ask(&server)).collect();
         server.errors.wait_for_line(&full(2));
         let mut waiting = connect_and_send(&server);
-        clients[0].ask();
-        waiting.expect_no_answer_yet();
-        server.process().limit_descriptors(64);
+        clients[0].request().unwrap();
+        waiting.expect_silence().unwrap();
+        server.process().limit_file_descriptors(64);
         let raised = Instant::now();
-        waiting.receive_answer();
+        waiting.receive().unwrap();
         let passed = raised.elapsed();
         assert!(passed < Duration::from_secs(2), "served after {passed:?}: two seconds were to do");
-        clients.iter_mut().for_each(Client::ask);
+        clients.iter_mut().for_each(|client| client.request().unwrap());
         the_next_is_served(&mut server);
-        assert_eq!(reports(server), [full(2)]);
+        assert_eq!(server.end_with_errors(), [full(2)]);
     }
 
     #[test]
     fn a_table_that_is_full_still_after_one_left_is_asked_about_and_not_reported_again() {
         let mut server = with_nothing_inherited();
-        server.process().limit_descriptors(7);
+        server.process().limit_file_descriptors(7);
         let mut clients: Vec<Client> = (0..3).map(|_| connect_and_ask(&server)).collect();
         server.errors.wait_for_line(&full(3));
-        server.process().limit_descriptors(5);
+        server.process().limit_file_descriptors(5);
         let mut waiting = connect_and_send(&server);
         // Its descriptor, like the next free one, lies above the limit now.
         let mut leaves = clients.remove(1);
-        leaves.half_close();
-        leaves.expect_the_end();
-        clients.iter_mut().for_each(Client::ask);
-        waiting.expect_no_answer_yet();
-        server.process().limit_descriptors(64);
-        clients.remove(0).close();
-        waiting.receive_answer();
+        leaves.half_close().unwrap();
+        leaves.expect_end().unwrap();
+        clients.iter_mut().for_each(|client| client.request().unwrap());
+        waiting.expect_silence().unwrap();
+        server.process().limit_file_descriptors(64);
+        clients.remove(0).close().unwrap();
+        waiting.receive().unwrap();
         the_next_is_served(&mut server);
-        assert_eq!(reports(server), [full(3)], "it has not had room in between");
+        assert_eq!(server.end_with_errors(), [full(3)], "it has not had room in between");
     }
 
     /// What a server gets wrong that compares how many clients there were before a round and after.
     #[test]
     fn full_in_the_round_in_which_another_leaves_it_takes_the_next() {
-        let server = Start::of(Step::Select).descriptor_limit(8).start();
+        let server = Start::of(Step::Select).file_descriptor_limit(8).start();
         let mut clients: Vec<Client> = (0..3).map(|_| connect_and_ask(&server)).collect();
         server.process().stop();
         let mut fourth = connect_and_send(&server);
         let mut waiting = connect_and_send(&server);
-        clients.remove(0).close();
-        server.process().go_on();
-        fourth.receive_answer();
-        waiting.receive_answer();
-        clients.iter_mut().for_each(Client::ask);
+        clients.remove(0).close().unwrap();
+        server.process().resume();
+        fourth.receive().unwrap();
+        waiting.receive().unwrap();
+        clients.iter_mut().for_each(|client| client.request().unwrap());
 
         // A wait that ends without anybody being ready has lasted until the clock said to look.
         let lines = server.end();
@@ -291,14 +291,14 @@ mod while_it_runs {
     fn as_many_wait_in_the_backlog_as_the_system_allows() {
         let longest = std::fs::read_to_string("/proc/sys/net/core/somaxconn");
         let longest: usize = longest.ok().and_then(|it| it.trim().parse().ok()).unwrap_or(0);
-        let more_than_128 = needs("backlog of more than 200 clients", longest > 200);
+        let more_than_128 = is_available("backlog of more than 200 clients", longest > 200);
         if !more_than_128 || !descriptors_allowed(PLENTY) {
             return;
         }
         let mut server = Server::start(Step::Blocking);
         server.process().stop();
         let clients: Vec<Client> = (0..200).map(|_| server.connect()).collect();
-        server.process().go_on();
+        server.process().resume();
         drop(clients);
         the_next_is_served(&mut server);
     }

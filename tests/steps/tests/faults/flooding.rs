@@ -11,16 +11,16 @@ const ROUNDS: usize = 10;
 fn a_client_that_floods_gets_one_recv_in_each_round_of_step_3_and_the_others_their_turn() {
     let server = Server::start(Step::Select);
     let mut flood = server.connect();
-    flood.ask();
+    flood.request().unwrap();
     let mut polite = server.connect();
-    polite.ask();
+    polite.request().unwrap();
 
     server.process().stop();
-    flood.send(&[b'x'; ROUNDS * 4096]);
-    polite.send(MESSAGE);
-    server.process().go_on();
-    polite.receive_answer();
-    flood.receive_answers(ROUNDS);
+    flood.send(&[b'x'; ROUNDS * 4096]).unwrap();
+    polite.send(MESSAGE).unwrap();
+    server.process().resume();
+    polite.receive().unwrap();
+    flood.receive_many(ROUNDS).unwrap();
 
     let (flood, polite) = (flood.addr().to_string(), polite.addr().to_string());
     let said = server.end();

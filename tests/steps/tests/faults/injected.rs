@@ -5,9 +5,9 @@ use std::io::{self, Read};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use harness::{Client, Server, Start, Step, can_trace, needs};
+use harness::{Client, Server, Start, Step, TIMEOUT, has_strace};
 
-use crate::{MESSAGE, reports, side_by_side, the_next_is_served};
+use crate::{MESSAGE, side_by_side, the_next_is_served};
 
 /// The calls with which step 3 waits: which of them depends on the machine.
 const SELECT: &str = "?select,pselect6";
@@ -19,7 +19,7 @@ const IOCTL_OF_THE_FIRST_CLIENT: usize = 3;
 
 /// Starts `step` with that fault; None where there is no strace(1), which says so.
 fn start(step: Step, fault: &str) -> Option<Server> {
-    needs("strace", can_trace()).then(|| Start::of(step).injecting(fault).start())
+    has_strace().then(|| Start::of(step).injecting(fault).start())
 }
 
 /// The line about a client; the system's words are those of [`io::Error`].
@@ -35,12 +35,12 @@ fn again(error: i32) -> String {
 fn is_served_in_spite_of(step: Step, fault: &str) {
     let Some(mut server) = start(step, fault) else { return };
     let mut client = server.connect();
-    client.ask();
-    client.ask();
-    client.half_close();
-    client.expect_the_end();
+    client.request().unwrap();
+    client.request().unwrap();
+    client.half_close().unwrap();
+    client.expect_end().unwrap();
     the_next_is_served(&mut server);
-    let said = reports(server);
+    let said = server.end_with_errors();
     assert!(said.is_empty(), "{step}, {fault}: nothing to report was expected, not {said:#?}");
 }
 
@@ -48,7 +48,7 @@ fn is_served_in_spite_of(step: Step, fault: &str) {
 fn is_gone_after(step: Step, fault: &str, call: &str, error: i32) {
     let Some(mut server) = start(step, fault) else { return };
     let mut client = server.connect();
-    client.send(MESSAGE);
+    client.send(MESSAGE).unwrap();
     server.errors.wait_for_line(&line(&client, call, error));
     let expected = [line(&client, call, error)];
     // The end of the stream, or a reset where its message lies there unread.
@@ -56,7 +56,7 @@ fn is_gone_after(step: Step, fault: &str, call: &str, error: i32) {
     let gone = matches!(&seen, Ok(0) | Err(_)) && !matches!(&seen, Err(error) if is_late(error));
     assert!(gone, "{step}, {fault}: the client was expected to be closed, not {seen:?}");
     the_next_is_served(&mut server);
-    assert_eq!(reports(server), expected, "{step}, {fault}");
+    assert_eq!(server.end_with_errors(), expected, "{step}, {fault}");
 }
 
 fn is_late(error: &io::Error) -> bool {
@@ -84,12 +84,12 @@ fn an_answer_of_which_send_takes_a_part_is_sent_to_its_end() {
         // The call is not made, and yet returns that it took five bytes.
         let Some(mut server) = start(step, "sendto:retval=5:when=1") else { return };
         let mut client = server.connect();
-        client.send(MESSAGE);
-        client.half_close();
-        let rest = client.receive_to_the_end();
+        client.send(MESSAGE).unwrap();
+        client.half_close().unwrap();
+        let rest = client.receive_to_end().unwrap();
         assert_eq!(String::from_utf8_lossy(&rest), " World\n", "{step}: the other seven bytes");
         the_next_is_served(&mut server);
-        assert_eq!(reports(server), [""; 0], "{step}");
+        assert_eq!(server.end_with_errors(), [""; 0], "{step}");
     });
 }
 
@@ -112,10 +112,10 @@ fn a_client_that_cannot_be_told_not_to_block_is_closed_at_once_at_step_3() {
     let fault = format!("ioctl:error=ENOMEM:when={IOCTL_OF_THE_FIRST_CLIENT}");
     let Some(mut server) = start(Step::Select, &fault) else { return };
     let mut client = server.connect();
-    client.expect_the_end();
+    client.expect_end().unwrap();
     server.errors.wait_for_line(&line(&client, "ioctl", 12));
     the_next_is_served(&mut server);
-    assert_eq!(reports(server), [line(&client, "ioctl", 12)]);
+    assert_eq!(server.end_with_errors(), [line(&client, "ioctl", 12)]);
 }
 
 #[test]
@@ -124,10 +124,10 @@ fn a_connection_that_is_gone_before_it_is_accepted_is_passed_over() {
         is_served_in_spite_of(step, "accept4:error=EAGAIN:when=1..3");
 
         let Some(mut server) = start(step, "accept4:error=ECONNABORTED:when=1..3") else { return };
-        server.connect().ask();
+        server.connect().request().unwrap();
         the_next_is_served(&mut server);
         let aborted = "accept: Software caused connection abort (os error 103)";
-        assert_eq!(reports(server), [aborted; 3], "{step}: a line for each");
+        assert_eq!(server.end_with_errors(), [aborted; 3], "{step}: a line for each");
     });
 }
 
@@ -140,12 +140,12 @@ fn a_shortage_that_passes_costs_one_line_and_a_second() {
             let Some(mut server) = start(step, &fault) else { return };
             let began = Instant::now();
             let mut client = server.connect();
-            client.ask();
+            client.request().unwrap();
             let passed = began.elapsed();
             assert!(passed > Duration::from_millis(900), "{step}, {name}: again after {passed:?}");
-            client.close();
+            client.close().unwrap();
             the_next_is_served(&mut server);
-            assert_eq!(reports(server), [again(error)], "{step}, {name}");
+            assert_eq!(server.end_with_errors(), [again(error)], "{step}, {name}");
         }
     });
 }
@@ -154,12 +154,12 @@ fn a_shortage_that_passes_costs_one_line_and_a_second() {
 fn a_shortage_that_passes_while_one_idle_client_is_there_is_noticed_at_step_3() {
     let Some(mut server) = start(Step::Select, "accept4:error=ENOMEM:when=2") else { return };
     let mut idle = server.connect();
-    idle.ask();
+    idle.request().unwrap();
     let mut client = server.connect();
-    client.ask();
-    idle.ask();
+    client.request().unwrap();
+    idle.request().unwrap();
     the_next_is_served(&mut server);
-    assert_eq!(reports(server), [again(12)]);
+    assert_eq!(server.end_with_errors(), [again(12)]);
 }
 
 #[test]
@@ -180,9 +180,9 @@ fn lasts(step: Step, error: &str, number: i32) {
     server.errors.wait_for_count(&again(number), 3);
     let passed = first.elapsed();
     assert!(passed > Duration::from_millis(1800), "{step}, {error}: two more lines in {passed:?}");
-    client.expect_no_answer_yet();
+    client.expect_silence().unwrap();
     let narration = server.narration.clone();
-    let lines = reports(server).len();
+    let lines = server.end_with_errors().len();
     let waits = ["Before accept()", "Before select()"].map(|line| narration.count(line));
     let waits: usize = waits.iter().sum();
     assert!(waits <= 2 * lines + 2, "{step}, {error}: {waits} waits for {lines} lines");
@@ -193,17 +193,17 @@ fn a_shortage_that_lasts_costs_no_more_while_one_client_chats_and_others_leave_a
     let Some(server) = start(Step::Select, "accept4:error=ENFILE:when=12+") else { return };
     let mut chats = server.connect();
     let mut others: Vec<Client> = (0..10).map(|_| server.connect()).collect();
-    others.iter_mut().for_each(Client::ask);
+    others.iter_mut().for_each(|client| client.request().unwrap());
     let waiting = server.connect();
     server.errors.wait_for_line(&again(23));
     let first = Instant::now();
     while server.errors.count(&again(23)) < 3 {
-        chats.ask();
+        chats.request().unwrap();
         drop(others.pop());
     }
     let passed = first.elapsed();
     assert!(passed > Duration::from_millis(1800), "two more lines in {passed:?}");
-    waiting.expect_no_answer_yet();
+    waiting.expect_silence().unwrap();
 }
 
 #[test]
@@ -233,16 +233,16 @@ fn a_listening_socket_that_cannot_be_told_not_to_block_ends_step_3() {
 fn ends_while_it_serves(step: Step, fault: &str, call: &str, error: i32) {
     let Some(mut server) = start(step, fault) else { return };
     // The server may end while this client still connects.
-    let _client = Client::try_connect(server.addr);
+    let _client = Client::connect(server.addr, TIMEOUT);
     assert_eq!(server.wait().code(), Some(1), "{step}, {fault}: exit code");
     let reason = io::Error::from_raw_os_error(error);
     let expected = format!("{}: {call}: {reason}", server.addr);
-    assert_eq!(reports(server), [expected], "{step}, {fault}");
+    assert_eq!(server.end_with_errors(), [expected], "{step}, {fault}");
 }
 
 #[test]
 fn start_up_that_cannot_work_says_so_in_one_line_and_nothing_else() {
-    if !needs("strace", can_trace()) {
+    if !has_strace() {
         return;
     }
     side_by_side(&Step::STEPS, |step| {

@@ -3,9 +3,9 @@
 
 use std::ops::RangeInclusive;
 
-use harness::{Client, DEADLINE, Server, Step};
+use harness::{Client, Server, Step, TIMEOUT};
 
-use crate::{MESSAGE, reports, the_next_is_served};
+use crate::{MESSAGE, the_next_is_served};
 
 /// Lets a client leave in the way of `leave` while another one is there: at step 3 it is served all
 /// the while, at steps 1 and 2 it waits, and is served next. Expects so many lines on standard error,
@@ -17,19 +17,19 @@ fn expect_lines(lines: RangeInclusive<usize>, leave: impl Fn(Client)) {
         let addr = culprit.addr().to_string();
         server.narration.wait_for_line(&format!("Connection from {addr}"));
         let mut other = server.connect();
-        other.send(MESSAGE);
+        other.send(MESSAGE).unwrap();
         if step.blocks() {
             leave(culprit);
-            other.receive_answer();
+            other.receive().unwrap();
         } else {
-            other.receive_answer();
+            other.receive().unwrap();
             leave(culprit);
         }
-        other.ask();
-        other.close();
+        other.request().unwrap();
+        other.close().unwrap();
         the_next_is_served(&mut server);
-        let _in_time = server.errors.has_lines(*lines.start(), DEADLINE);
-        let said = reports(server);
+        let _in_time = server.errors.reaches_lines(*lines.start(), TIMEOUT);
+        let said = server.end_with_errors();
         assert!(lines.contains(&said.len()), "{step}: {lines:?} lines expected, not {said:#?}");
         let names_it = |line: &String| {
             ["recv", "send"].iter().any(|call| line.starts_with(&format!("{addr}: {call}: ")))
@@ -43,14 +43,14 @@ fn a_client_resets_with_five_messages_unanswered_and_gets_one_line() {
     for step in Step::STEPS {
         let mut server = Server::start(step);
         let mut culprit = server.connect();
-        culprit.ask();
+        culprit.request().unwrap();
         server.process().stop();
         // Read in five pieces, of which the first answer fails already.
-        culprit.send(&[b'x'; 20_000]);
-        culprit.reset();
-        server.process().go_on();
+        culprit.send(&[b'x'; 20_000]).unwrap();
+        culprit.reset().unwrap();
+        server.process().resume();
         the_next_is_served(&mut server);
-        let said = reports(server);
+        let said = server.end_with_errors();
         assert_eq!(said.len(), 1, "{step}: one line was expected, but got {said:#?}");
     }
 }
@@ -58,40 +58,40 @@ fn a_client_resets_with_five_messages_unanswered_and_gets_one_line() {
 #[test]
 fn a_client_half_closes_without_a_word_and_sees_the_end() {
     expect_lines(0..=0, |mut client| {
-        client.half_close();
-        client.expect_the_end();
+        client.half_close().unwrap();
+        client.expect_end().unwrap();
     });
 }
 
 #[test]
 fn a_client_closes_with_an_answer_unread_and_the_next_is_served() {
     expect_lines(0..=1, |mut client| {
-        client.send(MESSAGE);
-        client.leave_an_answer_unread();
-        client.close();
+        client.send(MESSAGE).unwrap();
+        client.leave_response_unread().unwrap();
+        client.close().unwrap();
     });
 }
 
 #[test]
 fn a_client_closes_with_its_answer_still_due_and_the_next_is_served() {
     expect_lines(0..=1, |mut client| {
-        client.send(MESSAGE);
-        client.close();
+        client.send(MESSAGE).unwrap();
+        client.close().unwrap();
     });
 }
 
 #[test]
 fn a_client_resets_between_messages_and_gets_one_line() {
     expect_lines(1..=1, |mut client| {
-        client.ask();
-        client.reset();
+        client.request().unwrap();
+        client.reset().unwrap();
     });
 }
 
 #[test]
 fn a_client_resets_right_after_sending_and_gets_one_line() {
     expect_lines(1..=1, |mut client| {
-        client.send(MESSAGE);
-        client.reset();
+        client.send(MESSAGE).unwrap();
+        client.reset().unwrap();
     });
 }

@@ -19,7 +19,7 @@ mod streams;
 
 use std::thread;
 
-use harness::{Server, Step, needs, raise_descriptor_limit};
+use harness::{Server, Step, is_available, raise_file_descriptor_limit};
 
 /// A message whose answer is waited for later: the server may be busy with another client.
 const MESSAGE: &[u8] = b"hello\n";
@@ -27,8 +27,8 @@ const MESSAGE: &[u8] = b"hello\n";
 /// What every fault is followed by: a client that is served.
 fn the_next_is_served(server: &mut Server) {
     let mut next = server.connect();
-    next.ask();
-    next.close();
+    next.request().unwrap();
+    next.close().unwrap();
     assert!(server.is_running(), "{} was expected to go on", server.program());
 }
 
@@ -41,16 +41,9 @@ fn side_by_side(steps: &[Step], test: impl Fn(Step) + Sync) {
     });
 }
 
-/// Ends `server`, and returns all that it said on standard error.
-fn reports(server: Server) -> Vec<String> {
-    let errors = server.errors.clone();
-    let _ = server.end();
-    errors.to_the_end()
-}
-
 /// Makes room for that many descriptors in this process, so that it and the servers that it starts
 /// may have them.
 fn descriptors_allowed(wanted: u64) -> bool {
-    let allowed = raise_descriptor_limit(wanted).unwrap_or(0);
-    needs(&format!("hard limit of {wanted} descriptors (`ulimit -Hn`)"), allowed >= wanted)
+    let allowed = raise_file_descriptor_limit(wanted).unwrap_or(0);
+    is_available(&format!("hard limit of {wanted} descriptors (`ulimit -Hn`)"), allowed >= wanted)
 }

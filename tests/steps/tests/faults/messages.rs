@@ -3,7 +3,7 @@
 use std::iter;
 
 use fastrand::Rng;
-use harness::{ANSWER, Server, Step, in_answers};
+use harness::{RESPONSE, Server, Step, describe_responses};
 
 use crate::the_next_is_served;
 
@@ -20,17 +20,17 @@ fn one_answer_for_each_recv(step: Step, message: &[u8], mut piece: impl FnMut() 
     let mut rest = message;
     while !rest.is_empty() {
         let (now, later) = rest.split_at(piece().clamp(1, rest.len()));
-        client.send(now);
+        client.send(now).unwrap();
         rest = later;
     }
-    client.half_close();
-    let received = client.receive_to_the_end();
-    let answers = received.len() / ANSWER.len();
+    client.half_close().unwrap();
+    let received = client.receive_to_end().unwrap();
+    let answers = received.len() / RESPONSE.len();
     assert!(
-        received == ANSWER.repeat(answers),
+        received == RESPONSE.repeat(answers),
         "{step}: whole answers were expected for {} bytes, came {}",
         message.len(),
-        in_answers(&received)
+        describe_responses(&received)
     );
     assert!(
         (message.len().div_ceil(REQUEST)..=message.len()).contains(&answers),

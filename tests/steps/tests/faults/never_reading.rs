@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
-use harness::{ANSWER, Connection, DEADLINE, Server, StalledReader, Start, Step, in_answers};
+use harness::{Client, RESPONSE, Server, StalledReader, Start, Step, TIMEOUT, describe_responses};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::{MESSAGE, side_by_side, the_next_is_served};
@@ -27,12 +27,12 @@ fn stuck(server: &Server) -> StalledReader {
 fn a_client_that_never_reads_stops_all_but_step_3_until_it_leaves_and_all_are_served_then() {
     side_by_side(&[Step::Blocking, Step::Functions, Step::Bare], |step| {
         let mut server = Start::of(step).quiet().start();
-        server.connect().ask();
+        server.connect().request().unwrap();
         let before = server.process().memory();
         let culprit = stuck(&server);
         let mut waiting: Vec<_> = (0..3).map(|_| server.connect()).collect();
-        waiting.iter_mut().for_each(|client| client.send(MESSAGE));
-        waiting.iter().for_each(harness::Client::expect_no_answer_yet);
+        waiting.iter_mut().for_each(|client| client.send(MESSAGE).unwrap());
+        waiting.iter().for_each(|client| client.expect_silence().unwrap());
         let (after, sent) = (server.process().memory(), culprit.sent());
         assert!(
             after <= before + SLACK,
@@ -40,8 +40,8 @@ fn a_client_that_never_reads_stops_all_but_step_3_until_it_leaves_and_all_are_se
         );
         drop(culprit);
         for mut client in waiting {
-            client.receive_answer();
-            client.close();
+            client.receive().unwrap();
+            client.close().unwrap();
         }
         the_next_is_served(&mut server);
     });
@@ -52,11 +52,11 @@ fn answers_to(step: Step, client: StalledReader) -> u64 {
     let sent = client.sent();
     let received = client.read_again();
     let received = received.unwrap_or_else(|error| panic!("{step}: expected the end, got {error}"));
-    let answers = received.len() / ANSWER.len();
+    let answers = received.len() / RESPONSE.len();
     assert!(
-        received == ANSWER.repeat(answers),
+        received == RESPONSE.repeat(answers),
         "{step}: whole answers to {sent} bytes were expected, came {}",
-        in_answers(&received)
+        describe_responses(&received)
     );
     answers as u64
 }
@@ -109,7 +109,7 @@ fn connect_with_little_room(server: &Server) -> io::Result<TcpStream> {
     let _ = socket.set_tcp_mss(88);
     socket.connect(&server.addr.into())?;
     socket.set_tcp_nodelay(true)?;
-    socket.set_write_timeout(Some(StalledReader::PATIENCE))?;
+    socket.set_write_timeout(Some(StalledReader::SEND_TIMEOUT))?;
     Ok(TcpStream::from(socket))
 }
 
@@ -122,16 +122,16 @@ fn a_client_that_waits_for_each_recv_gets_as_many_answers_as_messages_though_it_
         let mut stream = stream.unwrap_or_else(|error| panic!("expected a connection: {error}"));
         let ready = format!("Ready to write: {}", stream.local_addr().expect("its address"));
         let messages = send_until_the_server_waits(&server, &mut stream);
-        let client = Connection::over(stream, DEADLINE);
+        let client = Client::from_stream(stream, TIMEOUT);
         let received = client.and_then(|mut client| {
             client.half_close()?;
-            client.receive_to_the_end()
+            client.receive_to_end()
         });
         let received = received.unwrap_or_else(|error| panic!("expected the end, came {error}"));
         assert!(
-            received == ANSWER.repeat(messages),
+            received == RESPONSE.repeat(messages),
             "{messages} answers were expected, as many as messages, came {}",
-            in_answers(&received)
+            describe_responses(&received)
         );
         the_next_is_served(&mut server);
         server.end().contains(&ready)

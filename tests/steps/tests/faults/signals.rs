@@ -15,7 +15,7 @@ fn ends_at_once(signal: Signal) {
     for step in Step::STEPS {
         let mut server = Start::of(step).shell(HEED_INTERRUPTS).start();
         let mut client = server.connect();
-        client.ask();
+        client.request().unwrap();
         let waiting = server.connect();
         server.process().signal(signal);
         let status = server.wait();
@@ -24,9 +24,9 @@ fn ends_at_once(signal: Signal) {
             Some(signal.as_raw()),
             "{step} was expected to end of {signal:?}: {status}"
         );
-        client.expect_the_end();
-        waiting.close();
-        let said = server.errors.to_the_end();
+        client.expect_end().unwrap();
+        waiting.close().unwrap();
+        let said = server.errors.to_end();
         assert!(said.is_empty(), "{step}: nothing was expected on standard error: {said:#?}");
     }
 }

@@ -11,8 +11,8 @@ fn serves_before_and_after_a_reset(start: impl Fn(Start) -> Start) {
         the_next_is_served(&mut server);
         for _ in 0..3 {
             let mut client = server.connect();
-            client.ask();
-            client.reset();
+            client.request().unwrap();
+            client.reset().unwrap();
             the_next_is_served(&mut server);
         }
     }

@@ -23,22 +23,22 @@ pub fn a_second_client_waits_until_the_first_has_left(step: Step) {
     let server = Server::start(step);
     let mut first = server.connect();
     let first_addr = first.addr().to_string();
-    first.ask();
+    first.request().unwrap();
 
     let mut second = server.connect();
     let second_addr = second.addr().to_string();
-    second.send(b"one\n");
-    second.send(b"two\n");
-    second.send(b"three\n");
+    second.send(b"one\n").unwrap();
+    second.send(b"two\n").unwrap();
+    second.send(b"three\n").unwrap();
     // The server had every occasion: it has answered the first once more since.
-    first.ask();
-    second.expect_no_answer_yet();
+    first.request().unwrap();
+    second.expect_silence().unwrap();
 
-    first.close();
+    first.close().unwrap();
     // Three lines that came as one piece have one answer.
-    second.receive_answer();
-    second.half_close();
-    second.expect_the_end();
+    second.receive().unwrap();
+    second.half_close().unwrap();
+    second.expect_end().unwrap();
     server.narration.wait_for_count("Before accept()", 3);
     assert_eq!(
         server.end()[1..],
@@ -53,8 +53,8 @@ pub fn the_narration_says_each_call_before_it_is_made(step: Step) {
     let addrs = [1, 2].map(|messages| {
         let mut client = server.connect();
         let addr = client.addr().to_string();
-        (0..messages).for_each(|_| client.ask());
-        client.close();
+        (0..messages).for_each(|_| client.request().unwrap());
+        client.close().unwrap();
         server.narration.wait_for_count("Before accept()", messages + 1);
         addr
     });
