@@ -18,8 +18,7 @@ pub enum Bare {
 }
 
 impl Bare {
-    /// The argument with which a benchmark starts itself as this loop: it is measured in a process
-    /// of its own, as a step is.
+    /// The argument with which the benchmark starts itself as this loop, in a process of its own.
     pub fn argument(self) -> &'static str {
         match self {
             Self::Blocking => "bare-blocking-loop",
@@ -27,8 +26,7 @@ impl Bare {
         }
     }
 
-    /// Becomes the loop that the command line asks for, if it asks for one. Every benchmark's
-    /// `main` calls this first.
+    /// Becomes the loop that the command line asks for, if it asks for one.
     pub fn run_if_asked() {
         let argument = env::args().nth(1).unwrap_or_default();
         for bare in [Self::Blocking, Self::Select] {
@@ -63,37 +61,36 @@ fn selecting(server_socket: &TcpListener) -> io::Result<()> {
     let mut request = [0; 4096];
     let mut clients: Vec<TcpStream> = Vec::new();
     server_socket.set_nonblocking(true)?;
-    // Each turn of this loop is as long as nobody comes and nobody leaves: the list for `select`
-    // is made once for it, and copied.
+    // While no client connects or disconnects, the list for `select` is made once and copied.
     loop {
         let mut to_read = FdSet::new();
         to_read.insert(server_socket.as_fd());
         clients.iter().for_each(|sock| to_read.insert(sock.as_fd()));
         let highest = clients.iter().map(AsRawFd::as_raw_fd).max().unwrap_or_default();
         let nfds = highest.max(server_socket.as_raw_fd()) + 1;
-        let (left, arrived) = loop {
+        let (disconnected, has_arrived) = loop {
             let (mut ready_to_read, mut ready_to_write) = (to_read, FdSet::new());
             select(nfds, &mut ready_to_read, &mut ready_to_write, None, None)?;
-            let mut left = None;
+            let mut disconnected = None;
             for (index, mut sock) in clients.iter().enumerate() {
                 if ready_to_read.contains(sock.as_fd()) {
                     match sock.read(&mut request)? {
-                        0 => left = Some(index),
+                        0 => disconnected = Some(index),
                         _ => sock.write_all(RESPONSE)?,
                     }
                 }
             }
-            let arrived = ready_to_read.contains(server_socket.as_fd());
-            if arrived || left.is_some() {
-                break (left, arrived);
+            let has_arrived = ready_to_read.contains(server_socket.as_fd());
+            if has_arrived || disconnected.is_some() {
+                break (disconnected, has_arrived);
             }
         };
-        // The copy: step 3 asks for room after each accept and after each leaving.
-        if let Some(index) = left {
+        // Step 3 duplicates its listening socket after each accept and each disconnected client.
+        if let Some(index) = disconnected {
             drop(clients.swap_remove(index));
             drop(server_socket.try_clone()?);
         }
-        if arrived {
+        if has_arrived {
             let (client_socket, _) = server_socket.accept()?;
             client_socket.set_nonblocking(true)?;
             clients.push(client_socket);
