@@ -1,11 +1,13 @@
-//! What a server is put through: each case once, as a function. The tests run them on the steps, and
+//! The cases that any server is put through. The tests run them on our own servers, and the program
 //! `check` on whatever it is given.
 
 #![forbid(unsafe_code)]
 
-mod answers;
+mod diagnosis;
 mod leaving;
 mod misbehaving;
+mod probe;
+mod responses;
 pub mod storm;
 mod together;
 mod too_many;
@@ -14,35 +16,30 @@ mod world;
 
 use std::fmt::{self, Display, Formatter};
 use std::io::{self, ErrorKind};
+use std::sync::Arc;
 use std::time::Duration;
 
-use harness::{Client, Server, Start, describe_error, is_available};
+use harness::{Client, Protocol, Server, Start, describe_error, is_available};
 
+pub use diagnosis::Diagnosis;
+pub use probe::{Probe, constant, probe};
 pub use trial::Trial;
 
 /// The order in which a student meets the cases.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
-    /// One client gets its answers.
-    Answers,
-    /// A client that leaves takes nobody with it.
+    Responds,
     Leaving,
-    /// Several clients are served at once.
     Together,
-    /// One client cannot hold up the others.
     Misbehaving,
-    /// More clients come than fit.
     TooMany,
-    /// What the system and the user do.
     World,
-    /// All of it at the same time.
     Storm,
 }
 
 impl Level {
-    /// All levels, in their order.
     pub const ALL: [Self; 7] = [
-        Self::Answers,
+        Self::Responds,
         Self::Leaving,
         Self::Together,
         Self::Misbehaving,
@@ -51,10 +48,10 @@ impl Level {
         Self::Storm,
     ];
 
-    /// Its name, as `check` prints it and takes it.
+    /// The name that `check` prints and takes.
     pub fn name(self) -> &'static str {
         match self {
-            Self::Answers => "it answers",
+            Self::Responds => "it responds",
             Self::Leaving => "clients leave",
             Self::Together => "two at once",
             Self::Misbehaving => "clients misbehave",
@@ -68,24 +65,26 @@ impl Level {
 /// Something that a server is expected to do.
 #[derive(Debug, Clone, Copy)]
 pub struct Case {
-    /// Where it belongs.
     pub level: Level,
-    /// Its name, as `check` prints it and takes it.
+    /// The name that `check` prints and takes.
     pub name: &'static str,
     /// What it asks, in a student's words.
     pub question: &'static str,
     /// The page and section that explain it.
     pub read: &'static str,
-    /// How to do the same by hand, with the server running in another terminal.
+    /// How to do it by hand. `{server}` stands for the command that starts the server, and `{port}` for
+    /// its port. If `{server}` is missing, the server is started as usual.
     pub by_hand: &'static str,
+    /// Whether it must be known what the server responds.
+    pub compares_responses: bool,
     prepare: fn(Start) -> Start,
-    run: fn(&mut Trial) -> Result<String, Fault>,
+    run: fn(&mut Trial) -> Result<String, Failure>,
 }
 
 /// All cases, in their order.
 pub fn all() -> impl Iterator<Item = &'static Case> {
     [
-        answers::CASES,
+        responses::CASES,
         leaving::CASES,
         together::CASES,
         misbehaving::CASES,
@@ -97,139 +96,176 @@ pub fn all() -> impl Iterator<Item = &'static Case> {
     .flatten()
 }
 
-/// Why the answer of a case is `no`, or why there is none.
+/// Why a case did not pass.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Fault {
-    /// The server did something else than was expected.
-    Wrong {
-        /// What was expected.
+pub enum Failure {
+    Unexpected {
         expected: String,
-        /// What came.
-        came: String,
-        /// What kind of thing that is.
+        got: String,
         kind: Kind,
     },
-    /// It serves one client at a time.
+    /// The server serves one client at a time.
     OneAtATime {
-        /// Whether the second one was served when the first had left.
-        served_then: bool,
+        is_served_later: bool,
     },
-    /// Nobody listens, so nothing can be said.
+    /// Nothing listens on the port.
     NotListening(String),
-    /// This machine cannot ask it.
-    CannotAsk(String),
+    /// This machine, or this system, cannot run the case.
+    Skipped(String),
 }
 
-/// What came in place of what was expected.
+/// What a client got in place of what it expected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// Nothing.
     Silence,
-    /// The end of the connection, or none.
+    /// The end of the connection.
     End,
-    /// Other bytes.
-    Bytes,
-    /// A measured value.
+    OtherBytes,
     Measured,
 }
 
-impl Fault {
-    fn wrong(expected: impl Into<String>, came: impl Into<String>, kind: Kind) -> Self {
-        Self::Wrong { expected: expected.into(), came: came.into(), kind }
+impl Failure {
+    fn unexpected(expected: impl Into<String>, got: impl Into<String>, kind: Kind) -> Self {
+        Self::Unexpected { expected: expected.into(), got: got.into(), kind }
     }
 }
 
-impl Display for Fault {
+impl Display for Failure {
     fn fmt(&self, line: &mut Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Wrong { expected, came, .. } => write!(line, "expected {expected}, came {came}"),
-            Self::OneAtATime { served_then } => {
-                let then = if *served_then { "and was served then" } else { "and not served then" };
-                write!(line, "one at a time: the second waited until the first left, {then}")
+            Self::Unexpected { expected, got, .. } => {
+                write!(line, "expected {expected}, got {got}")
             }
-            Self::NotListening(why) | Self::CannotAsk(why) => line.write_str(why),
+            Self::OneAtATime { is_served_later } => {
+                let later = if *is_served_later { "then" } else { "not even then" };
+                write!(
+                    line,
+                    "one at a time: the second client waited until the first disconnected, and was \
+                     served {later}"
+                )
+            }
+            Self::NotListening(why) | Self::Skipped(why) => line.write_str(why),
         }
     }
 }
 
-/// Says what was expected where a client's call failed.
+/// Says what was expected when a call of a client fails.
 trait Expecting<T> {
-    fn expecting(self, expected: &str) -> Result<T, Fault>;
+    fn expecting(self, expected: &str) -> Result<T, Failure>;
 }
 
 impl<T> Expecting<T> for io::Result<T> {
-    fn expecting(self, expected: &str) -> Result<T, Fault> {
+    fn expecting(self, expected: &str) -> Result<T, Failure> {
         self.map_err(|error| {
+            if is_own_trouble(&error) {
+                return Failure::Skipped(format!("this machine refused its own client: {error}"));
+            }
             let kind = match error.kind() {
                 ErrorKind::WouldBlock | ErrorKind::TimedOut => Kind::Silence,
-                ErrorKind::InvalidData => Kind::Bytes,
+                ErrorKind::InvalidData => Kind::OtherBytes,
                 _ => Kind::End,
             };
-            // What a connection reports is in words already.
-            let came = match error.raw_os_error() {
+            // An error without a number is one that the client has put into words.
+            let got = match error.raw_os_error() {
                 Some(_) => describe_error(&error),
                 None => error.to_string(),
             };
-            Fault::wrong(expected, came, kind)
+            Failure::unexpected(expected, got, kind)
         })
     }
 }
 
-/// The answer to a case.
+/// Whether the client's own system refused a call, so that the server is not to blame.
+fn is_own_trouble(error: &io::Error) -> bool {
+    const ENFILE: i32 = 23;
+    const EMFILE: i32 = 24;
+    matches!(
+        error.kind(),
+        ErrorKind::AddrNotAvailable
+            | ErrorKind::NetworkUnreachable
+            | ErrorKind::NetworkDown
+            | ErrorKind::HostUnreachable
+            | ErrorKind::OutOfMemory
+            | ErrorKind::PermissionDenied
+    ) || matches!(error.raw_os_error(), Some(ENFILE | EMFILE))
+}
+
+/// What came of a case.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
-    /// It did what was expected; with what was measured, if anything was.
-    Yes(String),
-    /// It did not.
-    No {
-        /// What was expected and what came.
-        fault: Fault,
-        /// What the server did then, in words.
-        server: String,
-        /// The last that it said on standard error.
-        last_words: Vec<String>,
-    },
+    /// With what was measured, if anything was.
+    Pass(String),
+    Fail(Report),
+    Skipped(String),
+}
+
+/// A case that failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    pub failure: Failure,
+    /// What the server does now, in words.
+    pub server: String,
+    /// The last lines that it printed on standard error.
+    pub last_lines: Vec<String>,
+    /// What the clients did.
+    pub steps: Vec<String>,
+    pub diagnosis: Option<&'static Diagnosis>,
+}
+
+/// How a server is started and what its clients expect.
+#[derive(Debug, Clone)]
+pub struct Setup {
+    pub start: Start,
+    pub protocol: Arc<Protocol>,
+    /// How long a client waits for anything. A case ends after twelve times as long.
+    pub timeout: Duration,
+}
+
+impl Setup {
+    /// A server that responds as ours do.
+    pub fn new(start: Start, timeout: Duration) -> Self {
+        Self { start, protocol: Arc::default(), timeout }
+    }
 }
 
 impl Case {
-    /// Says that a test skips it, see [`harness::is_available`].
+    /// Prints that a test skips it, see [`harness::is_available`].
     pub fn skip(&self, why: &str) {
-        is_available(&format!("way to ask about \"{}\" ({why})", self.name), false);
+        is_available(&format!("way to run \"{}\" ({why})", self.name), false);
     }
 
-    /// Starts the server anew and puts it through this case. `timeout` is how long a client waits
-    /// for anything.
-    pub fn ask(&self, start: &Start, timeout: Duration) -> io::Result<Verdict> {
-        self.ask_and(start, timeout, |_| {})
+    /// Starts the server and puts it through this case.
+    pub fn run(&self, setup: &Setup) -> io::Result<Verdict> {
+        self.run_and_inspect(setup, |_| {})
     }
 
-    /// The same; after a `yes` it lets `look` have the server before it is ended.
-    pub fn ask_and(
+    /// Runs the case, and calls `inspect` with the server after a pass.
+    pub fn run_and_inspect(
         &self,
-        start: &Start,
-        timeout: Duration,
-        look: impl FnOnce(&mut Server),
+        setup: &Setup,
+        inspect: impl FnOnce(&mut Server),
     ) -> io::Result<Verdict> {
-        let mut trial = Trial::of((self.prepare)(start.clone()), timeout)?;
+        if self.compares_responses && setup.protocol.response == harness::Response::Dependent {
+            return Ok(Verdict::Skipped("its response depends on the request".to_owned()));
+        }
+        let setup = Setup { start: (self.prepare)(setup.start.clone()), ..setup.clone() };
+        let mut trial = Trial::new(&setup)?;
         Ok(match (self.run)(&mut trial) {
             Ok(measured) => {
-                look(&mut trial.server);
-                Verdict::Yes(measured)
+                inspect(&mut trial.server);
+                Verdict::Pass(measured)
             }
-            Err(fault) => {
-                let server = trial.what_the_server_does(&fault);
-                Verdict::No { fault, server, last_words: trial.last_words() }
-            }
+            Err(Failure::Skipped(why)) => Verdict::Skipped(why),
+            Err(failure) => Verdict::Fail(trial.report(failure)),
         })
     }
 }
 
-/// All of them leave, with a reset.
-fn leave(clients: Vec<Client>) -> Result<(), Fault> {
+/// Resets all of `clients`.
+fn reset_all(clients: Vec<Client>) -> Result<(), Failure> {
     clients.into_iter().try_for_each(|client| client.reset().expecting("a reset"))
 }
 
-/// As it is.
 fn unchanged(start: Start) -> Start {
     start
 }

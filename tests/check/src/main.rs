@@ -1,50 +1,45 @@
-//! Puts any server through what the steps went through, case by case, and says what it found.
+//! Puts any server through the cases, and prints what it found.
 
 #![forbid(unsafe_code)]
-#![deny(clippy::print_stdout)] // which panics where nobody reads
+#![deny(clippy::print_stdout)] // which panics when nobody reads
 
 use std::io::{self, ErrorKind, Write};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::{self, ExitCode};
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use check::{Case, Fault, Level, Verdict};
+use check::{Case, Failure, Level, Report, Setup, Verdict};
 use clap::{Arg, ArgAction, Command, value_parser};
-use harness::{Start, free_port, poll_until, raise_file_descriptor_limit};
+use harness::{Protocol, Start, free_port, poll_until, raise_file_descriptor_limit};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use signal_hook::iterator::Signals;
 use socket2::{Domain, Socket, Type};
 
-/// How long a client waits for an answer before the verdict is that none comes.
+/// How long a client waits for a response.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What this process needs for its clients.
 const FILE_DESCRIPTORS: u64 = 4096;
 
 fn main() -> ExitCode {
-    let mut found = command().get_matches();
-    let is_list = found.get_flag("list");
-    let given = Given {
-        words: found.remove_many("command").into_iter().flatten().collect(),
-        port: found.remove_one("port").unwrap_or_default(),
-    };
-    let only: Option<String> = found.remove_one("only");
-    let until: Option<String> = found.remove_one("until");
+    let mut arguments = command().get_matches();
+    let until: Option<String> = arguments.remove_one("until");
     let until = Level::ALL.into_iter().find(|level| Some(level.name()) == until.as_deref());
-
-    let asked: Vec<&Case> = check::all()
+    let only: Option<String> = arguments.remove_one("only");
+    let response: Option<String> = arguments.remove_one("response");
+    let is_list = arguments.get_flag("list");
+    let mut check = Check {
+        words: arguments.remove_many("command").into_iter().flatten().collect(),
+        port: arguments.remove_one("port").unwrap_or_default(),
+        protocol: response.map(|text| check::constant(&text)),
+    };
+    let cases: Vec<&Case> = check::all()
         .filter(|case| only.as_ref().is_none_or(|only| case.name == only))
         .filter(|case| until.is_none_or(|until| case.level <= until))
         .collect();
-    let done = if is_list {
-        list()
-    } else {
-        exit_at_signals().and_then(|()| {
-            raise_file_descriptor_limit(FILE_DESCRIPTORS)?;
-            run(&given, &asked)
-        })
-    };
+    let done = if is_list { list() } else { prepare().and_then(|()| check.run(&cases)) };
     match done {
         Ok(code) => code,
         // Nobody reads standard output any more.
@@ -56,35 +51,31 @@ fn main() -> ExitCode {
     }
 }
 
-/// What is checked.
-struct Given {
-    words: Vec<String>,
-    port: u16,
-}
-
 fn command() -> Command {
     let option = |name, value, help| Arg::new(name).long(name).value_name(value).help(help);
     Command::new("check")
         .version(env!("CARGO_PKG_VERSION"))
-        .about("Puts any server through what the steps went through")
+        .about("Puts any server through the cases that our own servers pass")
         .after_help(
-            "The command is started anew for each case, in a process group of its own, and ended \
-             with\nall that it started. (What calls setsid escapes.) Where it has {port} in it, a \
-             free port is put\nthere. The server must listen on 127.0.0.1. Its answer to \
-             whatever one recv brings\nis `Hello World` and a line end (\\n), 12 bytes, and nothing \
-             else.",
+            "Check starts the command again for each case, in a process group of its own, and kills\n\
+             the group afterwards. If an argument contains {port}, a free port takes its place. The\n\
+             server must listen on localhost.\n\n\
+             First check sends two messages to find out how the server responds: always with the same\n\
+             text, with what it received, or with something else. A client waits 5 seconds for a\n\
+             response. A case ends after 60 seconds, and the server has 30 seconds to listen.",
         )
         .arg(
-            option("port", "PORT", "Port on which the server listens, if {port} is nowhere")
+            option("port", "PORT", "Port on which the server listens, if no argument has {port}")
                 .default_value("5000")
                 .value_parser(value_parser!(u16)),
         )
+        .arg(option("response", "TEXT", "The server's response to everything, with \\n for its end"))
         .arg(
-            option("until", "LEVEL", "Ask no further than to the end of this level")
+            option("until", "LEVEL", "Run the cases up to the end of this level")
                 .value_parser(Level::ALL.map(Level::name)),
         )
         .arg(
-            option("only", "NAME", "Ask this case alone, and say how to do it by hand")
+            option("only", "CASE", "Run only this case, and show how to do it by hand")
                 .value_parser(check::all().map(|case| case.name).collect::<Vec<_>>())
                 .conflicts_with("until"),
         )
@@ -101,7 +92,7 @@ fn command() -> Command {
                 .num_args(1..)
                 .trailing_var_arg(true)
                 .allow_hyphen_values(true)
-                .help("What starts the server, with its arguments"),
+                .help("The command that starts the server, with its arguments"),
         )
 }
 
@@ -117,135 +108,169 @@ fn list() -> io::Result<ExitCode> {
 }
 
 /// Ends this program at a signal, also as process 1, for which the default action is to ignore it.
-/// The guard of the harness ends the server.
-fn exit_at_signals() -> io::Result<()> {
+/// The guard of the harness then ends the server. Raises the limit on file descriptors.
+fn prepare() -> io::Result<()> {
     let mut signals = Signals::new([SIGHUP, SIGINT, SIGQUIT, SIGTERM])?;
     thread::spawn(move || {
         if let Some(signal) = signals.forever().next() {
             process::exit(128 + signal);
         }
     });
-    Ok(())
+    raise_file_descriptor_limit(FILE_DESCRIPTORS).map(drop)
 }
 
-/// Asks each of the cases and prints what comes of it.
-fn run(given: &Given, asked: &[&Case]) -> io::Result<ExitCode> {
-    let mut output = io::stdout();
-    let mut yes: Vec<&Case> = Vec::new();
-    let mut first_no: Option<&Case> = None;
-    let mut not_asked: Option<&str> = None;
-    let mut level = None;
-    for (number, case) in asked.iter().enumerate() {
-        if level != Some(case.level) {
-            writeln!(output, "{}", case.level.name())?;
-            level = Some(case.level);
-        }
-        write!(output, "{:>4}/{} {:<32}", number + 1, asked.len(), case.name)?;
-        output.flush()?;
-        if let Some(reason) = not_asked {
-            writeln!(output, "not asked: {reason}")?;
-            continue;
-        }
-        let asked_it = given.start().and_then(|start| case.ask(&start, TIMEOUT));
-        if asked_it.is_err() {
-            writeln!(output, "not asked")?;
-        }
-        match asked_it? {
-            Verdict::Yes(measured) => {
-                let colon = if measured.is_empty() { "" } else { ": " };
-                writeln!(output, "yes{colon}{measured}")?;
-                yes.push(case);
-            }
-            Verdict::No { fault: Fault::CannotAsk(reason), .. } => {
-                writeln!(output, "not asked: {reason}")?;
-            }
-            Verdict::No { fault: Fault::NotListening(why), last_words, .. } => {
-                if yes.is_empty() && first_no.is_none() {
-                    writeln!(output, "not asked")?;
-                    return Err(io::Error::other(with_last_words(why, &last_words)));
+/// What is checked.
+struct Check {
+    words: Vec<String>,
+    port: u16,
+    protocol: Option<Arc<Protocol>>,
+}
+
+impl Check {
+    /// Runs the cases and prints their verdicts.
+    fn run(&mut self, cases: &[&Case]) -> io::Result<ExitCode> {
+        let mut output = io::stdout();
+        if self.protocol.is_none() {
+            match check::probe(&self.setup()?) {
+                Ok(Some(probe)) => {
+                    if let Some(remark) = &probe.remark {
+                        writeln!(output, "{remark}")?;
+                    }
+                    self.protocol = Some(Arc::new(probe.protocol));
                 }
-                writeln!(output, "not asked: {why}")?;
-                show(&last_words)?;
-            }
-            Verdict::No { fault, server, last_words } => {
-                writeln!(output, "no")?;
-                match fault {
-                    Fault::OneAtATime { .. } => writeln!(output, "          {fault}")?,
-                    _ => writeln!(output, "          {fault}; {server}")?,
-                }
-                show(&last_words)?;
-                if matches!(fault, Fault::OneAtATime { .. }) {
-                    not_asked = Some("it serves one client at a time");
-                } else if number == 0 && asked.len() > 1 {
-                    not_asked = Some("it does not answer one client yet");
-                }
-                first_no = first_no.or(Some(case));
+                Ok(None) => {}
+                Err(failure) => return Err(io::Error::other(failure.to_string())),
             }
         }
-    }
-    sum_up(asked, &yes, first_no)?;
-    Ok(match first_no {
-        None if yes.len() == asked.len() => ExitCode::SUCCESS,
-        None if yes.is_empty() => ExitCode::from(2),
-        _ => ExitCode::from(1),
-    })
-}
-
-fn show(last_words: &[String]) -> io::Result<()> {
-    last_words.iter().try_for_each(|line| writeln!(io::stdout(), "          it said: {line}"))
-}
-
-fn with_last_words(why: String, last_words: &[String]) -> String {
-    if last_words.is_empty() { why } else { format!("{why}; it said: {}", last_words.join(" / ")) }
-}
-
-/// The line at the end: how many, how far, and what to read.
-fn sum_up(asked: &[&Case], yes: &[&Case], first_no: Option<&Case>) -> io::Result<()> {
-    let mut output = io::stdout();
-    if let [case] = asked {
-        writeln!(output, "By hand: {}", case.by_hand)?;
-        if first_no.is_some() {
-            writeln!(output, "Read {}.", case.read)?;
+        let mut passed: Vec<&Case> = Vec::new();
+        let mut first_failure: Option<(&Case, Report)> = None;
+        let mut why_skipped: Option<&str> = None;
+        let mut level = None;
+        for (number, case) in cases.iter().enumerate() {
+            if level != Some(case.level) {
+                writeln!(output, "{}", case.level.name())?;
+                level = Some(case.level);
+            }
+            write!(output, "{:>4}/{} {:<32}", number + 1, cases.len(), case.name)?;
+            output.flush()?;
+            if let Some(reason) = why_skipped {
+                writeln!(output, "skipped: {reason}")?;
+                continue;
+            }
+            match case.run(&self.setup()?)? {
+                Verdict::Pass(measured) if measured.is_empty() => writeln!(output, "pass")?,
+                Verdict::Pass(measured) => writeln!(output, "pass: {measured}")?,
+                Verdict::Skipped(reason) => {
+                    writeln!(output, "skipped: {reason}")?;
+                    continue;
+                }
+                Verdict::Fail(report) => {
+                    writeln!(output, "fail")?;
+                    print_report(&report, self.read(case, &report))?;
+                    if matches!(report.failure, Failure::OneAtATime { .. }) {
+                        why_skipped = Some("it serves one client at a time");
+                    } else if number == 0 && cases.len() > 1 {
+                        why_skipped = Some("it does not respond to one client yet");
+                    }
+                    first_failure.get_or_insert((case, report));
+                    continue;
+                }
+            }
+            passed.push(case);
         }
-        return Ok(());
+        match cases {
+            [case] => self.print_recipe(case)?,
+            _ => self.sum_up(cases, &passed, first_failure.as_ref())?,
+        }
+        Ok(match first_failure {
+            Some(_) => ExitCode::from(1),
+            None if passed.is_empty() => ExitCode::from(2),
+            None => ExitCode::SUCCESS,
+        })
     }
-    let is_yes = |case: &&Case| yes.iter().any(|it| it.name == case.name);
-    let reached = Level::ALL.into_iter().take_while(|level| {
-        let mut cases = asked.iter().filter(|case| case.level <= *level);
-        asked.iter().any(|case| case.level == *level) && cases.all(is_yes)
-    });
-    let stands = match reached.last() {
-        Some(level) => format!("It stands at \"{}\"", level.name()),
-        None => "It stands before the first level".to_owned(),
-    };
-    write!(output, "{} of {}. {stands}", yes.len(), asked.len())?;
-    match first_no {
-        None => writeln!(output, "."),
-        Some(case) => writeln!(
-            output,
-            ", not yet at \"{}\": about \"{}\" read {}.",
-            case.level.name(),
-            case.name,
-            case.read
-        ),
-    }
-}
 
-impl Given {
-    /// How to start the server, on a port that is nobody's.
-    fn start(&self) -> io::Result<Start> {
+    /// The page that explains a failure: what the server printed says more than the case.
+    fn read(&self, case: &Case, report: &Report) -> &'static str {
+        report.diagnosis.map_or(case.read, |diagnosis| diagnosis.read)
+    }
+
+    /// Prints how many cases passed, which levels, and what to read next.
+    fn sum_up(
+        &self,
+        cases: &[&Case],
+        passed: &[&Case],
+        first_failure: Option<&(&Case, Report)>,
+    ) -> io::Result<()> {
+        let mut reached = None;
+        for level in Level::ALL {
+            let mut of_level = cases.iter().filter(|case| case.level == level).peekable();
+            let has_passed = |case: &&&Case| passed.iter().any(|other| other.name == case.name);
+            if of_level.peek().is_none() || !of_level.all(|case| has_passed(&case)) {
+                break;
+            }
+            reached = Some(level);
+        }
+        let mut output = io::stdout();
+        write!(output, "{} of {}.", passed.len(), cases.len())?;
+        if let Some(level) = reached {
+            write!(output, " Passed \"{}\".", level.name())?;
+        }
+        if let Some((case, report)) = first_failure {
+            let read = self.read(case, report);
+            write!(output, " Next is \"{}\": read {read}", case.level.name())?;
+        }
+        writeln!(output)
+    }
+
+    /// Prints how to run a case by hand.
+    fn print_recipe(&self, case: &Case) -> io::Result<()> {
+        let port = self.port.to_string();
+        let server = self.words.join(" ").replace("{port}", &port);
+        let recipe = case.by_hand.replace("{port}", &port);
+        let mut output = io::stdout();
+        if recipe.contains("{server}") {
+            return writeln!(output, "By hand: {}", recipe.replace("{server}", &server));
+        }
+        writeln!(output, "By hand: {server}")?;
+        writeln!(output, "and in another terminal: {recipe}")
+    }
+
+    /// How to start the server, on a free port.
+    fn setup(&self) -> io::Result<Setup> {
         let (mut words, mut port) = (self.words.clone(), self.port);
         if words.iter().any(|word| word.contains("{port}")) {
             port = free_port()?;
-            words.iter_mut().for_each(|word| *word = word.replace("{port}", &port.to_string()));
+            for word in &mut words {
+                *word = word.replace("{port}", &port.to_string());
+            }
         } else {
             wait_until_free(port)?;
         }
-        Ok(Start::command_on(words, port))
+        let setup = Setup::new(Start::command_on(words, port), TIMEOUT);
+        let protocol = self.protocol.clone().unwrap_or_default();
+        Ok(Setup { protocol, ..setup })
     }
 }
 
-/// The server of the case before may need a moment to be gone.
+fn print_report(report: &Report, read: &str) -> io::Result<()> {
+    let mut output = io::stdout();
+    for step in &report.steps {
+        writeln!(output, "          {step}")?;
+    }
+    match report.failure {
+        Failure::OneAtATime { .. } => writeln!(output, "          {}", report.failure)?,
+        _ => writeln!(output, "          {}; {}", report.failure, report.server)?,
+    }
+    for line in &report.last_lines {
+        writeln!(output, "          it printed: {line}")?;
+    }
+    if let Some(diagnosis) = report.diagnosis {
+        writeln!(output, "          {}", diagnosis.sentence)?;
+    }
+    writeln!(output, "          Read {read}")
+}
+
+/// Waits a moment until the server of the case before has released its port.
 fn wait_until_free(port: u16) -> io::Result<()> {
     let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     let bind = || {
@@ -257,6 +282,6 @@ fn wait_until_free(port: u16) -> io::Result<()> {
         return Ok(());
     }
     bind().map_err(|error| {
-        io::Error::other(format!("{addr} is somebody else's ({error}): stop that program first"))
+        io::Error::other(format!("another program uses {addr} ({error}): stop that program first"))
     })
 }

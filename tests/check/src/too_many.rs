@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use harness::{Client, MESSAGE, Start};
 
-use crate::{Case, Expecting, Fault, Level, Trial, leave};
+use crate::{Case, Expecting, Failure, Level, Trial, reset_all};
 
 const READ: &str = "step3-select/CARE.md#more-clients-than-fit";
 
@@ -19,40 +19,44 @@ pub const CASES: &[Case] = &[
     Case {
         level: Level::TooMany,
         name: "more than FD_SETSIZE",
-        question: "Clients come until descriptor 1024 is reached. Are those who were there served, \
-                   and the rest as they leave?",
+        question: "File descriptors up to 1010 are in use, and clients connect until 1024 is reached. \
+                   Are the connected ones served, and the others later?",
         read: READ,
-        by_hand: "(ulimit -n 4096 && SERVER), and cargo run --bin client -- --crowd 1100",
+        by_hand: "(ulimit -n 4096 && {server}), and cargo run --bin client -- --port {port} --crowd 1100",
+        compares_responses: false,
         prepare: with_twelve_below_1024,
         run: |trial| more_than_fit(trial, 24),
     },
     Case {
         level: Level::TooMany,
         name: "more than descriptors",
-        question: "Clients come until the server has no descriptor left. Are those who were there \
-                   served, and the rest as they leave?",
+        question: "Clients connect until the server is out of file descriptors. Are the connected \
+                   ones served, and the others later?",
         read: READ,
-        by_hand: "(ulimit -n 64 && SERVER), and cargo run --bin client -- --crowd 100",
+        by_hand: "(ulimit -n 64 && {server}), and cargo run --bin client -- --port {port} --crowd 100",
+        compares_responses: false,
         prepare: with_few_descriptors,
         run: |trial| more_than_fit(trial, 100),
     },
     Case {
         level: Level::TooMany,
         name: "a low one leaves and two arrive",
-        question: "It is full, one of the first leaves, and two arrive. Is one served, and the \
-                   other later?",
+        question: "It is full, an early client disconnects, and two connect. Is one served, and \
+                   the other later?",
         read: READ,
-        by_hand: "cargo run --bin client -- --crowd 1100, and two nc 127.0.0.1 5000 beside it",
+        by_hand: "cargo run --bin client -- --port {port} --crowd 1100, and two nc 127.0.0.1 {port} beside it",
+        compares_responses: false,
         prepare: with_twelve_below_1024,
         run: a_low_one_leaves_and_two_arrive,
     },
     Case {
         level: Level::TooMany,
         name: "a shortage that passes",
-        question: "For a moment there is no descriptor, and nobody leaves. Is the new client \
-                   served afterwards?",
+        question: "For a moment there is no free file descriptor, and no client disconnects. Is the \
+                   new one served afterwards?",
         read: READ,
         by_hand: "prlimit --nofile=5: --pid $(pgrep -n NAME); nc; prlimit --nofile=1024: --pid ...",
+        compares_responses: false,
         prepare: crate::unchanged,
         run: a_shortage_that_passes,
     },
@@ -67,8 +71,8 @@ fn with_few_descriptors(start: Start) -> Start {
 }
 
 /// Lets clients come until one is not answered soon, which waits then, or there are `most`.
-fn fill(trial: &mut Trial, most: usize) -> Result<(Vec<Client>, Option<Client>), Fault> {
-    let mut served = vec![trial.connect_and_ask("the first client")?];
+fn fill(trial: &mut Trial, most: usize) -> Result<(Vec<Client>, Option<Client>), Failure> {
+    let mut served = vec![trial.connect_and_request("the first client")?];
     let waiting = fill_up(trial, &mut served, most)?;
     Ok((served, waiting))
 }
@@ -78,13 +82,13 @@ fn fill_up(
     trial: &mut Trial,
     served: &mut Vec<Client>,
     most: usize,
-) -> Result<Option<Client>, Fault> {
+) -> Result<Option<Client>, Failure> {
     while served.len() < most {
         let mut client = trial.connect()?;
         client.send(MESSAGE).expecting("room for the message")?;
         let expected =
-            format!("an answer to client {}, or none while there is no room", served.len() + 1);
-        if !wait_for_a_byte(&client, MOMENT).expecting(&expected)? {
+            format!("a response to client {}, or none while the server is full", served.len() + 1);
+        if !client.has_byte_within(MOMENT).expecting(&expected)? {
             return Ok(Some(client));
         }
         client.receive().expecting(&expected)?;
@@ -93,22 +97,9 @@ fn fill_up(
     Ok(None)
 }
 
-/// Whether something comes within `moment`.
-fn wait_for_a_byte(client: &Client, moment: Duration) -> std::io::Result<bool> {
-    client.stream().set_read_timeout(Some(moment))?;
-    let seen = client.stream().peek(&mut [0]);
-    client.stream().set_read_timeout(Some(client.timeout()))?;
-    match seen {
-        Ok(0) => Err(std::io::Error::other("the end of the stream")),
-        Ok(_) => Ok(true),
-        Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => Ok(false),
-        Err(error) => Err(error),
-    }
-}
-
-fn all_are_answered(clients: &mut [Client]) -> Result<(), Fault> {
+fn request_all(clients: &mut [Client]) -> Result<(), Failure> {
     let expected =
-        format!("an answer to each of the {} who were there before it was full", clients.len());
+        format!("a response to each of the {} clients that were connected before", clients.len());
     for client in clients {
         client.request().expecting(&expected)?;
     }
@@ -116,24 +107,27 @@ fn all_are_answered(clients: &mut [Client]) -> Result<(), Fault> {
 }
 
 /// All of them leave, and the next is served.
-fn all_leave(trial: &mut Trial, served: Vec<Client>) -> Result<(), Fault> {
-    let after = format!("{} that were there at once", served.len());
-    leave(served)?;
-    trial.the_next_is_served(&after)
+fn all_leave(trial: &mut Trial, served: Vec<Client>) -> Result<(), Failure> {
+    let after = format!("{} that were connected at once", served.len());
+    reset_all(served)?;
+    trial.serve_next(&after)
 }
 
 /// One leaves, and `waiting` is served in its place.
-fn one_leaves_for(served: &mut Vec<Client>, mut waiting: Client) -> Result<(), Fault> {
-    let expected = format!("an answer to one that waited, when one of {} had left", served.len());
+fn one_leaves_for(served: &mut Vec<Client>, mut waiting: Client) -> Result<(), Failure> {
+    let expected = format!(
+        "a response to a client that waited, when one of {} had disconnected",
+        served.len()
+    );
     served.remove(0).close().expecting("an end")?;
     waiting.receive().expecting(&expected)?;
     served.push(waiting);
     Ok(())
 }
 
-fn more_than_fit(trial: &mut Trial, most: usize) -> Result<String, Fault> {
+fn more_than_fit(trial: &mut Trial, most: usize) -> Result<String, Failure> {
     let (mut served, waiting) = fill(trial, most)?;
-    all_are_answered(&mut served)?;
+    request_all(&mut served)?;
     let measured = match waiting {
         None => format!("{} clients at once, and no limit met", served.len()),
         Some(_) => format!("{} clients at once, the next ones waited", served.len()),
@@ -145,18 +139,18 @@ fn more_than_fit(trial: &mut Trial, most: usize) -> Result<String, Fault> {
             client.send(MESSAGE).expecting("room for the message")?;
             waiting.push(client);
         }
-        all_are_answered(&mut served)?;
+        request_all(&mut served)?;
         for client in waiting {
             one_leaves_for(&mut served, client)?;
         }
-        all_are_answered(&mut served)?;
+        request_all(&mut served)?;
     }
     all_leave(trial, served)?;
     Ok(measured)
 }
 
 /// What a server that remembers its last descriptor, instead of asking for the next, gets wrong.
-fn a_low_one_leaves_and_two_arrive(trial: &mut Trial) -> Result<String, Fault> {
+fn a_low_one_leaves_and_two_arrive(trial: &mut Trial) -> Result<String, Failure> {
     let (mut served, waiting) = fill(trial, 24)?;
     let Some(waiting) = waiting else {
         return Ok(format!("{} clients at once, and no limit met", served.len()));
@@ -164,16 +158,16 @@ fn a_low_one_leaves_and_two_arrive(trial: &mut Trial) -> Result<String, Fault> {
     let mut second = trial.connect()?;
     second.send(MESSAGE).expecting("room for the message")?;
     one_leaves_for(&mut served, waiting)?;
-    all_are_answered(&mut served)?;
+    request_all(&mut served)?;
     one_leaves_for(&mut served, second)?;
-    all_are_answered(&mut served)?;
+    request_all(&mut served)?;
     all_leave(trial, served)?;
     Ok(String::new())
 }
 
 #[cfg(target_os = "linux")]
-fn a_shortage_that_passes(trial: &mut Trial) -> Result<String, Fault> {
-    let mut served = vec![trial.connect_and_ask("the first client")?];
+fn a_shortage_that_passes(trial: &mut Trial) -> Result<String, Failure> {
+    let mut served = vec![trial.connect_and_request("the first client")?];
     let limit = |trial: &Trial, limit: u64| {
         trial.processes().into_iter().for_each(|process| process.limit_file_descriptors(limit));
     };
@@ -181,16 +175,18 @@ fn a_shortage_that_passes(trial: &mut Trial) -> Result<String, Fault> {
     // before it waits, so who waits there serves one client more.
     limit(trial, 4);
     let waiting = fill_up(trial, &mut served, 10)?;
-    all_are_answered(&mut served)?;
+    request_all(&mut served)?;
     limit(trial, 256);
     let Some(mut waiting) = waiting else {
-        return Ok("served all the same".to_owned());
+        return Ok("served anyway".to_owned());
     };
-    waiting.receive().expecting("an answer when there were descriptors again")?;
+    waiting.receive().expecting("a response when there were free file descriptors again")?;
     Ok(String::new())
 }
 
 #[cfg(not(target_os = "linux"))]
-fn a_shortage_that_passes(_trial: &mut Trial) -> Result<String, Fault> {
-    Err(Fault::CannotAsk("only Linux lets one change the limits of another process".to_owned()))
+fn a_shortage_that_passes(_trial: &mut Trial) -> Result<String, Failure> {
+    Err(Failure::Skipped(
+        "the limits of another process cannot be changed on this system".to_owned(),
+    ))
 }

@@ -1,94 +1,153 @@
-//! A server that is tried.
+//! A server that is put through a case.
 
 use std::io;
+use std::net::{Ipv6Addr, SocketAddr, TcpStream};
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use harness::{Client, KeptSockets, Process, Program, Server, Signal, Start, TIMEOUT};
+use harness::kernel::listening_addresses;
+use harness::{Client, Journal, KeptSockets, Process, Program, Protocol, Server, Signal, TIMEOUT};
 
-use crate::{Expecting, Fault, Kind};
+use crate::{Diagnosis, Expecting, Failure, Kind, Report, Setup, is_own_trouble};
 
-/// How long a server may take to be gone after its clients have seen its end: Python prints a
-/// traceback between the two.
-const UNTIL_IT_IS_GONE: Duration = Duration::from_secs(1);
+/// How long a server may take to end after its clients have seen the end of their connections: Python
+/// prints a traceback between the two.
+const UNTIL_IT_ENDS: Duration = Duration::from_secs(1);
 
-/// A server that is tried, and what its clients can do.
+/// How many timeouts a whole case may take.
+const TIMEOUTS_OF_A_CASE: u32 = 12;
+
+/// A server, and what its clients can do.
 #[derive(Debug)]
 pub struct Trial {
-    /// Clients that have not left, before the server: what ends with a client connected keeps its
-    /// port from the next one.
+    /// Sockets of clients that have not disconnected. They are closed before the server ends, because
+    /// a server that ends with a client connected keeps its port in use.
     kept: KeptSockets,
-    /// The server, which ends with this.
     pub server: Server,
-    timeout: Duration,
+    pub timeout: Duration,
+    pub deadline: Instant,
+    pub protocol: Arc<Protocol>,
+    journal: Journal,
+    clients: usize,
     listens: bool,
 }
 
 impl Trial {
     /// Starts the server.
-    pub fn of(start: Start, timeout: Duration) -> io::Result<Self> {
-        let (kept, server) = (KeptSockets::default(), start.try_start()?);
-        Ok(Self { kept, server, timeout, listens: false })
+    pub fn new(setup: &Setup) -> io::Result<Self> {
+        let (kept, server) = (KeptSockets::default(), setup.start.try_start()?);
+        Ok(Self {
+            kept,
+            server,
+            timeout: setup.timeout,
+            deadline: Instant::now() + TIMEOUTS_OF_A_CASE * setup.timeout + TIMEOUT,
+            protocol: Arc::clone(&setup.protocol),
+            journal: Journal::default(),
+            clients: 0,
+            listens: false,
+        })
     }
 
-    /// How long a client waits for anything.
-    pub fn timeout(&self) -> Duration {
-        self.timeout
+    /// Notes a step that no client notes.
+    pub fn note(&self, step: &str) {
+        self.journal.note(step.to_owned());
     }
 
-    /// Connects a client. The first one tries again until somebody listens: a probe before it would
-    /// be a client that leaves.
-    pub fn connect(&mut self) -> Result<Client, Fault> {
-        let deadline = Instant::now() + TIMEOUT;
+    /// Connects a client. The first one tries again until the server listens: a probe before it would
+    /// be a client that disconnects.
+    pub fn connect(&mut self) -> Result<Client, Failure> {
+        self.connect_within(self.timeout)
+    }
+
+    /// Connects a client that gives up after `timeout`.
+    pub fn connect_within(&mut self, timeout: Duration) -> Result<Client, Failure> {
+        let start = Instant::now();
         loop {
-            let connected = Client::connect(self.server.addr, self.timeout);
-            let error = match connected.and_then(Client::resetting) {
+            let left = self.deadline.saturating_duration_since(Instant::now());
+            let connect_timeout = timeout.min(left).max(Duration::from_millis(1));
+            let stream = TcpStream::connect_timeout(&self.server.addr, connect_timeout);
+            let client = stream.and_then(|stream| Client::from_stream(stream, self.timeout));
+            let error = match client.and_then(Client::resetting) {
                 Ok(client) => {
-                    self.listens = true;
-                    return Ok(client.kept_in(&self.kept));
+                    if !self.listens {
+                        self.listens = true;
+                        self.deadline = Instant::now() + TIMEOUTS_OF_A_CASE * self.timeout;
+                    }
+                    let name = client_name(self.clients);
+                    self.clients += 1;
+                    let client = client.expecting(&self.protocol, self.deadline);
+                    return Ok(client.noted_in(&self.journal, &name).kept_in(&self.kept));
                 }
                 Err(error) => error,
             };
             if self.listens {
                 return Err(error).expecting("a connection");
             }
-            if !self.server.is_running() {
-                return Err(Fault::NotListening("it ended before it listened".to_owned()));
+            if is_own_trouble(&error) {
+                let why = format!("{}: this machine refused to connect: {error}", self.server.addr);
+                return Err(Failure::NotListening(why));
             }
-            if Instant::now() > deadline {
+            if !self.server.is_running() {
+                return Err(Failure::NotListening("it ended before it listened".to_owned()));
+            }
+            if start.elapsed() > Duration::from_secs(1) {
+                self.look_elsewhere()?;
+            }
+            if start.elapsed() > TIMEOUT {
                 let (addr, seconds) = (self.server.addr, TIMEOUT.as_secs());
-                let why = format!("nobody listens on {addr} after {seconds} s");
-                return Err(Fault::NotListening(why));
+                let why = format!(
+                    "nothing listens on {addr} after {seconds} s. If the command has to build the \
+                     server first, build it before"
+                );
+                return Err(Failure::NotListening(why));
             }
             thread::sleep(Duration::from_millis(5));
         }
     }
 
-    /// Connects a client that gets an answer.
-    pub fn connect_and_ask(&mut self, whose: &str) -> Result<Client, Fault> {
+    /// Looks where else the server listens: on `::1`, where `localhost` may be, or on another port.
+    fn look_elsewhere(&mut self) -> Result<(), Failure> {
+        let port = self.server.addr.port();
+        let Some(addresses) = listening_addresses(&self.processes()) else { return Ok(()) };
+        let is_reachable = |addr: &SocketAddr| addr.port() == port && addr.is_ipv6();
+        if addresses.iter().any(is_reachable) {
+            self.server.addr = SocketAddr::from((Ipv6Addr::LOCALHOST, port));
+            return Ok(());
+        }
+        match addresses.iter().find(|addr| addr.port() != port) {
+            Some(addr) => Err(Failure::NotListening(format!(
+                "it listens on {addr}, not on port {port}: run check with --port {}",
+                addr.port()
+            ))),
+            None => Ok(()),
+        }
+    }
+
+    /// Connects a client that gets a response.
+    pub fn connect_and_request(&mut self, name: &str) -> Result<Client, Failure> {
         let mut client = self.connect()?;
-        client.request().expecting(&format!("an answer to {whose}"))?;
+        client.request().expecting(&format!("a response to {name}"))?;
         Ok(client)
     }
 
-    /// A client comes, is served and leaves.
-    pub fn the_next_is_served(&mut self, after: &str) -> Result<(), Fault> {
+    /// A client connects, is served and disconnects.
+    pub fn serve_next(&mut self, after: &str) -> Result<(), Failure> {
         let mut next = self.connect()?;
-        next.request().expecting(&format!("an answer to the next client after {after}"))?;
+        next.request().expecting(&format!("a response to the next client after {after}"))?;
         next.close().expecting("an end")
     }
 
     /// Keeps a client connected until it is known what the server does.
-    pub(crate) fn keep(&self, client: &std::net::TcpStream) {
+    pub(crate) fn keep(&self, client: &TcpStream) {
         self.kept.keep(client);
     }
 
-    /// Lets all leave that are kept.
-    pub(crate) fn let_all_leave(&self) {
+    pub(crate) fn close_kept(&self) {
         self.kept.close_all();
     }
 
-    /// Starts the server once more, after it has ended.
+    /// Starts the server again, after it has ended.
     pub fn start_again(&mut self) -> io::Result<()> {
         let mut start = self.server.start.clone();
         if let Program::Step(_) = self.server.program() {
@@ -99,35 +158,42 @@ impl Trial {
         Ok(())
     }
 
-    /// All processes of the server: a command's whole group.
+    /// All processes of the server.
     pub fn processes(&self) -> Vec<Process> {
-        match self.server.program() {
-            Program::Step(_) => vec![self.server.process()],
-            Program::Command { .. } => self.server.process().group(),
+        self.server.process().group()
+    }
+
+    /// Sends a signal to all of its processes.
+    pub fn signal(&self, signal: Signal) {
+        for process in self.processes() {
+            process.signal(signal);
         }
     }
 
-    /// Sends a signal to all of them.
-    pub fn signal(&self, signal: Signal) {
-        self.processes().into_iter().for_each(|process| process.signal(signal));
-    }
-
-    /// Stops the server while `act` is done: what happens meanwhile waits in the kernel.
+    /// Stops the server while `act` runs, so that everything waits in the kernel meanwhile.
     pub fn while_stopped<T>(
         &mut self,
-        act: impl FnOnce(&mut Self) -> Result<T, Fault>,
-    ) -> Result<T, Fault> {
+        act: impl FnOnce(&mut Self) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
         let processes = self.processes();
-        processes.iter().for_each(|process| process.signal(Signal::STOP));
-        processes.iter().for_each(|process| process.wait_until_stopped());
+        self.note("the server is stopped");
+        for process in &processes {
+            process.signal(Signal::STOP);
+        }
+        for process in &processes {
+            process.wait_until_stopped();
+        }
         let done = act(self);
-        processes.iter().for_each(|process| process.signal(Signal::CONT));
+        for process in &processes {
+            process.signal(Signal::CONT);
+        }
+        self.note("the server is continued");
         done
     }
 
-    /// The processor time that the server uses in `period`, as a share of one core. None where the
-    /// system does not tell.
-    pub fn share_of_a_core(&self, period: Duration) -> Option<f64> {
+    /// The CPU time that the server uses in `period`, as a share of one core. None if not available on
+    /// this system.
+    pub fn cpu_share(&self, period: Duration) -> Option<f64> {
         let used =
             || -> Option<Duration> { self.processes().into_iter().map(Process::cpu_time).sum() };
         let before = used()?;
@@ -135,73 +201,98 @@ impl Trial {
         Some(used()?.saturating_sub(before).as_secs_f64() / period.as_secs_f64())
     }
 
-    /// Whether it is busy now, or would be if others left it the processor.
-    pub fn spins(&self) -> bool {
-        let for_a_moment = Duration::from_millis(300);
-        self.share_of_a_core(for_a_moment).is_some_and(|share| share > 0.5)
-            || self.server.process().is_busy_looping(for_a_moment) == Some(true)
+    /// Whether it is in a busy loop, or would be if others left it the CPU.
+    pub fn is_busy_looping(&self) -> bool {
+        let period = Duration::from_millis(300);
+        self.cpu_share(period).is_some_and(|share| share > 0.5)
+            || self.server.process().is_busy_looping(period) == Some(true)
     }
 
-    /// The memory that the server has in use, in KiB.
+    /// The memory of all its processes in KiB.
     pub fn memory(&self) -> u64 {
         self.processes().into_iter().map(Process::memory).sum()
     }
 
-    /// What the server does when `fault` has been seen, in words.
-    pub fn what_the_server_does(&mut self, fault: &Fault) -> String {
-        let kind = match fault {
-            Fault::Wrong { kind, .. } => Some(*kind),
+    /// Finds out what the server does after `failure`, and what it printed.
+    pub(crate) fn report(mut self, failure: Failure) -> Report {
+        let steps = self.numbered_steps();
+        let kind = match failure {
+            Failure::Unexpected { kind, .. } => Some(kind),
             _ => None,
         };
         let ended = match kind {
-            Some(Kind::End) => self.server.wait_for(UNTIL_IT_IS_GONE),
+            Some(Kind::End) => self.server.wait_for(UNTIL_IT_ENDS),
             _ => self.server.ended(),
         };
-        if let Some(status) = ended {
-            // What it said last may still be on its way here.
-            self.server.errors.wait_for_end(UNTIL_IT_IS_GONE);
-            return format!("the server ended ({status})");
-        }
-        let does = match kind {
-            // It may have much to do for others besides.
-            Some(Kind::Bytes) => "the server answered wrongly",
-            _ if self.spins() => "the server spins",
-            Some(Kind::Silence) => "the server hangs",
-            Some(Kind::End) => "the server dropped that client, and runs on",
-            Some(Kind::Measured) | None => "the server runs on",
+        let server = match (ended, kind) {
+            (Some(status), _) => {
+                // Its last lines may still be on their way.
+                self.server.errors.wait_for_end(UNTIL_IT_ENDS);
+                format!("the server ended ({status})")
+            }
+            // It may be busy with other clients.
+            (None, Some(Kind::OtherBytes)) => "the server responded wrongly".to_owned(),
+            (None, _) if self.is_busy_looping() => "the server is in a busy loop".to_owned(),
+            (None, Some(Kind::Silence)) => "the server hangs".to_owned(),
+            (None, Some(Kind::End)) => "the server dropped that client, and runs on".to_owned(),
+            (None, _) => "the server runs on".to_owned(),
         };
-        does.to_owned()
+        let last_lines = self.last_lines();
+        let diagnosis = ended.and_then(|status| Diagnosis::find(&last_lines, &status.to_string()));
+        Report { failure, server, last_lines, steps, diagnosis }
     }
 
-    /// The last lines that the server said on standard error. Of a traceback in Python it is the last
-    /// one, which says what is wrong, with the last place before it that is not in Python's own
-    /// library; in Rust the message stands before the backtrace.
-    pub fn last_words(&self) -> Vec<String> {
-        let mut words = Vec::new();
-        let (mut in_trace, mut most) = (false, 3);
-        let mut place = None;
+    /// The steps as numbered lines. Of many only the first and the last are shown.
+    fn numbered_steps(&self) -> Vec<String> {
+        const SHOWN: usize = 5;
+        let mut lines = Vec::new();
+        for (number, (step, times)) in self.journal.steps().iter().enumerate() {
+            let times = if *times > 1 { format!(", {times} times") } else { String::new() };
+            lines.push(format!("{}. {step}{times}", number + 1));
+        }
+        if lines.len() > 2 * SHOWN + 1 {
+            let omitted = lines.len() - 2 * SHOWN;
+            lines.splice(SHOWN..lines.len() - SHOWN, [format!("... {omitted} more steps ...")]);
+        }
+        lines
+    }
+
+    /// The last lines that the server printed on standard error. Of a traceback in Python it is the
+    /// last one, which names the error, with the last place that is not in Python's own library. In
+    /// Rust the message comes before the backtrace.
+    fn last_lines(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        let (mut is_in_trace, mut most, mut place) = (false, 3, None);
         for line in self.server.errors.last_runs(1000) {
             if line.text.starts_with("Traceback (") {
-                (in_trace, most, place) = (true, 1, None);
-                words.clear();
-            } else if in_trace && line.text.starts_with("  File \"") {
-                let is_own = !["/lib/python", "\"<"].iter().any(|it| line.text.contains(it));
-                if is_own || place.is_none() {
+                (is_in_trace, most, place) = (true, 1, None);
+                lines.clear();
+            } else if is_in_trace && line.text.starts_with("  File \"") {
+                let is_library = ["/lib/python", "\"<"].iter().any(|part| line.text.contains(part));
+                if !is_library || place.is_none() {
                     place = Some(line.text.trim().to_owned());
                 }
             } else if line.text == "stack backtrace:" {
-                in_trace = true;
+                is_in_trace = true;
             } else if !(line.text.trim().is_empty()
                 || line.text.contains("RUST_BACKTRACE=")
-                || in_trace && line.text.starts_with(' '))
+                || is_in_trace && line.text.starts_with(' '))
             {
-                words.push(line.text);
+                lines.push(line.text);
             }
         }
-        let mut last = words.split_off(words.len().saturating_sub(most));
+        let mut last = lines.split_off(lines.len().saturating_sub(most));
         if let (Some(place), Some(line)) = (place, last.last_mut()) {
             *line = format!("{line} ({place})");
         }
         last
+    }
+}
+
+/// A, B, ..., Z, then `client 27`.
+fn client_name(number: usize) -> String {
+    match ('A'..='Z').nth(number) {
+        Some(letter) => letter.to_string(),
+        None => format!("client {}", number + 1),
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use std::thread;
 use std::time::Duration;
 
-use check::{Case, Fault, Verdict};
+use check::{Case, Setup, Verdict};
 use harness::{Start, TIMEOUT, free_port, has_python, python};
 
 /// The servers with one fault each: what they are started with is a mode and a port.
@@ -20,7 +20,7 @@ const ASKED_OF_ALL: &[&str] = &[
     "one piece",
     "half-close",
     "one after the other",
-    "reset with an answer unread",
+    "reset with a response unread",
     "a second client",
     "an end",
 ];
@@ -58,20 +58,22 @@ impl FaultyServer {
         let start = Start::command_on(words, port);
         // Wrong bytes, or the end of the stream, arrive sooner or later. Otherwise nothing does, and
         // the timeout can be short.
-        let is_seen = ["the server answered wrongly", "the server ended"].contains(&self.does);
+        let is_seen = ["the server responded wrongly", "the server ended"].contains(&self.does);
         let timeout = if is_to_fail && !is_seen { Duration::from_secs(1) } else { TIMEOUT };
-        let verdict = case.ask(&start, timeout).unwrap();
+        let verdict = case.run(&Setup::new(start, timeout)).unwrap();
         match &verdict {
-            Verdict::No { fault: Fault::CannotAsk(why), .. } => {
+            Verdict::Skipped(why) => {
                 case.skip(why);
                 return None;
             }
-            Verdict::Yes(_) if !is_to_fail => return None,
-            Verdict::No { server, .. } if is_to_fail && server.contains(self.does) => return None,
+            Verdict::Pass(_) if !is_to_fail => return None,
+            Verdict::Fail(report) if is_to_fail && report.server.contains(self.does) => {
+                return None;
+            }
             _ => {}
         }
-        let expected = if is_to_fail { format!("no, {}", self.does) } else { "yes".to_owned() };
-        Some(format!("{}, \"{}\": expected {expected}: {verdict:?}", self.mode, case.name))
+        let expected = if is_to_fail { format!("fail, {}", self.does) } else { "pass".to_owned() };
+        Some(format!("{}, \"{}\": expected {expected}: {verdict:#?}", self.mode, case.name))
     }
 }
 
@@ -84,7 +86,7 @@ const SERVERS: &[FaultyServer] = &[
         fails: &[
             "one after the other",
             "reset while silent",
-            "reset with an answer unread",
+            "reset with a response unread",
             "reset while queued",
             "descriptors",
             "ten clients",
@@ -103,7 +105,7 @@ const SERVERS: &[FaultyServer] = &[
         does: "",
         fails: &[
             "reset while silent",
-            "reset with an answer unread",
+            "reset with a response unread",
             "reset while queued",
             "one never reads",
             "one floods",
@@ -116,7 +118,7 @@ const SERVERS: &[FaultyServer] = &[
     FaultyServer { mode: "blocks", does: "the server hangs", fails: &["one never reads"] },
     FaultyServer {
         mode: "answers_twice",
-        does: "the server answered wrongly",
+        does: "the server responded wrongly",
         fails: &[
             "many messages",
             "one byte at a time",
@@ -127,10 +129,14 @@ const SERVERS: &[FaultyServer] = &[
     },
     FaultyServer {
         mode: "loses_bytes",
-        does: "the server answered wrongly",
+        does: "the server responded wrongly",
         fails: &["many messages", "one reads late", "one floods"],
     },
-    FaultyServer { mode: "spins", does: "the server spins", fails: &["nobody says anything"] },
+    FaultyServer {
+        mode: "spins",
+        does: "the server is in a busy loop",
+        fails: &["nobody says anything"],
+    },
     FaultyServer { mode: "leaks", does: "the server runs on", fails: &["descriptors"] },
     FaultyServer { mode: "grows", does: "the server runs on", fails: &["one never reads"] },
     FaultyServer { mode: "no_reuseaddr", does: "the server ended", fails: &["a restart"] },

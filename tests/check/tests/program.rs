@@ -58,15 +58,10 @@ fn up_to_a_level_all_yes_is_exit_code_0_and_a_no_is_1_with_what_to_read() {
     if !has_python() {
         return;
     }
-    let until = ["--until", "it answers"];
-    expect(
-        &checked(&until, &server("ends_at_a_reset")),
-        0,
-        &["6 of 6. It stands at \"it answers\"."],
-    );
+    let until = ["--until", "it responds"];
+    expect(&checked(&until, &server("ends_at_a_reset")), 0, &["6 of 6. Passed \"it responds\".\n"]);
     let output = checked(&["--until", "clients leave"], &server("ends_at_the_first_who_leaves"));
-    let last = "6 of 11. It stands at \"it answers\", not yet at \"clients leave\": about \"one \
-                after the other\" read step1-blocking/README.md#";
+    let last = "6 of 11. Passed \"it responds\". Next is \"clients leave\": read ";
     // The next client is reset, or finds nobody who listens, if the server was faster.
     expect(&output, 1, &["; the server ended (exit status: 1)\n", last]);
 }
@@ -76,9 +71,9 @@ fn of_a_server_that_does_not_answer_one_client_nothing_more_is_asked() {
     if !has_python() {
         return;
     }
-    let output = checked(&["--until", "it answers"], &server("never_accepts"));
-    let not_asked = "half-close                      not asked: it does not answer one client yet";
-    expect(&output, 1, &["no response within 5 s; the server hangs", not_asked, "0 of 6."]);
+    let output = checked(&["--until", "it responds"], &server("never_accepts"));
+    let skipped = "half-close                      skipped: it does not respond to one client yet";
+    expect(&output, 1, &["no response within 5 s; the server hangs", skipped, "0 of 6."]);
 }
 
 #[test]
@@ -87,8 +82,9 @@ fn one_case_alone_says_how_to_do_it_by_hand() {
         return;
     }
     let output = checked(&["--only", "a second client"], &server("one_at_a_time"));
-    let then = "one at a time: the second waited until the first left, and was served then\n";
-    expect(&output, 1, &[then, "By hand: nc 127.0.0.1 5000 in two terminals"]);
+    let then = "the second client waited until the first disconnected, and was served then\n";
+    let server = format!("By hand: python3 {} one_at_a_time 5000\n", python(FAULTY)[1]);
+    expect(&output, 1, &[then, &server, "another terminal: nc 127.0.0.1 5000 in two terminals"]);
 }
 
 #[test]
@@ -98,7 +94,7 @@ fn of_a_traceback_the_last_line_is_shown_and_where_it_came_from() {
     }
     let listing = [python("listings/3.py"), vec!["{port}".to_owned()]].concat();
     let output = checked(&["--only", "one after the other"], &listing);
-    let ended = "; the server ended (exit status: 1)\n          it said: ";
+    let ended = "; the server ended (exit status: 1)\n          it printed: ";
     let error = "ValueError: file descriptor cannot be a negative integer (-1) (File \"";
     let source = fs::read_to_string(&listing[1]).expect("the listing");
     let line = source.lines().position(|line| line.contains("= select(")).expect("its call") + 1;
@@ -114,9 +110,9 @@ fn of_a_panic_with_a_backtrace_the_message_is_shown() {
     check.args(["--only", "more than FD_SETSIZE", &bare, "--port", "{port}"]);
     let output = run(&mut check).unwrap_or_else(|error| panic!("check does not start: {error}"));
     let expected =
-        "          expected an answer to client 12, or none while there is no room, came ";
-    let ended = "; the server ended (exit status: 101)\n          it said: ";
-    expect(&output, 1, &[expected, ended, "FD_SETSIZE\nBy hand: "]);
+        "          expected a response to client 12, or none while the server is full, got ";
+    let ended = "; the server ended (exit status: 101)\n          it printed: ";
+    expect(&output, 1, &[expected, ended, "FD_SETSIZE\n          select takes only"]);
 }
 
 #[test]
@@ -125,16 +121,16 @@ fn what_cannot_be_judged_is_one_line_and_exit_code_2() {
     let none = words(&["no-such-command", "{port}"]);
     expect(&checked(&[], &none), 2, &["check: no-such-command: No such file or directory"]);
     let ends = words(&["sh", "-c", "echo it will not do >&2", "{port}"]);
-    let why = "check: it ended before it listened; it said: it will not do\n";
+    let why = "check: it ended before it listened; it printed: it will not do\n";
     expect(&checked(&[], &ends), 2, &[why]);
     let sleeps = words(&["sleep", "1000"]);
     let port = free_port().expect("a free port").to_string();
-    let why = format!("check: nobody listens on 127.0.0.1:{port} after 30 s\n");
+    let why = format!("check: nothing listens on 127.0.0.1:{port} after 30 s");
     expect(&checked(&["--port", &port], &sleeps), 2, &[&why]);
 
     let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
     let port = taken.local_addr().expect("an address").port().to_string();
-    let why = format!("check: 127.0.0.1:{port} is somebody else's");
+    let why = format!("check: another program uses 127.0.0.1:{port}");
     expect(&checked(&["--port", &port], &sleeps), 2, &[&why]);
 }
 
@@ -160,7 +156,7 @@ fn an_interrupted_check_leaves_nobody_behind() {
         let mut said = check.stdout.take().map(BufReader::new).expect("its output");
         let mut first = String::new();
         let _read = said.read_line(&mut first);
-        assert_eq!(first, "two at once\n", "what check says first");
+        assert_eq!(first, "two at once\n", "what check prints first");
         let listens = || TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok();
         wait_until("a server that listens", listens);
         Process(check.id()).signal(signal);
@@ -172,7 +168,8 @@ fn an_interrupted_check_leaves_nobody_behind() {
 
 #[test]
 fn a_reader_that_leaves_is_no_reason_to_panic() {
-    for words in [&["--list"][..], &["--port", "1", "true"]] {
+    let step = Step::Select.binary().display().to_string();
+    for words in [&["--list"][..], &["--only", "one message", &step, "--port", "{port}"]] {
         let (reader, writer) = io::pipe().expect("a pipe");
         drop(reader);
         let output = Command::new(CHECK).args(words).stdout(writer).output().expect("check");
@@ -187,7 +184,7 @@ fn where_there_is_no_ps_all_is_asked_too() {
     for case in ["stopped and continued", "one never reads"] {
         let mut check = Command::new(CHECK);
         check.args(["--only", case, &step, "--port", "{port}"]).env("PATH", "/nowhere");
-        expect(&run(&mut check).expect("check"), 0, &["yes"]);
+        expect(&run(&mut check).expect("check"), 0, &["pass"]);
     }
 }
 

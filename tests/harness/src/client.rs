@@ -1,21 +1,14 @@
-//! The clients: one that behaves well, and one that never reads.
+//! A client that behaves well.
 
 use std::io::{self, Error, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use socket2::SockRef;
 
-use crate::TIMEOUT;
-use crate::kernel::tcp_sockets;
 use crate::process::lock_starts;
-
-/// What every step sends for each `recv` that brings something.
-pub const RESPONSE: &[u8] = b"Hello World\n";
-
-/// A message, as a student types it.
-pub const MESSAGE: &[u8] = b"hello\n";
+use crate::protocol::{Journal, MESSAGE, Protocol, RESPONSE, Response};
 
 /// A connected client. Each of its calls gives up after a timeout, and an error says what the
 /// client got in place of what it waited for.
@@ -24,7 +17,13 @@ pub struct Client {
     stream: TcpStream,
     addr: SocketAddr,
     timeout: Duration,
+    deadline: Option<Instant>,
+    protocol: Arc<Protocol>,
+    awaits_greeting: bool,
+    /// What was sent since the last response.
+    pending: Vec<u8>,
     kept: Option<KeptSockets>,
+    journal: Option<(String, Journal)>,
 }
 
 /// Sockets that stay open until [`KeptSockets::close_all`], although their clients are dropped.
@@ -57,10 +56,19 @@ impl Client {
     }
 
     pub fn from_stream(stream: TcpStream, timeout: Duration) -> io::Result<Self> {
-        stream.set_read_timeout(Some(timeout))?;
         stream.set_write_timeout(Some(timeout))?;
         let addr = stream.local_addr()?;
-        Ok(Self { stream, addr, timeout, kept: None })
+        Ok(Self {
+            stream,
+            addr,
+            timeout,
+            deadline: None,
+            protocol: Arc::default(),
+            awaits_greeting: true,
+            pending: Vec::new(),
+            kept: None,
+            journal: None,
+        })
     }
 
     /// Makes every end of this client a reset unless it calls [`Client::close`], even the end of
@@ -68,6 +76,20 @@ impl Client {
     pub fn resetting(self) -> io::Result<Self> {
         reset_on_close(&self.stream)?;
         Ok(self)
+    }
+
+    /// Expects responses as `protocol` says, all of them before `deadline`.
+    pub fn expecting(mut self, protocol: &Arc<Protocol>, deadline: Instant) -> Self {
+        self.protocol = Arc::clone(protocol);
+        self.deadline = Some(deadline);
+        self
+    }
+
+    /// Notes its steps in `journal` under the name `name`.
+    pub fn noted_in(mut self, journal: &Journal, name: &str) -> Self {
+        journal.note(format!("{name} connects"));
+        self.journal = Some((name.to_owned(), journal.clone()));
+        self
     }
 
     /// Keeps the socket open in `kept` when this client is dropped without disconnecting.
@@ -85,12 +107,14 @@ impl Client {
         &self.stream
     }
 
-    pub fn timeout(&self) -> Duration {
-        self.timeout
+    fn note(&self, step: &str) {
+        if let Some((name, journal)) = &self.journal {
+            journal.note(format!("{name} {step}"));
+        }
     }
 
     /// Adds to an error what the client waited for.
-    fn explain(&self, expected: &str, error: &Error) -> Error {
+    pub(crate) fn explain(&self, expected: &str, error: &Error) -> Error {
         let words = match error.kind() {
             ErrorKind::WouldBlock | ErrorKind::TimedOut => {
                 format!("no {expected} within {} s", self.timeout.as_secs_f32())
@@ -102,14 +126,31 @@ impl Client {
 
     /// Sends one message.
     pub fn send(&mut self, message: &[u8]) -> io::Result<()> {
+        self.write(message)?;
+        self.note(&format!("sends {}", shown(message)));
+        Ok(())
+    }
+
+    fn write(&mut self, message: &[u8]) -> io::Result<()> {
+        if self.protocol.response == Response::Echo {
+            self.pending.extend_from_slice(message);
+        }
         let sent = self.stream.write_all(message);
         sent.map_err(|error| self.explain("room for the message", &error))
     }
 
     /// Sends one message and receives the response.
     pub fn request(&mut self) -> io::Result<()> {
-        self.send(MESSAGE)?;
-        self.receive()
+        self.exchange(MESSAGE)
+    }
+
+    /// Sends `message` and receives the response.
+    pub fn exchange(&mut self, message: &[u8]) -> io::Result<()> {
+        self.write(message)?;
+        let received = self.read_responses(1);
+        let receives = if received.is_ok() { " and receives the response" } else { "" };
+        self.note(&format!("sends {}{receives}", shown(message)));
+        received
     }
 
     /// Receives one response.
@@ -119,39 +160,129 @@ impl Client {
 
     /// Receives that many responses, and compares every byte.
     pub fn receive_many(&mut self, responses: usize) -> io::Result<()> {
-        let mut received = vec![0; RESPONSE.len() * responses];
-        let mut length = 0;
-        while length < received.len() {
-            let read = match self.stream.read(&mut received[length..]) {
-                Ok(0) => Err(ErrorKind::UnexpectedEof.into()),
-                other => other,
-            };
-            match read {
-                Ok(read) => length += read,
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) if length.is_multiple_of(RESPONSE.len()) => {
-                    return Err(self.explain("response", &error));
-                }
-                Err(error) => {
-                    let part = describe_responses(&received[..length]);
-                    let rest = self.explain("more", &error);
-                    return Err(invalid(format!("{part} and then {rest}")));
+        self.read_responses(responses)?;
+        self.note("receives the response");
+        Ok(())
+    }
+
+    fn read_responses(&mut self, responses: usize) -> io::Result<()> {
+        let mut expected = Vec::new();
+        if self.awaits_greeting {
+            expected.extend_from_slice(&self.protocol.greeting);
+        }
+        match &self.protocol.response {
+            Response::Constant(response) => expected.extend(response.repeat(responses)),
+            Response::Echo => expected.append(&mut self.pending),
+            Response::Dependent => {
+                // One byte is expected, and the others are taken with it.
+                let received = self.read_some()?;
+                self.awaits_greeting = false;
+                return if received.is_empty() {
+                    Err(self.explain("response", &ErrorKind::UnexpectedEof.into()))
+                } else {
+                    self.receive_until_silence(Duration::from_millis(50)).map(drop)
+                };
+            }
+        }
+        let mut received = Vec::new();
+        while received.len() < expected.len() {
+            match self.read_at_most(expected.len() - received.len()) {
+                Ok(bytes) if !bytes.is_empty() => received.extend(bytes),
+                other => {
+                    let error = other.err().unwrap_or_else(|| ErrorKind::UnexpectedEof.into());
+                    return Err(self.explain_part(&received, &error));
                 }
             }
         }
-        if received == RESPONSE.repeat(responses) {
-            return Ok(());
+        self.awaits_greeting = false;
+        if received == expected { Ok(()) } else { Err(invalid(self.describe(&received))) }
+    }
+
+    /// Explains an error after `received`.
+    fn explain_part(&self, received: &[u8], error: &Error) -> Error {
+        let is_whole = match &self.protocol.response {
+            Response::Constant(response) => received.len().is_multiple_of(response.len().max(1)),
+            _ => received.is_empty(),
+        };
+        if is_whole {
+            return self.explain("response", error);
         }
-        Err(invalid(describe_responses(&received)))
+        let rest = self.explain("more", error);
+        invalid(format!("{} and then {rest}", self.describe(received)))
+    }
+
+    /// Reads what has arrived, at most `most` bytes. Empty at the end of the stream.
+    pub(crate) fn read_at_most(&self, most: usize) -> io::Result<Vec<u8>> {
+        let mut bytes = vec![0; most.min(64 * 1024)];
+        loop {
+            let mut timeout = self.timeout;
+            if let Some(deadline) = self.deadline {
+                timeout = timeout.min(deadline.saturating_duration_since(Instant::now()));
+            }
+            if timeout.is_zero() {
+                return Err(ErrorKind::TimedOut.into());
+            }
+            self.stream.set_read_timeout(Some(timeout))?;
+            match (&self.stream).read(&mut bytes) {
+                Ok(length) => {
+                    bytes.truncate(length);
+                    return Ok(bytes);
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn read_some(&self) -> io::Result<Vec<u8>> {
+        self.read_at_most(usize::MAX).map_err(|error| self.explain("response", &error))
+    }
+
+    /// Receives until nothing has arrived for `silence`, at most 64 KiB.
+    pub fn receive_until_silence(&mut self, silence: Duration) -> io::Result<Vec<u8>> {
+        let timeout = std::mem::replace(&mut self.timeout, silence);
+        let mut received = Vec::new();
+        let ended = loop {
+            match self.read_at_most(64 * 1024 - received.len()) {
+                Ok(bytes) if bytes.is_empty() => break Ok(()),
+                Ok(bytes) => received.extend(bytes),
+                Err(error)
+                    if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) =>
+                {
+                    break Ok(());
+                }
+                Err(error) => break Err(error),
+            }
+            if received.len() == 64 * 1024 {
+                break Ok(());
+            }
+        };
+        self.timeout = timeout;
+        ended.map_err(|error| self.explain("silence", &error))?;
+        Ok(received)
     }
 
     /// Waits until a response has arrived, and leaves it unread.
     pub fn leave_response_unread(&self) -> io::Result<()> {
+        self.stream.set_read_timeout(Some(self.timeout))?;
         let peeked = match self.stream.peek(&mut [0]) {
             Ok(0) => Err(ErrorKind::UnexpectedEof.into()),
             other => other,
         };
-        peeked.map(drop).map_err(|error| self.explain("response", &error))
+        peeked.map_err(|error| self.explain("response", &error))?;
+        self.note("leaves the response unread");
+        Ok(())
+    }
+
+    /// Waits at most for `timeout` until a byte has arrived, and returns whether it has.
+    pub fn has_byte_within(&self, timeout: Duration) -> io::Result<bool> {
+        self.stream.set_read_timeout(Some(timeout))?;
+        match self.stream.peek(&mut [0]) {
+            Ok(0) => Err(self.explain("response", &ErrorKind::UnexpectedEof.into())),
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(false),
+            Err(error) => Err(self.explain("response", &error)),
+        }
     }
 
     /// Returns an error if anything has arrived that was not received, a byte or the end.
@@ -167,29 +298,39 @@ impl Client {
         }
     }
 
-    /// Receives until the end of the stream.
+    /// Receives until the end of the stream, at most 4 MiB.
     pub fn receive_to_end(&mut self) -> io::Result<Vec<u8>> {
+        const MOST: usize = 4 << 20;
         let mut received = Vec::new();
-        let read = self.stream.read_to_end(&mut received);
-        read.map_err(|error| self.explain("end of the stream", &error))?;
-        Ok(received)
+        while received.len() < MOST {
+            let bytes = self.read_at_most(usize::MAX);
+            let bytes = bytes.map_err(|error| self.explain("end of the stream", &error))?;
+            if bytes.is_empty() {
+                return Ok(received);
+            }
+            received.extend(bytes);
+        }
+        Err(invalid("more than 4 MiB and no end of the stream".to_owned()))
     }
 
     /// Returns an error if anything arrives before the end of the stream.
     pub fn expect_end(&mut self) -> io::Result<()> {
         let rest = self.receive_to_end()?;
-        if rest.is_empty() { Ok(()) } else { Err(invalid(describe_responses(&rest))) }
+        if rest.is_empty() { Ok(()) } else { Err(invalid(self.describe(&rest))) }
     }
 
     /// Says that it sends no more (`shutdown`). It can still receive.
     pub fn half_close(&self) -> io::Result<()> {
-        self.stream.shutdown(Shutdown::Write)
+        self.stream.shutdown(Shutdown::Write)?;
+        self.note("half-closes: it sends no more");
+        Ok(())
     }
 
     /// Disconnects as a program that ends does. With a response unread the system sends a reset
     /// instead (RFC 2525, 2.17).
     pub fn close(self) -> io::Result<()> {
         SockRef::from(&self.stream).set_linger(None)?;
+        self.note("disconnects");
         self.disconnect();
         Ok(())
     }
@@ -197,6 +338,7 @@ impl Client {
     /// Disconnects with a reset, as a client does that crashes.
     pub fn reset(self) -> io::Result<()> {
         reset_on_close(&self.stream)?;
+        self.note("resets its connection");
         self.disconnect();
         Ok(())
     }
@@ -207,6 +349,14 @@ impl Client {
         self.kept = None;
         drop(self);
     }
+
+    /// Describes received bytes, counted in responses.
+    pub fn describe(&self, received: &[u8]) -> String {
+        match &self.protocol.response {
+            Response::Constant(response) => count_responses(response, received),
+            _ => shown(received),
+        }
+    }
 }
 
 /// Makes closing `stream` a reset (socket(7), `SO_LINGER` with 0 seconds).
@@ -214,7 +364,7 @@ pub fn reset_on_close(stream: &TcpStream) -> io::Result<()> {
     SockRef::from(stream).set_linger(Some(Duration::ZERO))
 }
 
-fn invalid(words: String) -> Error {
+pub(crate) fn invalid(words: String) -> Error {
     Error::new(ErrorKind::InvalidData, words)
 }
 
@@ -230,126 +380,34 @@ pub fn describe_error(error: &Error) -> String {
     }
 }
 
-/// Counts the responses in `received`, and shows the bytes that are no response.
+/// Describes received bytes of our own servers.
 pub fn describe_responses(received: &[u8]) -> String {
-    let whole = received.chunks(RESPONSE.len()).take_while(|chunk| *chunk == RESPONSE).count();
-    let rest = &received[whole * RESPONSE.len()..];
+    count_responses(RESPONSE, received)
+}
+
+/// Counts the responses in `received`, and shows the bytes that are no response.
+fn count_responses(response: &[u8], received: &[u8]) -> String {
+    let length = response.len().max(1);
+    let whole = received.chunks(length).take_while(|chunk| *chunk == response).count();
+    let rest = &received[whole * length..];
     let responses = match whole {
         0 => "no response".to_owned(),
         1 => "1 response".to_owned(),
         more => format!("{more} responses"),
     };
-    if rest.is_empty() {
-        return responses;
+    match (whole, rest) {
+        (_, []) => responses,
+        (0, _) => shown(rest),
+        _ => format!("{responses} and then {}", shown(rest)),
     }
-    let shown: String = String::from_utf8_lossy(rest).chars().take(40).collect();
-    if whole == 0 { format!("{shown:?}") } else { format!("{responses} and then {shown:?}") }
 }
 
-/// A client that sends and never reads. It has the smallest receive buffer and the smallest
-/// segments, so that the server's `send()` blocks soon.
-#[derive(Debug)]
-pub struct StalledReader {
-    stream: TcpStream,
-    addr: SocketAddr,
-    sent: u64,
-    receive_buffer: usize,
-}
-
-impl StalledReader {
-    /// How long its own `send()` must have been blocked before it counts as stuck.
-    pub const SEND_TIMEOUT: Duration = Duration::from_millis(100);
-
-    /// How many bytes it sends at most. The buffers of both systems hold less, so a server that has
-    /// taken more reads on without sending.
-    const MOST: u64 = 768 << 20;
-
-    pub fn connect(server: SocketAddr) -> io::Result<Self> {
-        let socket = Socket::new(Domain::for_address(server), Type::STREAM, Some(Protocol::TCP))?;
-        // Before connecting: afterwards the window has been offered.
-        socket.set_recv_buffer_size(1)?;
-        // macOS has no option for the smallest segment. There the small buffer is enough.
-        let _ = socket.set_tcp_mss(88);
-        socket.connect_timeout(&server.into(), TIMEOUT)?;
-        // The window stays as it is, but a small segment takes more of the buffer than of the window.
-        let receive_buffer = 16 << 10;
-        socket.set_recv_buffer_size(receive_buffer)?;
-        let stream = TcpStream::from(socket);
-        stream.set_write_timeout(Some(Self::SEND_TIMEOUT))?;
-        stream.set_read_timeout(Some(TIMEOUT))?;
-        let addr = stream.local_addr()?;
-        Ok(Self { stream, addr, sent: 0, receive_buffer })
-    }
-
-    /// Its own address, which the server prints.
-    pub fn addr(&self) -> SocketAddr {
-        self.addr
-    }
-
-    /// How many bytes it has sent.
-    pub fn sent(&self) -> u64 {
-        self.sent
-    }
-
-    pub fn stream(&self) -> &TcpStream {
-        &self.stream
-    }
-
-    /// Sends until its own `send()` has been blocked for [`Self::SEND_TIMEOUT`].
-    pub fn send_until_stuck(&mut self) -> io::Result<()> {
-        let message = [b'x'; 64 * 1024];
-        loop {
-            if self.sent > Self::MOST {
-                return Err(Error::other(format!("the server took {} bytes", self.sent)));
-            }
-            match self.stream.write(&message) {
-                Ok(sent) => self.sent += sent as u64,
-                Err(error)
-                    if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) =>
-                {
-                    if !self.server_has_read_all() {
-                        return Ok(());
-                    }
-                    // TCP has stalled, not the server: the window here is full, so the server's
-                    // acknowledgement is dropped. With a little more buffer it gets through.
-                    self.receive_buffer += 4096;
-                    SockRef::from(&self.stream).set_recv_buffer_size(self.receive_buffer)?;
-                }
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-    }
-
-    /// Sends until it has been stuck for longer than TCP waits before it sends again (200 ms at
-    /// first, RFC 6298).
-    pub fn send_until_surely_stuck(&mut self) -> io::Result<()> {
-        let mut attempts_without_progress = 0;
-        while attempts_without_progress < 5 {
-            let sent_before = self.sent;
-            self.send_until_stuck()?;
-            if self.sent > sent_before {
-                attempts_without_progress = 0;
-            } else {
-                attempts_without_progress += 1;
-            }
-        }
-        Ok(())
-    }
-
-    /// Whether the server's socket of this connection has no unread bytes. False if this is not
-    /// available on this system.
-    fn server_has_read_all(&self) -> bool {
-        let Ok(server) = self.stream.peer_addr() else { return false };
-        let sockets = tcp_sockets(server).unwrap_or_default();
-        sockets.iter().any(|socket| socket.remote == self.addr && socket.unread == 0)
-    }
-
-    /// Half-closes, then reads everything that arrives.
-    pub fn read_again(self) -> io::Result<Vec<u8>> {
-        let timeout = self.stream.read_timeout()?.unwrap_or(TIMEOUT);
-        let mut client = Client::from_stream(self.stream, timeout)?;
-        client.half_close()?;
-        client.receive_to_end()
+/// Shows the beginning of some bytes as text.
+pub fn shown(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(&bytes[..bytes.len().min(40)]);
+    if bytes.len() > 40 {
+        format!("{text:?}... ({} bytes)", bytes.len())
+    } else {
+        format!("{text:?}")
     }
 }

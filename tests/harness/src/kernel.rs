@@ -192,13 +192,14 @@ impl TcpSocket {
         Some(Self { local, remote: remote?, state, unsent, unread, inode: 0 })
     }
 
-    /// A row of `/proc/net/tcp` or `tcp6`, if its local port is `port`.
+    /// Parses a row of `/proc/net/tcp` or `tcp6` if its local port is `port`, or any port with None.
     #[cfg(target_os = "linux")]
-    fn parse(row: &str, port: u16) -> Option<Self> {
+    fn parse(row: &str, port: Option<u16>) -> Option<Self> {
         let mut fields = row.split_ascii_whitespace().skip(1);
         let local = fields.next()?;
-        // Before all else: of a thousand rows most may be others'.
-        if u16::from_str_radix(local.rsplit(':').next()?, 16).ok()? != port {
+        // Before anything else: most of a thousand rows may belong to other programs.
+        let local_port = u16::from_str_radix(local.rsplit(':').next()?, 16).ok()?;
+        if port.is_some_and(|port| port != local_port) {
             return None;
         }
         let (local, remote) = (address(local)?, address(fields.next()?)?);
@@ -255,7 +256,7 @@ pub fn tcp_sockets(addr: SocketAddr) -> Option<Vec<TcpSocket>> {
     // has its IPv4 clients in the second one.
     let table = if addr.is_ipv4() { "/proc/net/tcp" } else { "/proc/net/tcp6" };
     let table = fs::read_to_string(table).ok()?;
-    Some(table.lines().filter_map(|row| TcpSocket::parse(row, addr.port())).collect())
+    Some(table.lines().filter_map(|row| TcpSocket::parse(row, Some(addr.port()))).collect())
 }
 
 /// The same by netstat(1), which tells of no inode.
@@ -265,6 +266,30 @@ pub fn tcp_sockets(addr: SocketAddr) -> Option<Vec<TcpSocket>> {
     let netstat = crate::run(netstat.args(["-an", "-p", "tcp"])).ok()?;
     let table = String::from_utf8_lossy(&netstat.stdout);
     Some(table.lines().filter_map(|row| TcpSocket::parse_netstat(row, addr.port())).collect())
+}
+
+/// The addresses on which some of `processes` listen. None if not available on this system.
+#[cfg(target_os = "linux")]
+pub fn listening_addresses(processes: &[Process]) -> Option<Vec<SocketAddr>> {
+    let sockets: Vec<_> = processes.iter().flat_map(|process| process.sockets()).collect();
+    let mut addresses = Vec::new();
+    for table in ["/proc/net/tcp", "/proc/net/tcp6"] {
+        // Without IPv6 there is no second table.
+        for row in fs::read_to_string(table).unwrap_or_default().lines() {
+            let Some(socket) = TcpSocket::parse(row, None) else { continue };
+            let name = format!("socket:[{}]", socket.inode);
+            let is_theirs = sockets.iter().any(|(_, other, _)| other.to_str() == Some(&name));
+            if socket.state == State::Listen && is_theirs {
+                addresses.push(socket.local);
+            }
+        }
+    }
+    Some(addresses)
+}
+
+#[cfg(not(target_os = "linux"))]
+pub fn listening_addresses(_processes: &[Process]) -> Option<Vec<SocketAddr>> {
+    None
 }
 
 #[cfg(all(test, target_os = "linux"))]
@@ -312,7 +337,7 @@ mod tests {
     fn what_is_no_row_is_no_socket() {
         for row in ["", "  sl  local_address rem_address", "0: 0100007F:1388", "0: 7F:1388 7F:1 01"]
         {
-            assert_eq!(TcpSocket::parse(row, 0x1388), None, "{row:?}");
+            assert_eq!(TcpSocket::parse(row, Some(0x1388)), None, "{row:?}");
         }
         assert_eq!(SystemCall::parse("running\n"), Some(Doing::Runs));
         assert_eq!(SystemCall::parse("0 0x3 0x7f"), None);

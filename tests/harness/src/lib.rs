@@ -13,7 +13,9 @@ mod guard;
 pub mod kernel;
 mod log;
 mod process;
+mod protocol;
 mod server;
+mod stalled_reader;
 mod step;
 mod terminal;
 
@@ -23,16 +25,15 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-pub use client::{
-    Client, KeptSockets, MESSAGE, RESPONSE, StalledReader, describe_error, describe_responses,
-    reset_on_close,
-};
+pub use client::{Client, KeptSockets, describe_error, describe_responses, reset_on_close, shown};
 pub use log::{Line, Log};
 pub use process::{
     KilledOnDrop, Process, poll_until, raise_file_descriptor_limit, run, start, wait_until,
 };
+pub use protocol::{Journal, MESSAGE, Protocol, RESPONSE, Response};
 pub use rustix::process::Signal;
 pub use server::{Program, Server, Start, free_port};
+pub use stalled_reader::StalledReader;
 pub use step::{Step, library, program};
 pub use terminal::OnTerminal;
 

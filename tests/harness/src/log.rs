@@ -10,11 +10,12 @@ use std::time::{Duration, Instant};
 
 use crate::TIMEOUT;
 
-/// How many runs of lines a log keeps.
-const KEPT: usize = 100_000;
+/// How many runs of lines a log keeps at least, and how many bytes of them at most.
+const KEPT_RUNS: usize = 100_000;
+const KEPT_BYTES: usize = 16 << 20;
 
-/// How many bytes of a line are kept.
-const LINE_LENGTH: u64 = 64 * 1024;
+/// How long a line may be. A longer one counts as several.
+const LINE_LENGTH: u64 = 4096;
 
 /// A line, or a run of equal lines: a client that never reads makes a server print the same line
 /// hundreds of thousands of times.
@@ -33,6 +34,8 @@ pub struct Line {
 #[derive(Debug, Default)]
 struct State {
     lines: Vec<Line>,
+    /// The bytes of these lines.
+    bytes: usize,
     counts: HashMap<String, usize>,
     has_ended: bool,
 }
@@ -43,8 +46,9 @@ impl State {
     }
 
     fn add(&mut self, text: &str, at: Instant) {
-        if self.lines.len() >= 2 * KEPT {
-            self.lines.drain(..KEPT);
+        if self.lines.len() >= 2 * KEPT_RUNS || self.bytes >= KEPT_BYTES {
+            self.lines.drain(..self.lines.len() / 2);
+            self.bytes = self.lines.iter().map(|line| line.text.len()).sum();
             // The lines without an address are few, and only they are counted for long.
             self.counts.retain(|line, _| line.starts_with("Before "));
         }
@@ -54,7 +58,10 @@ impl State {
         }
         match self.lines.last_mut() {
             Some(run) if run.text == text => (run.times, run.last) = (run.times + 1, at),
-            _ => self.lines.push(Line { text: text.to_owned(), at, last: at, times: 1 }),
+            _ => {
+                self.bytes += text.len();
+                self.lines.push(Line { text: text.to_owned(), at, last: at, times: 1 });
+            }
         }
     }
 
@@ -92,7 +99,6 @@ impl Log {
         let mut bytes = Vec::new();
         for _ in 0..lines {
             bytes.clear();
-            // A longer line counts as several, so that its length is bounded.
             let read = stream.by_ref().take(LINE_LENGTH).read_until(b'\n', &mut bytes);
             if read.unwrap_or(0) == 0 {
                 return;

@@ -4,8 +4,9 @@
 //! `STORM_SECONDS=3600` makes it longer, `STORM_SEED` repeats one.
 
 use std::env;
+use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use check::storm::Storm;
 use harness::{Server, Start, Step, TIMEOUT, wait_until};
@@ -73,11 +74,16 @@ fn memory_afterwards(servers: &[Server], open: &[Option<usize>]) -> Vec<u64> {
 fn storm(servers: &[Server], seed: u64, lasts: Duration) {
     thread::scope(|scope| {
         for (number, server) in servers.iter().enumerate() {
-            let one_by_one = server.blocks();
-            let storm = Storm { server: server.addr, timeout: TIMEOUT, one_by_one };
+            let storm = Storm {
+                server: server.addr,
+                timeout: TIMEOUT,
+                protocol: Arc::default(),
+                deadline: Instant::now() + lasts + 2 * TIMEOUT,
+                one_by_one: server.blocks(),
+            };
             scope.spawn(move || {
-                let blown = storm.blow(seed.wrapping_add(number as u64), lasts);
-                blown.unwrap_or_else(|error| panic!("{}: {error}", server.program()));
+                let done = storm.run(seed.wrapping_add(number as u64), lasts);
+                done.unwrap_or_else(|error| panic!("{}: {error}", server.program()));
             });
         }
     });

@@ -4,6 +4,7 @@
 
 use std::io::{self, Write};
 use std::net::TcpStream;
+use std::sync::Arc;
 use std::time::Duration;
 
 use harness::{Client, RESPONSE, Server, StalledReader, Start, Step, TIMEOUT, describe_responses};
@@ -47,32 +48,18 @@ fn a_client_that_never_reads_stops_all_but_step_3_until_it_leaves_and_all_are_se
     });
 }
 
-/// Lets `client` read all that was meant for it, and returns how many answers that was, each whole.
-fn answers_to(step: Step, client: StalledReader) -> u64 {
-    let sent = client.sent();
-    let received = client.read_again();
-    let received = received.unwrap_or_else(|error| panic!("{step}: expected the end, got {error}"));
-    let answers = received.len() / RESPONSE.len();
-    assert!(
-        received == RESPONSE.repeat(answers),
-        "{step}: whole answers to {sent} bytes were expected, came {}",
-        describe_responses(&received)
-    );
-    answers as u64
-}
-
 #[test]
 fn a_client_that_reads_again_gets_one_whole_answer_for_each_recv_of_steps_1_and_2() {
     side_by_side(&[Step::Blocking, Step::Functions], |step| {
         let mut server = Server::start(step);
         let culprit = stuck(&server);
-        let answers = answers_to(step, culprit);
+        let responses = culprit.read_again(&Arc::default(), TIMEOUT).unwrap();
         // Before it accepts again it has narrated each recv, and the one that brought the end.
         server.narration.wait_for_count("Before accept()", 2);
         let recvs = server.narration.count("Before recv()") as u64;
         assert_eq!(
             recvs,
-            answers + 1,
+            responses + 1,
             "{step}: one answer for each recv but the last was expected"
         );
         the_next_is_served(&mut server);

@@ -1,0 +1,82 @@
+//! What the last lines of a server mean.
+
+/// A mistake that is known by what the server prints when it ends.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Diagnosis {
+    /// One of these stands in a line that the server printed.
+    signs: &'static [&'static str],
+    pub sentence: &'static str,
+    /// The page and section that explain it.
+    pub read: &'static str,
+}
+
+const DIAGNOSES: &[Diagnosis] = &[
+    Diagnosis {
+        signs: &["file descriptor cannot be a negative integer", "Bad file descriptor", "EBADF"],
+        sentence: "Your server closed this client's socket but left it in the list for select.",
+        read: "step3-select/CARE.md#a-client-that-left-and-stayed",
+    },
+    Diagnosis {
+        signs: &["out of range in select", "FD_SETSIZE"],
+        sentence: "select takes only file descriptors below 1024, and your server gave it another.",
+        read: "step3-select/CARE.md#more-clients-than-fit",
+    },
+    Diagnosis {
+        signs: &["Too many open files", "EMFILE", "ENFILE"],
+        sentence: "Your server had no file descriptor left for a new client, and ended.",
+        read: "step3-select/CARE.md#more-clients-than-fit",
+    },
+    Diagnosis {
+        signs: &["Address already in use", "EADDRINUSE"],
+        sentence: "The port was still in use. Set SO_REUSEADDR on the listening socket before bind.",
+        read: "step1-blocking/README.md#the-code",
+    },
+    Diagnosis {
+        signs: &[
+            "BlockingIOError",
+            "Resource temporarily unavailable",
+            "temporarily unavailable",
+            "EAGAIN",
+            "EWOULDBLOCK",
+            "WouldBlock",
+        ],
+        sentence: "A call on a non-blocking socket would have blocked, and your server did not catch \
+                   that error.",
+        read: "step3-select/CARE.md#a-client-that-is-gone-before-it-is-accepted",
+    },
+    RESET,
+];
+
+const RESET: Diagnosis = Diagnosis {
+    signs: &[
+        "ConnectionResetError",
+        "BrokenPipeError",
+        "ConnectionAbortedError",
+        "Connection reset by peer",
+        "Broken pipe",
+        "ECONNRESET",
+        "EPIPE",
+        "SIGPIPE",
+    ],
+    sentence: "A client reset its connection, and your server did not catch the error of recv or send.",
+    read: "step3-select/CARE.md#a-client-that-resets",
+};
+
+impl Diagnosis {
+    /// Finds the diagnosis of a server that printed `lines` before it ended with `status`.
+    pub fn find(lines: &[String], status: &str) -> Option<&'static Self> {
+        let has_sign =
+            |text: &str, diagnosis: &Self| diagnosis.signs.iter().any(|sign| text.contains(sign));
+        // The last line names the error.
+        for line in lines.iter().rev() {
+            if let Some(found) = DIAGNOSES.iter().find(|diagnosis| has_sign(line, diagnosis)) {
+                return Some(found);
+            }
+        }
+        DIAGNOSES.iter().find(|diagnosis| has_sign(status, diagnosis))
+    }
+
+    pub fn all() -> impl Iterator<Item = &'static Self> {
+        DIAGNOSES.iter()
+    }
+}

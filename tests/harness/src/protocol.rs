@@ -1,0 +1,52 @@
+//! What clients send, what servers respond, and the steps that are noted.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// What every step sends for each `recv` that brings something.
+pub const RESPONSE: &[u8] = b"Hello World\n";
+
+/// A message, as a student types it.
+pub const MESSAGE: &[u8] = b"hello\n";
+
+/// How a server responds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Protocol {
+    /// Sent once, before the first response of a connection.
+    pub greeting: Vec<u8>,
+    pub response: Response,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Response {
+    /// The same bytes for each `recv` that brings something.
+    Constant(Vec<u8>),
+    /// The bytes that were sent.
+    Echo,
+    /// Bytes that depend on the request in another way.
+    Dependent,
+}
+
+impl Default for Protocol {
+    fn default() -> Self {
+        Self { greeting: Vec::new(), response: Response::Constant(RESPONSE.to_vec()) }
+    }
+}
+
+/// The steps of several clients, in order.
+#[derive(Debug, Clone, Default)]
+pub struct Journal(Arc<Mutex<Vec<(String, usize)>>>);
+
+impl Journal {
+    /// Adds a step. Equal steps in a row are counted.
+    pub fn note(&self, step: String) {
+        let mut steps = self.steps();
+        match steps.last_mut() {
+            Some((last, times)) if *last == step => *times += 1,
+            _ => steps.push((step, 1)),
+        }
+    }
+
+    pub fn steps(&self) -> MutexGuard<'_, Vec<(String, usize)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,157 @@
+//! A client that never reads.
+
+use std::io::{self, Error, ErrorKind, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use socket2::{Domain, SockRef, Socket, Type};
+
+use crate::TIMEOUT;
+use crate::client::{Client, invalid};
+use crate::kernel::tcp_sockets;
+use crate::protocol::{Protocol, Response};
+
+/// A client that sends and never reads. It has the smallest receive buffer and the smallest
+/// segments, so that the server's `send()` blocks soon.
+#[derive(Debug)]
+pub struct StalledReader {
+    stream: TcpStream,
+    addr: SocketAddr,
+    sent: u64,
+    receive_buffer: usize,
+    deadline: Option<Instant>,
+}
+
+impl StalledReader {
+    /// How long its own `send()` must have been blocked before it counts as stuck.
+    pub const SEND_TIMEOUT: Duration = Duration::from_millis(100);
+
+    /// How many bytes it sends at most. The buffers of both systems hold less, so a server that has
+    /// taken more reads on without sending.
+    const MOST: u64 = 768 << 20;
+
+    pub fn connect(server: SocketAddr) -> io::Result<Self> {
+        let socket =
+            Socket::new(Domain::for_address(server), Type::STREAM, Some(socket2::Protocol::TCP))?;
+        // Before connecting: afterwards the window has been offered.
+        socket.set_recv_buffer_size(1)?;
+        // macOS has no option for the smallest segment. There the small buffer is enough.
+        let _ = socket.set_tcp_mss(88);
+        socket.connect_timeout(&server.into(), TIMEOUT)?;
+        // The window stays as it is, but a small segment takes more of the buffer than of the window.
+        let receive_buffer = 16 << 10;
+        socket.set_recv_buffer_size(receive_buffer)?;
+        let stream = TcpStream::from(socket);
+        stream.set_write_timeout(Some(Self::SEND_TIMEOUT))?;
+        let addr = stream.local_addr()?;
+        Ok(Self { stream, addr, sent: 0, receive_buffer, deadline: None })
+    }
+
+    /// Gives up at `deadline`.
+    pub fn until(mut self, deadline: Instant) -> Self {
+        self.deadline = Some(deadline);
+        self
+    }
+
+    /// Its own address, which the server prints.
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// How many bytes it has sent.
+    pub fn sent(&self) -> u64 {
+        self.sent
+    }
+
+    pub fn stream(&self) -> &TcpStream {
+        &self.stream
+    }
+
+    /// Sends until its own `send()` has been blocked for [`Self::SEND_TIMEOUT`].
+    pub fn send_until_stuck(&mut self) -> io::Result<()> {
+        let message = [b'x'; 64 * 1024];
+        loop {
+            if self.sent > Self::MOST {
+                return Err(Error::other(format!("the server took {} bytes", self.sent)));
+            }
+            if self.deadline.is_some_and(|deadline| Instant::now() > deadline) {
+                return Err(ErrorKind::TimedOut.into());
+            }
+            match self.stream.write(&message) {
+                Ok(sent) => self.sent += sent as u64,
+                Err(error)
+                    if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) =>
+                {
+                    if !self.server_has_read_all() {
+                        return Ok(());
+                    }
+                    // TCP has stalled, not the server: the window here is full, so the server's
+                    // acknowledgement is dropped. With a little more buffer it gets through.
+                    self.receive_buffer += 4096;
+                    SockRef::from(&self.stream).set_recv_buffer_size(self.receive_buffer)?;
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Sends until it has been stuck for longer than TCP waits before it sends again (200 ms at
+    /// first, RFC 6298).
+    pub fn send_until_surely_stuck(&mut self) -> io::Result<()> {
+        let mut attempts_without_progress = 0;
+        while attempts_without_progress < 5 {
+            let sent_before = self.sent;
+            self.send_until_stuck()?;
+            if self.sent > sent_before {
+                attempts_without_progress = 0;
+            } else {
+                attempts_without_progress += 1;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the server's socket of this connection has no unread bytes. False if this is not
+    /// available on this system.
+    fn server_has_read_all(&self) -> bool {
+        let Ok(server) = self.stream.peer_addr() else { return false };
+        let sockets = tcp_sockets(server).unwrap_or_default();
+        sockets.iter().any(|socket| socket.remote == self.addr && socket.unread == 0)
+    }
+
+    /// Half-closes, reads to the end of the stream, and returns the number of responses. Bytes that
+    /// are no whole responses are an error. To a server that echoes, each byte is a response.
+    pub fn read_again(self, protocol: &Arc<Protocol>, timeout: Duration) -> io::Result<u64> {
+        let deadline = self.deadline.unwrap_or_else(|| Instant::now() + 10 * timeout);
+        let client = Client::from_stream(self.stream, timeout)?.expecting(protocol, deadline);
+        client.half_close()?;
+        let unit: &[u8] = match &protocol.response {
+            Response::Constant(response) => response,
+            _ => b"x",
+        };
+        let mut received: u64 = 0;
+        let mut expected = protocol.greeting.iter().chain(unit.iter().cycle());
+        loop {
+            let bytes = client.read_at_most(usize::MAX);
+            let bytes = bytes.map_err(|error| client.explain("end of the stream", &error))?;
+            let is_expected = bytes.iter().all(|byte| expected.next() == Some(byte));
+            if !is_expected {
+                return Err(invalid(format!(
+                    "{received} bytes and then {}",
+                    client.describe(&bytes)
+                )));
+            }
+            received += bytes.len() as u64;
+            let responses = received.saturating_sub(protocol.greeting.len() as u64);
+            let unit = unit.len().max(1) as u64;
+            if bytes.is_empty() && responses.is_multiple_of(unit) {
+                return Ok(responses / unit);
+            } else if bytes.is_empty() {
+                let (whole, part) = (responses / unit, responses % unit);
+                return Err(invalid(format!("{whole} responses and {part} bytes of another")));
+            }
+        }
+    }
+}
