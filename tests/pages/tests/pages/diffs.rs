@@ -14,9 +14,9 @@ use crate::markdown::{Block, Document, read};
 /// Returns the text of `document` with the real diffs in its diff blocks.
 pub fn renewed(document: &Document) -> Result<String, String> {
     let mut text = document.text.clone();
-    // From the end, so that the ranges before stay true.
-    for block in document.blocks.iter().filter(|block| is_diff(block)).rev() {
-        text.replace_range(block.range.clone(), &real_diff(block)?);
+    for block in document.blocks_with("old") {
+        let shown = format!("```{}\n{}```", block.info, block.text);
+        text = text.replace(&shown, &format!("```{}\n{}```", block.info, real_diff(block)?));
     }
     Ok(text)
 }
@@ -24,25 +24,20 @@ pub fn renewed(document: &Document) -> Result<String, String> {
 /// Returns what is wrong with the diff blocks of `document` and with the lines it shows of a listing.
 pub fn problems(document: &Document) -> Vec<String> {
     let mut problems = Vec::new();
-    for block in &document.blocks {
-        if is_diff(block) {
-            match real_diff(block) {
-                Ok(real) if real == block.text => {}
-                Ok(real) => problems.push(format!("{}: the real diff is\n{real}", block.place)),
-                Err(problem) => problems.push(problem),
-            }
+    for block in document.blocks_with("old") {
+        match real_diff(block) {
+            Ok(real) if real == block.text => {}
+            Ok(real) => problems.push(format!("{}: the real diff is\n{real}", block.place)),
+            Err(problem) => problems.push(problem),
         }
-        if let Some(source) = block.attribute("source")
-            && !read(source).contains(&format!("\n{}", block.text))
-        {
+    }
+    for block in document.blocks_with("source") {
+        let source = block.attribute("source").unwrap_or_default();
+        if !read(source).contains(&format!("\n{}", block.text)) {
             problems.push(format!("{}: {source} does not have these lines", block.place));
         }
     }
     problems
-}
-
-fn is_diff(block: &Block) -> bool {
-    block.attribute("old").is_some()
 }
 
 /// Returns what a diff block should say.

@@ -1,8 +1,6 @@
 //! The pages, parsed.
 
-use std::collections::BTreeMap;
 use std::fs;
-use std::ops::Range;
 use std::path::Path;
 
 use harness::root;
@@ -26,20 +24,18 @@ pub fn read(path: &str) -> String {
 
 /// A fenced code block.
 pub struct Block {
-    /// The first word after the fence.
-    pub language: String,
-    /// The `key=value` words after it. They say how to check the block, and no page shows them.
-    attributes: BTreeMap<String, String>,
+    /// The words after the fence: a language and `key=value` words, which no page shows. They say how
+    /// to check the block.
+    pub info: String,
     pub text: String,
     /// `PATH:LINE` of its fence.
     pub place: String,
-    /// The bytes of its text in the file, if it is not indented there.
-    pub range: Range<usize>,
 }
 
 impl Block {
     pub fn attribute(&self, key: &str) -> Option<&str> {
-        self.attributes.get(key).map(String::as_str)
+        let mut attributes = self.info.split(' ').filter_map(|word| word.split_once('='));
+        attributes.find(|(known, _)| *known == key).map(|(_, value)| value)
     }
 }
 
@@ -76,22 +72,13 @@ impl Document {
             let place = format!("{path}:{}", text[..range.start].matches('\n').count() + 1);
             match event {
                 Event::Start(Tag::CodeBlock(CodeBlockKind::Fenced(info))) => {
-                    let mut words = info.split_whitespace();
-                    let language = words.next().unwrap_or_default().to_owned();
-                    let attributes = words.filter_map(|word| word.split_once('='));
-                    let attributes =
-                        attributes.map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
-                    let fence = text[range.clone()].find('\n').map_or(0, |end| end + 1);
-                    let start = range.start + fence;
-                    let (text, range) = (String::new(), start..start);
-                    document.blocks.push(Block { language, attributes, text, place, range });
+                    let (info, text) = (info.into_string(), String::new());
+                    document.blocks.push(Block { info, text, place });
                     in_block = true;
                 }
                 Event::End(TagEnd::CodeBlock) => in_block = false,
                 Event::Text(words) if in_block => {
-                    let block = document.blocks.last_mut().expect("we are in it");
-                    block.text.push_str(&words);
-                    block.range.end = range.end;
+                    document.blocks.last_mut().expect("we are in it").text.push_str(&words);
                 }
                 Event::Code(code) => document.spans.push((code.into_string(), place)),
                 Event::Start(Tag::Link { dest_url, .. } | Tag::Image { dest_url, .. }) => {
@@ -111,7 +98,7 @@ impl Document {
 
     /// Returns the blocks in that language.
     pub fn blocks_in(&self, language: &str) -> impl Iterator<Item = &Block> {
-        self.blocks.iter().filter(move |block| block.language == language)
+        self.blocks.iter().filter(move |block| block.info.split(' ').next() == Some(language))
     }
 
     /// The page's folder, from the top folder.

@@ -1,13 +1,13 @@
 //! Code that the compiler rejects: a block `rust refused=E0505`. The line that closes the socket is
 //! the one that ends in `// close`.
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
-use std::{env, fs};
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
 
-use escargot::format::Message;
+use harness::run;
 
-use crate::markdown::{Block, Document};
+use crate::markdown::{Block, Document, read};
 
 /// Expects that the compiler rejects `block` with that error at the line that closes, in the words
 /// that a `text` block of the page shows, and accepts it without that line.
@@ -25,7 +25,8 @@ pub fn expect_refused(document: &Document, block: &Block) {
     let error = messages.lines().find(|line| line.contains(": error[")).unwrap_or_default();
     let shown = error.find("error[").map_or("", |begin| &error[begin..]);
     assert!(
-        error.contains(&format!(".rs:{close}:")) && shown.starts_with(&format!("error[{code}]")),
+        error.starts_with(&format!("lib.rs:{close}:"))
+            && shown.starts_with(&format!("error[{code}]")),
         "{place}: expected {code} at line {close}, but the compiler printed\n{messages}"
     );
     let is_on_page = document
@@ -39,49 +40,22 @@ pub fn expect_refused(document: &Document, block: &Block) {
     assert!(output.status.success(), "{place}: without the line that closes\n{messages}");
 }
 
-/// Compiles `text` as a library, with the `nix` that step 3 is built with.
+/// Lets cargo check `text` as a library of its own, with the `nix` that step 3 has.
 fn compile(name: &str, text: &str) -> Output {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    let source = folder.join(format!("{name}.rs"));
-    fs::write(&source, text).unwrap_or_else(|error| panic!("{source:?}: {error}"));
-    let nix = nix();
-    let dependencies = nix.parent().expect("it is in a folder");
-    let mut compiler = Command::new(rustc());
-    compiler
-        .args(["--edition", "2024", "--crate-type", "lib", "--emit", "metadata"])
-        .args(["--error-format", "short", "--out-dir"])
-        .arg(folder)
-        .arg(format!("--extern=nix={}", nix.display()))
-        .arg(format!("-Ldependency={}", dependencies.display()))
-        .arg(&source)
-        .stdin(Stdio::null());
-    compiler.output().unwrap_or_else(|error| panic!("{compiler:?}: {error}"))
-}
-
-/// Returns the compiler that cargo uses: `RUSTC`, or the one beside it, or the one in the path.
-fn rustc() -> PathBuf {
-    if let Some(rustc) = env::var_os("RUSTC") {
-        return rustc.into();
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("refusal");
+    let folder = target.join(name);
+    fs::create_dir_all(&folder).expect("a folder can be made");
+    let workspace = read("Cargo.toml");
+    let nix = workspace.lines().find(|line| line.starts_with("nix = ")).expect("step 3 has nix");
+    let manifest = format!(
+        "workspace = {{}}\npackage = {{ name = \"{name}\", edition = \"2024\" }}\n\
+         lib = {{ path = \"lib.rs\" }}\ndependencies = {{ {nix} }}\n"
+    );
+    let files = [("Cargo.toml", &*manifest), ("Cargo.lock", &read("Cargo.lock")), ("lib.rs", text)];
+    for (file, text) in files {
+        fs::write(folder.join(file), text).expect("a file can be written");
     }
-    let beside_cargo = Path::new(env!("CARGO")).with_file_name("rustc");
-    if beside_cargo.exists() { beside_cargo } else { "rustc".into() }
-}
-
-/// Returns the library that cargo made of `nix` for step 3, which is built already.
-fn nix() -> PathBuf {
-    let messages = harness::build_of_the_steps()
-        .exec()
-        .unwrap_or_else(|error| panic!("step 3 does not build: {error}"));
-    for message in messages {
-        let message = message.unwrap_or_else(|error| panic!("step 3 does not build: {error}"));
-        let Ok(Message::CompilerArtifact(artifact)) = message.decode() else { continue };
-        let mut files = artifact.filenames.iter();
-        let library = files.find(|file| file.extension().is_some_and(|kind| kind == "rlib"));
-        if artifact.target.name == "nix"
-            && let Some(library) = library
-        {
-            return library.to_path_buf();
-        }
-    }
-    panic!("step 3 is not built with nix")
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(["check", "--offline", "--message-format", "short"]).current_dir(&folder);
+    run(cargo.env("CARGO_TARGET_DIR", target)).expect("cargo starts")
 }

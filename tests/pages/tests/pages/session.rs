@@ -2,12 +2,13 @@
 //! are real; the terminals are imitated, with their shells, jobs and keys.
 //!
 //! A block `console terminal=N` continues terminal N. After `$ ` stands a command: a server gets a
-//! port of its own, `nc` is the library's client, `^Z`, `^C`, `kill %-` and `fg` do to clients what a
+//! port of its own, `nc` is the workspace's own client, `^Z`, `^C`, `kill %-` and `fg` do to clients what a
 //! shell does, `ss` is run. Under a client, `Hello World` is a response, and any other line is typed.
 //! `again=N` first plays the first N blocks of the page again. A block without `terminal` has only
 //! commands that exit, and all that they print.
 
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::iter::Peekable;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -17,8 +18,8 @@ use std::thread;
 
 use harness::kernel::tcp_sockets;
 use harness::{
-    Client, DEADLINE, Ending, Log, OnTerminal, Server, Signal, Start, Step, ask_until_told, needs,
-    program, run, wait_until,
+    DEADLINE, Ending, Log, OnTerminal, Server, Signal, Start, Step, ask_until_told, needs, program,
+    run, start, wait_until,
 };
 
 use crate::markdown::{Block, Document, words};
@@ -157,9 +158,7 @@ impl Session {
 }
 
 impl Terminal {
-    /// Types the line into the client, or expects it as output.
-    fn client_line(&mut self, mut job: Job, line: &str) {
-        let mut line = line;
+    fn client_line(&mut self, mut job: Job, mut line: &str) {
         if let Some(killed) = &self.killed
             && let Some(before) = line.strip_suffix(&**killed)
         {
@@ -169,7 +168,7 @@ impl Terminal {
         if line == "^C" {
             job.end();
         } else {
-            job.client_line(line);
+            job.play(line);
             self.foreground = Some(Foreground::Job(job));
         }
     }
@@ -321,73 +320,60 @@ fn nth_line(log: &Log, shown: usize, expected: &str) -> String {
     })
 }
 
-/// A client that was started in a terminal.
+/// A client that was started in a terminal: the workspace's own, also in place of `nc`.
 struct Job {
     number: usize,
     command: String,
-    program: Program,
-}
-
-enum Program {
-    /// The library's client in place of `nc`, and how many bytes it has sent since its last response.
-    Nc { client: Client, typed: usize },
-    /// The workspace's own `client`, and how many of its lines have been shown.
-    Own { _child: Ending, output: Log, shown: usize },
+    child: Ending,
+    output: Log,
+    /// How many of its lines have been shown.
+    shown: usize,
+    /// How many bytes were typed since the last of these lines.
+    typed: usize,
 }
 
 impl Job {
     fn start(number: usize, command: &str, server: SocketAddr) -> Self {
-        let program = if let Some(arguments) = command.strip_prefix("cargo run --bin client -- ") {
-            let mut client = Command::new(program("client"));
-            client.args(words(arguments)).args(["--port", &server.port().to_string()]);
-            let child = client.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
-            let mut child = Ending(child.expect("the client starts"));
-            let output = Log::of(child.0.stdout.take().expect("standard output is a pipe"));
-            Program::Own { _child: child, output, shown: 0 }
-        } else {
+        let arguments = command.strip_prefix("cargo run --bin client -- ").unwrap_or_else(|| {
             assert_eq!(command, format!("nc 127.0.0.1 {SHOWN_PORT}"), "not a known command");
-            Program::Nc { client: Client::connect(server), typed: 0 }
-        };
-        Self { number, command: command.to_owned(), program }
+            ""
+        });
+        let mut client = Command::new(program("client"));
+        client.args(arguments.split_whitespace()).args(["--port", &server.port().to_string()]);
+        let child = start(client.stdin(Stdio::piped()).stdout(Stdio::piped()));
+        let mut child = Ending(child.expect("the client starts"));
+        let output = Log::of(child.0.stdout.take().expect("standard output is a pipe"));
+        Self { number, command: command.to_owned(), child, output, shown: 0, typed: 0 }
     }
 
     /// Types the line, or expects it as output.
-    fn client_line(&mut self, line: &str) {
-        match &mut self.program {
-            Program::Nc { client, typed } if line == "Hello World" => {
-                client.receive_answer();
-                *typed = 0;
-            }
-            Program::Nc { client, typed } => {
-                client.send(format!("{line}\n").as_bytes());
-                *typed += line.len() + 1;
-            }
-            Program::Own { output, shown, .. } => {
-                assert_eq!(nth_line(output, *shown, line), line, "what the client prints");
-                *shown += 1;
-            }
-        }
-    }
-
-    fn end(self) {
-        if let Program::Nc { client, .. } = self.program {
-            client.expect_no_answer_yet();
-            client.close();
+    fn play(&mut self, line: &str) {
+        if line == "Hello World" || !self.command.starts_with("nc ") {
+            assert_eq!(nth_line(&self.output, self.shown, line), line, "what the client prints");
+            self.shown += 1;
+            self.typed = 0;
+        } else {
+            let mut keys = self.child.0.stdin.as_ref().expect("standard input is a pipe");
+            writeln!(keys, "{line}").expect("the client reads what is typed");
+            self.typed += line.len() + 1;
         }
     }
 
     /// Expects that what was typed without a response on the page has none here: its bytes wait in
     /// the kernel.
     fn expect_unanswered(&self, server: SocketAddr) {
-        let Program::Nc { client, typed } = &self.program else { return };
-        if *typed > 0 {
-            wait_until(&format!("{typed} bytes that wait unread"), || {
+        if self.typed > 0 {
+            wait_until(&format!("{} bytes that wait unread", self.typed), || {
                 let sockets = tcp_sockets(server).expect("the system shows its sockets");
-                let unread = *typed as u64;
-                sockets.iter().any(|it| it.remote == client.addr() && it.unread == unread)
+                sockets.iter().any(|socket| socket.unread == self.typed as u64)
             });
         }
-        client.expect_no_answer_yet();
+    }
+
+    fn end(self) {
+        drop(self.child);
+        let printed = self.output.to_the_end();
+        assert_eq!(printed.len(), self.shown, "the client printed {printed:?}");
     }
 }
 

@@ -2,15 +2,10 @@
 //! hello and disconnects, from the first call that waits for a client to the one that waits after it.
 //! The command is the page's own.
 
-use std::path::Path;
 use std::process::{Command, Stdio};
-use std::{env, fs};
 
 use harness::kernel::Doing;
-use harness::{
-    Client, DEADLINE, Log, Process, Signal, Start, Step, ask_until_told, can_trace, needs,
-    wait_until,
-};
+use harness::{Client, Log, Process, Signal, Start, Step, can_trace, needs, start, wait_until};
 
 use crate::markdown::{Block, Document, words};
 
@@ -40,24 +35,16 @@ pub fn expect_calls(document: &Document, block: &Block) {
 
 /// Runs the strace(1) of `command` on `step` with one client, and returns the calls.
 fn trace(step: Step, command: &str) -> Vec<String> {
-    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{step}.strace"));
-    let _ = fs::remove_file(&file); // there is none the first time
     let words = words(command);
     let (server, arguments) = words[1..].split_last().expect("a command names a server");
     let folder = if step == Step::Bare { "examples/" } else { "" };
     assert_eq!(*server, format!("target/debug/{folder}{step}"), "the server in {command}");
-    let server = Command::new("strace")
-        // With -D the server is this process's child, and not strace's.
-        .arg("-D")
-        .arg("-o")
-        .arg(&file)
-        .args(arguments)
-        .arg(step.binary())
-        .args(["--port", "0"])
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .spawn();
-    let mut server = server.expect("strace starts");
+    let mut strace = Command::new("strace");
+    // With -D the server is this process's child, and not strace's.
+    strace.arg("-D").args(arguments).arg(step.binary()).args(["--port", "0"]);
+    let strace = strace.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut server = start(strace).expect("strace starts");
+    let trace = Log::of(server.stderr.take().expect("standard error is a pipe"));
     let narration = Log::of(server.stdout.take().expect("standard output is a pipe"));
     let addr = narration.wait_for("`Listening on` and an address", |lines| {
         lines.iter().find_map(|line| line.text.strip_prefix("Listening on ")?.parse().ok())
@@ -79,10 +66,9 @@ fn trace(step: Step, command: &str) -> Vec<String> {
     process.signal(Signal::TERM);
     server.wait().expect("the server ends");
 
-    let whole = || fs::read_to_string(&file).ok().filter(|trace| trace.contains("+++"));
-    let trace = ask_until_told(DEADLINE, whole).expect("strace ends with its server");
-    let calls = trace.lines().filter(|line| line.contains('(')).map(str::to_owned);
-    calls.skip_while(|call| !WAITING.iter().any(|name| call.starts_with(name))).collect()
+    // strace exits after its server, and may print other lines too.
+    let lines = trace.to_the_end().into_iter().filter(|line| line.contains('('));
+    lines.skip_while(|call| !WAITING.iter().any(|name| call.starts_with(name))).collect()
 }
 
 /// Expects that the faults which the page injects with strace(1) do what it says: `bare` is blocked
