@@ -3,10 +3,10 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::{env, fs};
 
-use harness::root;
+use harness::{root, run};
 
 use crate::markdown::{Block, Document, read};
 
@@ -61,7 +61,7 @@ pub fn problems(document: &Document) -> Vec<String> {
 
 /// Makes the change in a copy of the workspace, runs the tests that the page names, and expects
 /// that exactly those fail that the page says.
-pub fn run(block: &Block) {
+pub fn run_tests(block: &Block) {
     let place = &block.place;
     let target_folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
     let folder = target_folder.join("experiment");
@@ -75,13 +75,10 @@ pub fn run(block: &Block) {
         Some(target) => vec!["test", "--offline", "-p", "steps", "--test", target],
         None => vec!["check", "--offline", "--workspace", "--bins", "--examples"],
     };
-    let cargo = Command::new(env!("CARGO"))
-        .args(arguments)
-        .current_dir(&folder)
-        .env("CARGO_TARGET_DIR", target_folder.join("experiments"))
-        .stdin(Stdio::null())
-        .output()
-        .expect("cargo starts");
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(arguments).current_dir(&folder);
+    cargo.env("CARGO_TARGET_DIR", target_folder.join("experiments"));
+    let cargo = run(&mut cargo).expect("cargo starts");
     let errors = String::from_utf8_lossy(&cargo.stderr);
     if target.is_none() {
         assert!(cargo.status.success(), "{place}: the changed code does not build:\n{errors}");

@@ -40,6 +40,7 @@ impl Block {
 }
 
 /// A page.
+#[derive(Default)]
 pub struct Document {
     /// Its path from the top folder.
     pub path: String,
@@ -59,14 +60,7 @@ impl Document {
     }
 
     pub fn parse(path: &str, text: &str) -> Self {
-        let mut document = Self {
-            path: path.to_owned(),
-            text: text.to_owned(),
-            blocks: Vec::new(),
-            spans: Vec::new(),
-            links: Vec::new(),
-            anchors: Vec::new(),
-        };
+        let mut document = Self { path: path.to_owned(), text: text.to_owned(), ..Self::default() };
         let mut in_block = false;
         for (event, range) in Parser::new_ext(text, Options::ENABLE_TABLES).into_offset_iter() {
             let place = format!("{path}:{}", text[..range.start].matches('\n').count() + 1);

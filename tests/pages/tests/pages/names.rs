@@ -1,7 +1,6 @@
 //! The names on a page: the files, packages, programs, tests and flags that its code spans and commands
 //! name exist, and its links lead somewhere. No other word in code is checked.
 
-use std::ffi::OsStr;
 use std::fs;
 use std::path::Path;
 use std::sync::LazyLock;
@@ -11,7 +10,7 @@ use harness::root;
 use crate::markdown::Document;
 
 /// A word that ends in one of these is a path.
-const EXTENSIONS: [&str; 8] = ["md", "py", "rs", "sh", "svg", "toml", "txt", "yml"];
+const EXTENSIONS: [&str; 8] = [".md", ".py", ".rs", ".sh", ".svg", ".toml", ".txt", ".yml"];
 
 /// The sources in which the programs and the servers declare their flags.
 static PROGRAMS: LazyLock<String> = LazyLock::new(|| {
@@ -50,10 +49,9 @@ fn missing_path<'a>(document: &Document, code: &'a str) -> Option<&'a str> {
         places.extend(["", "src", "examples"].map(|inner| root().join(folder).join(inner)));
     }
     let is_path = |word: &&str| {
-        let extension = Path::new(word).extension().and_then(OsStr::to_str);
-        let folder = word.split_once('/').map(|(folder, _)| folder);
-        let in_folder = |name: &str| exists(root(), name) && !name.is_empty() && name != "target";
-        folder.is_some_and(in_folder) || extension.is_some_and(|it| EXTENSIONS.contains(&it))
+        let folder = word.split('/').next().unwrap_or_default();
+        let has_folder = word.contains('/') && !["", "target"].contains(&folder);
+        has_folder && exists(root(), folder) || EXTENSIONS.iter().any(|it| word.ends_with(it))
     };
     let mut paths = code.split_whitespace().filter(is_path);
     paths.find(|path| !places.iter().any(|place| exists(place, path)))

@@ -4,6 +4,7 @@
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
+use std::sync::Mutex;
 
 use harness::run;
 
@@ -42,6 +43,8 @@ pub fn expect_refused(document: &Document, block: &Block) {
 
 /// Lets cargo check `text` as a library of its own, with the `nix` that step 3 has.
 fn compile(name: &str, text: &str) -> Output {
+    static FOLDER: Mutex<()> = Mutex::new(());
+    let _only_one_writes = FOLDER.lock();
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("refusal");
     let folder = target.join(name);
     fs::create_dir_all(&folder).expect("a folder can be made");

@@ -9,7 +9,7 @@
 
 use std::collections::BTreeMap;
 use std::io::Write;
-use std::iter::Peekable;
+use std::iter::{Peekable, repeat_n};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -32,6 +32,8 @@ const HINT: &str = "From another terminal: ";
 const NARRATION: [&str; 5] =
     ["Listening on ", "Before ", "Ready to ", "Connection from ", "Outside the inner while"];
 
+type PageLines<'a> = Peekable<Lines<'a>>;
+
 /// Plays all console blocks of `document`, and fails if one shows what does not happen.
 pub fn play(document: &Document) {
     let blocks: Vec<&Block> = document.blocks_in("console").collect();
@@ -51,8 +53,9 @@ pub fn play(document: &Document) {
 struct Session {
     /// The line of the page that is played. A failure shows it.
     place: String,
-    running: Option<Running>,
+    /// Before the server, because they end in this order.
     terminals: BTreeMap<String, Terminal>,
+    running: Option<Running>,
 }
 
 impl Drop for Session {
@@ -95,15 +98,29 @@ impl Session {
                         self.command(&mut terminal, command, &mut lines);
                     }
                 }
-                Some(Foreground::Server) => self.server_line(&mut terminal, line),
-                Some(Foreground::Job(job)) if line == "^Z" => {
-                    job.expect_unanswered(self.running().server.addr);
-                    let stopped =
-                        format!("[{}]+  Stopped                 {}", job.number, job.command);
-                    assert_eq!(lines.next(), Some(&*stopped), "what the shell prints");
-                    terminal.suspended.push(job);
+                Some(Foreground::Server) if line == "^C" => {
+                    self.running.take().expect("a server runs").end();
                 }
-                Some(Foreground::Job(job)) => terminal.client_line(job, line),
+                Some(Foreground::Server) => {
+                    self.running().play(line);
+                    terminal.foreground = Some(Foreground::Server);
+                }
+                Some(Foreground::Job(mut job)) => {
+                    let killed = terminal.killed.take_if(|killed| line.ends_with(&**killed));
+                    match line.strip_suffix(&*killed.unwrap_or_default()).unwrap_or(line) {
+                        "^C" => job.end(),
+                        "^Z" => {
+                            job.expect_unanswered(self.running().server.addr);
+                            let stopped = job.status('+', "Stopped");
+                            assert_eq!(lines.next(), Some(&*stopped), "what the shell prints");
+                            terminal.suspended.push(job);
+                        }
+                        line => {
+                            job.play(line);
+                            terminal.foreground = Some(Foreground::Job(job));
+                        }
+                    }
+                }
             }
         }
         if let Some(Foreground::Job(job)) = &terminal.foreground {
@@ -116,28 +133,14 @@ impl Session {
         self.running.as_mut().expect("a server runs")
     }
 
-    fn server_line(&mut self, terminal: &mut Terminal, line: &str) {
-        if line == "^C" {
-            self.running.take().expect("a server runs").end();
-            return;
-        }
-        terminal.foreground = Some(Foreground::Server);
-        if line.starts_with(HINT) {
-            expect_hint(self.running().step, line);
-        } else {
-            self.running().expect(line);
-        }
-    }
-
-    fn command(&mut self, terminal: &mut Terminal, command: &str, lines: &mut Peekable<Lines<'_>>) {
+    fn command(&mut self, terminal: &mut Terminal, command: &str, lines: &mut PageLines) {
         if let Some((step, start)) = server_start(command) {
             self.running = Some(Running::start(step, &start));
             self.terminals.clear(); // the clients of the server before are gone
             terminal.foreground = Some(Foreground::Server);
         } else if command == "kill %-" {
             let job = terminal.resume(2);
-            let killed = format!("[{}]-  Terminated              {}", job.number, job.command);
-            terminal.killed = Some(killed);
+            terminal.killed = Some(job.status('-', "Terminated"));
             self.running().expect_notice(|| job.end());
         } else if command == "fg" {
             let job = terminal.resume(1);
@@ -158,21 +161,6 @@ impl Session {
 }
 
 impl Terminal {
-    fn client_line(&mut self, mut job: Job, mut line: &str) {
-        if let Some(killed) = &self.killed
-            && let Some(before) = line.strip_suffix(&**killed)
-        {
-            line = before;
-            self.killed = None;
-        }
-        if line == "^C" {
-            job.end();
-        } else {
-            job.play(line);
-            self.foreground = Some(Foreground::Job(job));
-        }
-    }
-
     /// Resumes the suspended client at this place from the end.
     fn resume(&mut self, from_the_end: usize) -> Job {
         let at = self.suspended.len().checked_sub(from_the_end).expect("so many are suspended");
@@ -181,7 +169,7 @@ impl Terminal {
 }
 
 /// Returns the lines up to the next command.
-fn output(lines: &mut Peekable<Lines<'_>>) -> String {
+fn output(lines: &mut PageLines) -> String {
     let mut output = String::new();
     while let Some(line) = lines.next_if(|line| !line.starts_with("$ ")) {
         output += line;
@@ -203,12 +191,15 @@ impl Running {
     fn start(step: Step, start: &Start) -> Self {
         let server = start.start();
         let port = server.addr.port().to_string();
-        let ports = Ports(vec![(SHOWN_PORT.to_owned(), port)]);
+        let ports = Ports { page: vec![SHOWN_PORT.to_owned()], here: vec![port] };
         Self { step, server, narration_shown: 0, errors_shown: 0, ports }
     }
 
     /// Expects that the next line that the server prints is `line`.
-    fn expect(&mut self, line: &str) {
+    fn play(&mut self, line: &str) {
+        if line.starts_with(HINT) {
+            return expect_hint(self.step, line);
+        }
         let is_narration = NARRATION.iter().any(|start| line.starts_with(start));
         let (log, shown) = if is_narration {
             (&self.server.narration, &mut self.narration_shown)
@@ -216,7 +207,7 @@ impl Running {
             (&self.server.errors, &mut self.errors_shown)
         };
         let printed = nth_line(log, *shown, line);
-        assert!(self.ports.match_up(line, &printed), "the server prints {printed:?}");
+        assert!(self.ports.make_equal(line, &printed), "the server prints {printed:?}");
         *shown += 1;
     }
 
@@ -234,14 +225,13 @@ impl Running {
     /// Ends the server, and expects that all that it printed was shown. The signal is not Ctrl-C's,
     /// which a test that runs in the background may ignore.
     fn end(mut self) {
-        let mut shown = self.server.narration.lines();
-        shown.truncate(self.narration_shown);
         self.server.process().signal(Signal::TERM);
         self.server.wait();
-        let printed = self.server.narration.to_the_end();
-        assert_eq!(printed, shown, "all that the server printed, and what the page shows");
-        let errors = self.server.errors.to_the_end();
-        assert_eq!(errors.len(), self.errors_shown, "the server reported {errors:?}");
+        let narration = (self.server.narration.to_the_end(), self.narration_shown);
+        let errors = (self.server.errors.to_the_end(), self.errors_shown);
+        for (printed, shown) in [narration, errors] {
+            assert_eq!(printed.len(), shown, "the server printed {printed:?}");
+        }
     }
 
     /// Expects that `ss` shows these sockets, in any order, once all bytes have arrived.
@@ -254,14 +244,16 @@ impl Running {
         let is_shown = ask_until_told(DEADLINE, || {
             let ss = run(Command::new("ss").args(&words(&command)[1..])).expect("ss starts");
             printed = String::from_utf8_lossy(&ss.stdout).into_owned();
-            self.ports.match_up(&table(shown), &table(&printed)).then_some(())
+            let mut ports = self.ports.clone();
+            let is_shown = ports.make_equal(&table(shown), &table(&printed));
+            is_shown.then(|| self.ports = ports)
         });
         assert!(is_shown.is_some(), "ss shows\n{printed}and the page shows\n{shown}");
     }
 }
 
-/// Returns the rows of a table that `ss` prints, sorted, with one blank between words and without the
-/// size of the backlog, which each system chooses.
+/// Returns a table that `ss` prints with one blank between words and without the size of the backlog,
+/// which each system chooses.
 fn table(printed: &str) -> String {
     let mut rows = Vec::new();
     // In a narrow table `ss` leaves out the blank between its last two headings.
@@ -272,50 +264,47 @@ fn table(printed: &str) -> String {
         }
         rows.push(words.join(" "));
     }
-    rows.sort();
     rows.join("\n")
 }
 
-/// The ports on the page, each with the one that it stands for.
-struct Ports(Vec<(String, String)>);
+/// The ports on the page and the ones here that they stand for, in the order in which they came.
+#[derive(Clone)]
+struct Ports {
+    page: Vec<String>,
+    here: Vec<String>,
+}
 
 impl Ports {
-    /// Returns whether the page's text is the one here when each of its ports stands for one here.
-    fn match_up(&mut self, page: &str, here: &str) -> bool {
-        let ((page, page_ports), (here, here_ports)) = (split_ports(page), split_ports(here));
-        let mut known = self.0.clone();
-        for pair in page_ports.into_iter().zip(here_ports) {
-            match known.iter().find(|(page, here)| *page == pair.0 || *here == pair.1) {
-                Some(other) if *other != pair => return false,
-                Some(_) => {}
-                None => known.push(pair),
-            }
-        }
-        if page == here {
-            self.0 = known;
-        }
-        page == here
+    /// Returns whether the lines are equal, in any order, when each port on the page stands for one
+    /// here.
+    fn make_equal(&mut self, page: &str, here: &str) -> bool {
+        numbered(page, &mut self.page) == numbered(here, &mut self.here)
     }
 }
 
-/// Returns `text` without the digits behind each colon, and these digits.
-fn split_ports(text: &str) -> (String, Vec<String>) {
+/// Returns the lines of `text`, sorted. A port behind a colon is replaced by its index in `known`,
+/// and added there if it is new.
+fn numbered(text: &str, known: &mut Vec<String>) -> Vec<String> {
     let mut parts = text.split(':');
-    let mut rest = parts.next().unwrap_or_default().to_owned();
-    let mut ports = Vec::new();
+    let mut numbered = parts.next().unwrap_or_default().to_owned();
     for part in parts {
         let after = part.trim_start_matches(|letter: char| letter.is_ascii_digit());
-        ports.push(part[..part.len() - after.len()].to_owned());
-        rest += ":";
-        rest += after;
+        let port = part.strip_suffix(after).unwrap_or_default();
+        let index = known.iter().position(|known| known == port).unwrap_or(known.len());
+        if index == known.len() {
+            known.push(port.to_owned());
+        }
+        numbered += &format!(":{index}{after}");
     }
-    (rest, ports)
+    let mut lines: Vec<String> = numbered.lines().map(str::to_owned).collect();
+    lines.sort();
+    lines
 }
 
 /// Waits for the line after the first `shown` ones; `expected` is for a failure.
 fn nth_line(log: &Log, shown: usize, expected: &str) -> String {
     log.wait_for(&format!("a line like {expected:?}"), |runs| {
-        let mut lines = runs.iter().flat_map(|run| std::iter::repeat_n(&run.text, run.times));
+        let mut lines = runs.iter().flat_map(|run| repeat_n(&run.text, run.times));
         lines.nth(shown).cloned()
     })
 }
@@ -344,6 +333,11 @@ impl Job {
         let mut child = Ending(child.expect("the client starts"));
         let output = Log::of(child.0.stdout.take().expect("standard output is a pipe"));
         Self { number, command: command.to_owned(), child, output, shown: 0, typed: 0 }
+    }
+
+    /// What the shell prints when the state of the client changes.
+    fn status(&self, mark: char, state: &str) -> String {
+        format!("[{}]{mark}  {state:<24}{}", self.number, self.command)
     }
 
     /// Types the line, or expects it as output.
@@ -413,16 +407,12 @@ fn expect_hint(step: Step, shown: &str) {
     let mut shell = Command::new("sh");
     shell.args(["-c", "exec \"$0\" --port 0 2>&1"]).arg(step.binary());
     let terminal = OnTerminal::start(&mut shell, (24, 100));
-    let mut printed = Vec::new();
-    let hint = loop {
-        let (_, bytes) = terminal.output.recv_timeout(DEADLINE).expect("the server prints a hint");
-        printed.extend(bytes);
-        let text = String::from_utf8_lossy(&printed);
-        let mut lines = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
-        if let Some(hint) = lines.find(|line| line.starts_with(HINT)) {
-            break hint.trim_end().to_owned();
-        }
-    };
     let without_digits = |hint: &str| hint.replace(|letter: char| letter.is_ascii_digit(), "");
-    assert_eq!(without_digits(shown), without_digits(&hint), "the hint, digits apart");
+    let expected = without_digits(&format!("{shown}\r\n"));
+    let mut printed = String::new();
+    while !without_digits(&printed).contains(&expected) {
+        let chunk = terminal.output.recv_timeout(DEADLINE);
+        let (_, bytes) = chunk.unwrap_or_else(|_| panic!("the server prints\n{printed}"));
+        printed += &String::from_utf8_lossy(&bytes);
+    }
 }
