@@ -66,11 +66,7 @@ fn table_of_costs_is_the_one_that_the_benchmark_prints() {
 
 #[test]
 fn each_list_of_system_calls_is_what_strace_prints() {
-    for document in documents() {
-        for block in document.blocks_in("strace") {
-            system_calls::expect_calls(&document, block);
-        }
-    }
+    documents().for_each(|document| system_calls::expect_calls(&document));
 }
 
 #[test]
@@ -80,9 +76,7 @@ fn injected_faults_stop_bare_but_not_step_3() {
 
 #[test]
 fn compiler_rejects_closing_a_socket_that_an_fd_set_borrows() {
-    let document = Document::read("step3-select/CARE.md");
-    let block = document.blocks_with("refused").next().expect("the page shows such a block");
-    refusal::expect_refused(&document, block);
+    refusal::expect_refusal(&Document::read("step3-select/CARE.md"));
 }
 
 #[test]
@@ -119,61 +113,21 @@ mod red {
     }
 
     #[test]
-    fn stale_diff_or_listing_is_found() {
-        for document in [
-            changed("step2-functions/README.md", "\n-fn main() {", "\n-fn start() {"),
-            changed("step3-select/CARE.md", "set_nonblocking(true)", "set_blocking()"),
-        ] {
-            assert_eq!(diffs::problems(&document).len(), 1, "{}", document.path);
-        }
-    }
-
-    #[test]
-    fn wrong_case_is_found() {
-        let document = changed("README.md", "`half-close`", "`half-open`");
-        assert_eq!(tables::wrong_cases(&document).len(), 2);
-    }
-
-    #[test]
-    fn wrong_load_is_found() {
-        let document = changed("tests/bench/README.md", "| round_trip |", "| square_trip |");
-        assert_eq!(tables::wrong_loads(&document).len(), 1);
-    }
-
-    #[test]
-    #[should_panic(expected = "the calls are")]
-    fn stale_call_is_found() {
-        let document = changed("step3-select/README.md", "[3 4]", "[3 5]");
-        let block = document.blocks_in("strace").next().expect("step 3 shows the calls");
-        system_calls::expect_calls(&document, block);
-    }
-
-    #[test]
-    #[should_panic(expected = "the page does not show \"error[E0505]")]
-    fn stale_error_of_the_compiler_is_found() {
-        let document = changed("step3-select/CARE.md", "error[E0505]: cannot", "error[E0505]: can");
-        let block = document.blocks_with("refused").next().expect("the page shows such a block");
-        refusal::expect_refused(&document, block);
-    }
-
-    #[test]
-    #[should_panic(expected = "the server prints \"Before recv()\"")]
-    fn stale_line_of_a_server_is_found() {
-        let path = "step1-blocking/README.md";
-        session::play(&changed(path, "\nBefore recv()\n", "\nBefore read()\n"));
-    }
-
-    #[test]
-    #[should_panic(expected = "the output of `cargo run -p step1-blocking -- --help`")]
-    fn stale_help_is_found() {
-        session::play(&changed("README.md", "--quiet  ", "--silent "));
-    }
-
-    #[test]
-    fn dead_link_is_found() {
-        for (from, to) in [("(src/main.rs)", "(src/mian.rs)"), ("#troubleshooting", "#trouble")] {
-            let document = changed("step1-blocking/README.md", from, to);
-            assert_eq!(names::dead_links(&document).len(), 1, "{to}");
+    fn each_checker_finds_a_changed_page() {
+        type Checker = fn(&Document) -> Vec<String>;
+        const STEP_1: &str = "step1-blocking/README.md";
+        let changes: [(Checker, &str, &str, &str); 8] = [
+            (diffs::problems, "step2-functions/README.md", "\n-fn main()", "\n-fn start()"),
+            (diffs::problems, "step3-select/CARE.md", "set_nonblocking(", "set_blocking("),
+            (tables::wrong_cases, "README.md", "`half-close`", "`half-open`"),
+            (tables::wrong_loads, "tests/bench/README.md", "| round_trip ", "| square_trip "),
+            (names::dead_links, STEP_1, "(src/main.rs)", "(src/mian.rs)"),
+            (names::dead_links, STEP_1, "#troubleshooting", "#trouble"),
+            (experiments::problems, STEP_1, "[0; 4096];\n", "[0; 4095];\n"),
+            (experiments::problems, STEP_1, "red=a_", "red=b_"),
+        ];
+        for (problems, path, from, to) in changes {
+            assert!(!problems(&changed(path, from, to)).is_empty(), "{path}: {to}");
         }
     }
 
@@ -197,10 +151,28 @@ mod red {
     }
 
     #[test]
-    fn wrong_experiment_is_found() {
-        for (from, to) in [("[0; 4096];\n", "[0; 4095];\n"), ("red=a_", "red=b_")] {
-            let document = changed("step1-blocking/README.md", from, to);
-            assert!(!experiments::problems(&document).is_empty(), "{to}");
-        }
+    #[should_panic(expected = "the calls are")]
+    fn stale_call_is_found() {
+        system_calls::expect_calls(&changed("step3-select/README.md", "[3 4]", "[3 5]"));
+    }
+
+    #[test]
+    #[should_panic(expected = "the page does not show \"error[E0505]")]
+    fn stale_error_of_the_compiler_is_found() {
+        let path = "step3-select/CARE.md";
+        refusal::expect_refusal(&changed(path, "[E0505]: cannot", "[E0505]: can"));
+    }
+
+    #[test]
+    #[should_panic(expected = "the server prints \"Before recv()\"")]
+    fn stale_line_of_a_server_is_found() {
+        let path = "step1-blocking/README.md";
+        session::play(&changed(path, "\nBefore recv()\n", "\nBefore read()\n"));
+    }
+
+    #[test]
+    #[should_panic(expected = "the output of `cargo run -p step1-blocking -- --help`")]
+    fn stale_help_is_found() {
+        session::play(&changed("README.md", "--quiet  ", "--silent "));
     }
 }

@@ -1,7 +1,6 @@
 //! The pages, parsed.
 
 use std::fs;
-use std::path::Path;
 
 use harness::root;
 use pulldown_cmark::{CodeBlockKind, Event, Options, Parser, Tag, TagEnd};
@@ -93,11 +92,6 @@ impl Document {
     /// Returns the blocks in that language.
     pub fn blocks_in(&self, language: &str) -> impl Iterator<Item = &Block> {
         self.blocks.iter().filter(move |block| block.info.split(' ').next() == Some(language))
-    }
-
-    /// The page's folder, from the top folder.
-    pub fn folder(&self) -> &Path {
-        Path::new(&self.path).parent().unwrap_or(Path::new(""))
     }
 }
 

@@ -42,11 +42,11 @@ pub fn problems(document: &Document) -> Vec<String> {
 
 /// Returns the first path in `code` that does not exist.
 fn missing_path<'a>(document: &Document, code: &'a str) -> Option<&'a str> {
-    let folder = document.folder();
+    let page = root().join(&document.path);
     let mut places = vec![root().to_owned()];
     // A command runs in the top folder; a path in a sentence may begin at the page or its sources.
     if !code.contains(' ') {
-        places.extend(["", "src", "examples"].map(|inner| root().join(folder).join(inner)));
+        places.extend(["", "src", "examples"].map(|folder| page.with_file_name(folder)));
     }
     let is_path = |word: &&str| {
         let folder = word.split('/').next().unwrap_or_default();
@@ -110,27 +110,24 @@ fn missing_flag(code: &str) -> Option<&str> {
         code.split_once("target/debug/")?.1
     };
     let mut flags = arguments.split([' ', ')']).filter_map(|word| word.strip_prefix("--"));
-    flags.find(|flag| {
-        let is_own = flag.is_empty() || PROGRAMS.contains(&format!("\"{flag}\""));
-        !is_own && !["help", "version"].contains(flag)
-    })
+    let is_known = |flag: &str| {
+        ["", "help", "version"].contains(&flag) || PROGRAMS.contains(&format!("\"{flag}\""))
+    };
+    flags.find(|flag| !is_known(flag))
 }
 
 /// Returns the links of `document` that lead nowhere. Of those to the web nothing is checked.
 pub fn dead_links(document: &Document) -> Vec<String> {
     let mut dead = Vec::new();
-    for (link, place) in &document.links {
+    for (link, place) in document.links.iter().filter(|(link, _)| !link.starts_with("https://")) {
         let (path, anchor) = link.split_once('#').unwrap_or((link, ""));
-        let target = match path {
-            "" => root().join(&document.path),
-            _ => root().join(document.folder()).join(path),
-        };
+        let page = root().join(&document.path);
+        let target = if path.is_empty() { page } else { page.with_file_name(path) };
         let has_anchor = || {
             let text = fs::read_to_string(&target).unwrap_or_default();
             Document::parse("", &text).anchors.iter().any(|known| known == anchor)
         };
-        let leads = target.exists() && (anchor.is_empty() || has_anchor());
-        if !leads && !link.starts_with("https://") {
+        if !target.exists() || !anchor.is_empty() && !has_anchor() {
             dead.push(format!("{place}: {link:?} leads nowhere"));
         }
     }

@@ -8,11 +8,12 @@ use std::sync::Mutex;
 
 use harness::run;
 
-use crate::markdown::{Block, Document, read};
+use crate::markdown::{Document, read};
 
-/// Expects that the compiler rejects `block` with that error at the line that closes, in the words
-/// that a `text` block of the page shows, and accepts it without that line.
-pub fn expect_refused(document: &Document, block: &Block) {
+/// Expects that the compiler rejects the block of `document` with that error at the line that closes,
+/// in the words that a `text` block of the page shows, and accepts it without that line.
+pub fn expect_refusal(document: &Document) {
+    let block = document.blocks_with("refused").next().expect("the page has such a block");
     let place = &block.place;
     let code = block.attribute("refused").expect("the block has this attribute");
     let is_close = |line: &str| line.ends_with("// close");
@@ -44,7 +45,7 @@ pub fn expect_refused(document: &Document, block: &Block) {
 /// Lets cargo check `text` as a library of its own, with the `nix` that step 3 has.
 fn compile(name: &str, text: &str) -> Output {
     static FOLDER: Mutex<()> = Mutex::new(());
-    let _only_one_writes = FOLDER.lock();
+    let _lock = FOLDER.lock();
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("refusal");
     let folder = target.join(name);
     fs::create_dir_all(&folder).expect("a folder can be made");

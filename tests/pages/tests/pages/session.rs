@@ -9,7 +9,7 @@
 
 use std::collections::BTreeMap;
 use std::io::Write;
-use std::iter::{Peekable, repeat_n};
+use std::iter::{self, Peekable};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -139,11 +139,11 @@ impl Session {
             self.terminals.clear(); // the clients of the server before are gone
             terminal.foreground = Some(Foreground::Server);
         } else if command == "kill %-" {
-            let job = terminal.resume(2);
+            let job = terminal.suspended.remove(terminal.suspended.len() - 2);
             terminal.killed = Some(job.status('-', "Terminated"));
             self.running().expect_notice(|| job.end());
         } else if command == "fg" {
-            let job = terminal.resume(1);
+            let job = terminal.suspended.pop().expect("a client is suspended");
             assert_eq!(lines.next(), Some(&*job.command), "the shell repeats the command");
             terminal.foreground = Some(Foreground::Job(job));
         } else if command.starts_with("ss ") {
@@ -160,22 +160,10 @@ impl Session {
     }
 }
 
-impl Terminal {
-    /// Resumes the suspended client at this place from the end.
-    fn resume(&mut self, from_the_end: usize) -> Job {
-        let at = self.suspended.len().checked_sub(from_the_end).expect("so many are suspended");
-        self.suspended.remove(at)
-    }
-}
-
 /// Returns the lines up to the next command.
 fn output(lines: &mut PageLines) -> String {
-    let mut output = String::new();
-    while let Some(line) = lines.next_if(|line| !line.starts_with("$ ")) {
-        output += line;
-        output += "\n";
-    }
-    output
+    let lines = iter::from_fn(|| lines.next_if(|line| !line.starts_with("$ ")));
+    lines.map(|line| format!("{line}\n")).collect()
 }
 
 /// A server, and how many of its lines have been shown.
@@ -184,14 +172,14 @@ struct Running {
     server: Server,
     narration_shown: usize,
     errors_shown: usize,
-    ports: Ports,
+    /// The ports on the page, and those here that they stand for.
+    ports: [Vec<String>; 2],
 }
 
 impl Running {
     fn start(step: Step, start: &Start) -> Self {
         let server = start.start();
-        let port = server.addr.port().to_string();
-        let ports = Ports { page: vec![SHOWN_PORT.to_owned()], here: vec![port] };
+        let ports = [vec![SHOWN_PORT.to_owned()], vec![server.addr.port().to_string()]];
         Self { step, server, narration_shown: 0, errors_shown: 0, ports }
     }
 
@@ -200,14 +188,13 @@ impl Running {
         if line.starts_with(HINT) {
             return expect_hint(self.step, line);
         }
-        let is_narration = NARRATION.iter().any(|start| line.starts_with(start));
-        let (log, shown) = if is_narration {
+        let (log, shown) = if NARRATION.iter().any(|start| line.starts_with(start)) {
             (&self.server.narration, &mut self.narration_shown)
         } else {
             (&self.server.errors, &mut self.errors_shown)
         };
         let printed = nth_line(log, *shown, line);
-        assert!(self.ports.make_equal(line, &printed), "the server prints {printed:?}");
+        assert!(are_equal(line, &printed, &mut self.ports), "the server prints {printed:?}");
         *shown += 1;
     }
 
@@ -245,8 +232,7 @@ impl Running {
             let ss = run(Command::new("ss").args(&words(&command)[1..])).expect("ss starts");
             printed = String::from_utf8_lossy(&ss.stdout).into_owned();
             let mut ports = self.ports.clone();
-            let is_shown = ports.make_equal(&table(shown), &table(&printed));
-            is_shown.then(|| self.ports = ports)
+            are_equal(&table(shown), &table(&printed), &mut ports).then(|| self.ports = ports)
         });
         assert!(is_shown.is_some(), "ss shows\n{printed}and the page shows\n{shown}");
     }
@@ -267,19 +253,9 @@ fn table(printed: &str) -> String {
     rows.join("\n")
 }
 
-/// The ports on the page and the ones here that they stand for, in the order in which they came.
-#[derive(Clone)]
-struct Ports {
-    page: Vec<String>,
-    here: Vec<String>,
-}
-
-impl Ports {
-    /// Returns whether the lines are equal, in any order, when each port on the page stands for one
-    /// here.
-    fn make_equal(&mut self, page: &str, here: &str) -> bool {
-        numbered(page, &mut self.page) == numbered(here, &mut self.here)
-    }
+/// Returns whether the lines are equal, in any order, when each port on the page stands for one here.
+fn are_equal(page: &str, here: &str, [page_ports, ports]: &mut [Vec<String>; 2]) -> bool {
+    numbered(page, page_ports) == numbered(here, ports)
 }
 
 /// Returns the lines of `text`, sorted. A port behind a colon is replaced by its index in `known`,
@@ -304,7 +280,7 @@ fn numbered(text: &str, known: &mut Vec<String>) -> Vec<String> {
 /// Waits for the line after the first `shown` ones; `expected` is for a failure.
 fn nth_line(log: &Log, shown: usize, expected: &str) -> String {
     log.wait_for(&format!("a line like {expected:?}"), |runs| {
-        let mut lines = runs.iter().flat_map(|run| repeat_n(&run.text, run.times));
+        let mut lines = runs.iter().flat_map(|run| iter::repeat_n(&run.text, run.times));
         lines.nth(shown).cloned()
     })
 }
@@ -356,6 +332,7 @@ impl Job {
     /// Expects that what was typed without a response on the page has none here: its bytes wait in
     /// the kernel.
     fn expect_unanswered(&self, server: SocketAddr) {
+        assert_eq!(self.output.lines().len(), self.shown, "the lines that the client printed");
         if self.typed > 0 {
             wait_until(&format!("{} bytes that wait unread", self.typed), || {
                 let sockets = tcp_sockets(server).expect("the system shows its sockets");

@@ -7,30 +7,28 @@ use std::process::{Command, Stdio};
 use harness::kernel::Doing;
 use harness::{Client, Log, Process, Signal, Start, Step, can_trace, needs, start, wait_until};
 
-use crate::markdown::{Block, Document, words};
+use crate::markdown::{Document, words};
 
 /// The calls that wait for a client.
 const WAITING: [&str; 4] = ["accept", "accept4", "select", "pselect6"];
 
-/// Expects that the server makes the calls in `block`.
-pub fn expect_calls(document: &Document, block: &Block) {
-    let place = &block.place;
-    if !needs("strace", can_trace()) {
-        return;
+/// Expects that the servers make the calls in the blocks of `document`.
+pub fn expect_calls(document: &Document) {
+    for block in document.blocks_in("strace").filter(|_| needs("strace", can_trace())) {
+        let place = &block.place;
+        let command = document.blocks_in("sh").find(|block| block.text.starts_with("strace -e "));
+        let command = command.unwrap_or_else(|| panic!("{place}: the page shows no command"));
+        let step = block.attribute("step").and_then(Step::named).expect("`step` names a step");
+        let calls = trace(step, &command.text);
+        // The page shows names, or whole lines. strace ends the last one when the server exits.
+        let shown: Vec<&str> = block.text.lines().collect();
+        let is_shown = |(shown, call): (&&str, &String)| match shown.contains('(') {
+            true => call.starts_with(shown),
+            false => call.split('(').next() == Some(shown),
+        };
+        let are_shown = shown.len() == calls.len() && shown.iter().zip(&calls).all(is_shown);
+        assert!(are_shown, "{place}: the calls are\n{}", calls.join("\n"));
     }
-    let step = Step::named(block.attribute("step").unwrap_or_default());
-    let step = step.unwrap_or_else(|| panic!("{place}: `step` names no step"));
-    let command = document.blocks_in("sh").find(|block| block.text.starts_with("strace -e "));
-    let command = &command.unwrap_or_else(|| panic!("{place}: the page shows no command")).text;
-
-    let calls = trace(step, command);
-    // The page shows names, or whole lines. strace prints the last one only when the server exits.
-    let shown: Vec<&str> = block.text.lines().collect();
-    let is_shown = |(shown, call): (&&str, &String)| {
-        call.starts_with(shown) && (shown.contains('(') || call[shown.len()..].starts_with('('))
-    };
-    let are_shown = shown.len() == calls.len() && shown.iter().zip(&calls).all(is_shown);
-    assert!(are_shown, "{place}: the calls are\n{}", calls.join("\n"));
 }
 
 /// Runs the strace(1) of `command` on `step` with one client, and returns the calls.
