@@ -17,8 +17,7 @@ pub fn expect_refusal(document: &Document) {
     let place = &block.place;
     let code = block.attribute("refused").expect("the block has this attribute");
     let is_close = |line: &str| line.ends_with("// close");
-    let close = block.text.lines().position(is_close);
-    let close = close.unwrap_or_else(|| panic!("{place}: no line closes")) + 1;
+    let close = block.text.lines().position(is_close).expect("a line ends in `// close`") + 1;
 
     let output = compile("refused", &block.text);
     let messages = String::from_utf8_lossy(&output.stderr);

@@ -209,9 +209,10 @@ impl Running {
         }
     }
 
-    /// Ends the server, and expects that all that it printed was shown. The signal is not Ctrl-C's,
-    /// which a test that runs in the background may ignore.
+    /// Ends the server once it waits, and expects that all that it printed was shown. The signal is
+    /// not Ctrl-C's, which a test that runs in the background may ignore.
     fn end(mut self) {
+        wait_until("the server to wait", || !self.server.process().is_runnable());
         self.server.process().signal(Signal::TERM);
         self.server.wait();
         let narration = (self.server.narration.to_the_end(), self.narration_shown);
