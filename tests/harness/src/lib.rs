@@ -34,7 +34,7 @@ pub use protocol::{Journal, MESSAGE, Protocol, RESPONSE, Response};
 pub use rustix::process::Signal;
 pub use server::{Program, Server, Start, free_port};
 pub use stalled_reader::StalledReader;
-pub use step::{Step, library, program};
+pub use step::{Step, program};
 pub use terminal::OnTerminal;
 
 /// How long to wait for something that should happen at once, on a machine that is busy with

@@ -70,9 +70,10 @@ impl Step {
         let built = if Self::AFTER.contains(&self) {
             // A call of its own, because step 3 would be built again with this feature.
             let after = "-p step3-select --features after --example mio --example tokio";
-            AFTER.get_or_init(|| build(after, |_| {}))
+            AFTER.get_or_init(|| build(after))
         } else {
-            STEPS.get_or_init(|| build(STEPS_ARGUMENTS, |_| {}))
+            let steps = "-p step1-blocking -p step2-functions -p step3-select --bins --examples";
+            STEPS.get_or_init(|| build(steps))
         };
         binary_in(built, self.name())
     }
@@ -86,27 +87,11 @@ impl Display for Step {
 
 type Built = Result<HashMap<String, PathBuf>, String>;
 
-const STEPS_ARGUMENTS: &str =
-    "-p step1-blocking -p step2-functions -p step3-select --bins --examples";
-
 /// The binary of a program in `tests`, for the tests of another package.
 pub fn program(name: &str) -> &'static Path {
     static PROGRAMS: OnceLock<Built> = OnceLock::new();
-    let built = PROGRAMS.get_or_init(|| build("-p client -p compare --bins", |_| {}));
+    let built = PROGRAMS.get_or_init(|| build("-p client -p compare --bins"));
     binary_in(built, name).unwrap_or_else(|error| panic!("{error}"))
-}
-
-/// The library that cargo has built of `package` for the steps.
-pub fn library(package: &str) -> Option<PathBuf> {
-    let mut library = None;
-    let built = build(STEPS_ARGUMENTS, |artifact| {
-        let mut files = artifact.filenames.iter();
-        let file = files.find(|file| file.extension().is_some_and(|kind| kind == "rlib"));
-        if artifact.target.name == package {
-            library = file.map(|file| file.to_path_buf());
-        }
-    });
-    built.ok().and(library)
 }
 
 fn binary_in(built: &'static Built, name: &str) -> Result<&'static Path, &'static str> {
@@ -114,19 +99,18 @@ fn binary_in(built: &'static Built, name: &str) -> Result<&'static Path, &'stati
     binary.map(PathBuf::as_path).ok_or("cargo built another program")
 }
 
-/// Has cargo build what `arguments` name, and calls `see` with each artifact. Returns the binaries.
-fn build(arguments: &str, mut see: impl FnMut(&escargot::format::Artifact<'_>)) -> Built {
+/// Has cargo build what `arguments` name.
+fn build(arguments: &str) -> Built {
     let cargo = CargoBuild::new().manifest_path(root().join("Cargo.toml"));
     let cargo = if cfg!(debug_assertions) { cargo } else { cargo.release() };
     let explain = |error| format!("the servers do not build: {error}");
     let mut binaries = HashMap::new();
     for message in cargo.args(arguments.split(' ')).exec().map_err(explain)? {
         let message = message.map_err(explain)?;
-        if let Ok(Message::CompilerArtifact(artifact)) = message.decode() {
-            see(&artifact);
-            if let Some(executable) = artifact.executable {
-                binaries.insert(artifact.target.name.into_owned(), executable.into_owned());
-            }
+        if let Ok(Message::CompilerArtifact(artifact)) = message.decode()
+            && let Some(executable) = artifact.executable
+        {
+            binaries.insert(artifact.target.name.into_owned(), executable.into_owned());
         }
     }
     Ok(binaries)

@@ -1,22 +1,17 @@
-//! The experiments that change the code: a block `diff experiment=FILE test=TARGET red=NAME,NAME`, or
-//! without `test` where the code is only run.
+//! The experiments that change the code: a block `diff experiment=FILE test=TARGET red=NAME,NAME`.
+//! Without `test` the changed code only has to build.
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::{env, fs};
 
+use harness::{root, run};
+
 use crate::markdown::{Block, Document, read};
-use crate::names::Workspace;
-use harness::root;
 
-/// The experiments of a page.
-pub fn of(document: &Document) -> impl Iterator<Item = &Block> {
-    document.blocks.iter().filter(|block| block.attribute("experiment").is_some())
-}
-
-/// The file of the experiment, with the change made.
-fn changed(block: &Block) -> Result<String, String> {
+/// Returns the file of the experiment and its text with the change.
+fn changed(block: &Block) -> Result<(&str, String), String> {
     let file = block.attribute("experiment").unwrap_or_default();
     let side = |sign: char| -> String {
         let lines = block.text.lines().filter(|line| line.starts_with([' ', sign]));
@@ -25,56 +20,54 @@ fn changed(block: &Block) -> Result<String, String> {
     let text = read(file);
     let (old, new) = (side('-'), side('+'));
     match text.matches(&old).count() {
-        1 => Ok(text.replace(&old, &new)),
-        found => Err(format!("{file} has the lines to change {found} times")),
+        1 => Ok((file, text.replace(&old, &new))),
+        found => Err(format!("{}: {file} has the lines to change {found} times", block.place)),
     }
 }
 
-/// What is wrong with the experiments of `document`, without running them.
-pub fn problems(document: &Document, workspace: &Workspace) -> Vec<String> {
-    let mut problems = Vec::new();
-    for block in of(document) {
-        let mut problem = |words: String| {
-            problems.push(format!("{}:{}: {words}", document.path, block.line));
-        };
-        if let Err(words) = changed(block) {
-            problem(words);
-        }
-        let file = block.attribute("experiment").unwrap_or_default();
-        let mut promised = vec![format!("git restore {file}")];
-        let target = block.attribute("test").unwrap_or_default();
-        if !target.is_empty() {
-            promised.push(format!("cargo test -p steps --test {target}"));
-        }
-        for red in red(block) {
-            if !workspace.has_test(target, &red) {
-                problem(format!("{target} has no test {red}"));
-            }
-            promised.push(red);
-        }
-        let told = |code: &String| document.passages.iter().any(|told| told.code.contains(code));
-        for code in promised.iter().filter(|code| !told(code)) {
-            problem(format!("the page does not tell `{code}`"));
-        }
-    }
-    problems
-}
-
-/// The tests that turn red.
+/// Returns the names of the tests that fail after the change.
 fn red(block: &Block) -> BTreeSet<String> {
     let names = block.attribute("red").unwrap_or_default().split(',');
     names.filter(|name| !name.is_empty()).map(str::to_owned).collect()
 }
 
+/// Returns what is wrong with the experiments of `document`, without running them.
+pub fn problems(document: &Document) -> Vec<String> {
+    let mut problems = Vec::new();
+    for block in document.blocks_with("experiment") {
+        let mut promised = Vec::new();
+        match changed(block) {
+            Ok((file, _)) => promised.push(format!("git restore {file}")),
+            Err(problem) => problems.push(problem),
+        }
+        if let Some(target) = block.attribute("test") {
+            promised.push(format!("cargo test -p steps --test {target}"));
+            let tests = read(&format!("tests/steps/tests/{target}.rs"));
+            for test in red(block) {
+                if !tests.contains(&format!("fn {test}()")) {
+                    problems.push(format!("{}: {target} has no test {test}", block.place));
+                }
+                promised.push(test);
+            }
+        }
+        for code in promised {
+            if !document.spans.iter().any(|(span, _)| span.contains(&code)) {
+                problems.push(format!("{}: the page does not mention `{code}`", block.place));
+            }
+        }
+    }
+    problems
+}
+
 /// Makes the change in a copy of the workspace, runs the tests that the page names, and expects
-/// that those turn red of which it says so, and no others.
-pub fn run(document: &Document, block: &Block) {
-    let place = format!("{}:{}", document.path, block.line);
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("experiment");
-    let _ = fs::remove_dir_all(&folder);
+/// that exactly those fail that the page says.
+pub fn run_tests(block: &Block) {
+    let place = &block.place;
+    let target_folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let folder = target_folder.join("experiment");
+    let _ = fs::remove_dir_all(&folder); // there is none the first time
     copy(root(), &folder);
-    let file = block.attribute("experiment").unwrap_or_default();
-    let text = changed(block).unwrap_or_else(|problem| panic!("{place}: {problem}"));
+    let (file, text) = changed(block).unwrap_or_else(|problem| panic!("{problem}"));
     fs::write(folder.join(file), text).expect("the copy can be written");
 
     let target = block.attribute("test");
@@ -82,26 +75,24 @@ pub fn run(document: &Document, block: &Block) {
         Some(target) => vec!["test", "--offline", "-p", "steps", "--test", target],
         None => vec!["check", "--offline", "--workspace", "--bins", "--examples"],
     };
-    let tests = Command::new(env!("CARGO"))
-        .args(arguments)
-        .current_dir(&folder)
-        .env("CARGO_TARGET_DIR", Path::new(env!("CARGO_TARGET_TMPDIR")).join("experiments"))
-        .stdin(Stdio::null())
-        .output()
-        .expect("cargo starts");
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(arguments).current_dir(&folder);
+    cargo.env("CARGO_TARGET_DIR", target_folder.join("experiments"));
+    let cargo = run(&mut cargo).expect("cargo starts");
+    let errors = String::from_utf8_lossy(&cargo.stderr);
     if target.is_none() {
-        assert!(tests.status.success(), "{place}: it was expected to build");
+        assert!(cargo.status.success(), "{place}: the changed code does not build:\n{errors}");
         return;
     }
-    let said = String::from_utf8_lossy(&tests.stdout);
-    let failed = said.lines().filter_map(|line| {
+    let output = String::from_utf8_lossy(&cargo.stdout);
+    assert!(output.contains("test result: "), "{place}: no test ran:\n{errors}");
+    let failed = output.lines().filter_map(|line| {
         line.strip_prefix("test ")?.strip_suffix(" ... FAILED").map(str::to_owned)
     });
-    let errors = String::from_utf8_lossy(&tests.stderr);
-    assert!(said.contains("test result: "), "{place}: no test was run:\n{errors}");
-    assert_eq!(failed.collect::<BTreeSet<_>>(), red(block), "{place}: the tests that turn red");
+    assert_eq!(failed.collect::<BTreeSet<_>>(), red(block), "{place}: the tests that fail");
 }
 
+/// Copies the folder `from`, without git's files and build results.
 fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap_or_else(|error| panic!("{to:?}: {error}"));
     for entry in fs::read_dir(from).expect("a folder can be read").flatten() {

@@ -1,296 +1,135 @@
-//! What a page names: it exists.
+//! The names on a page: the files, packages, programs, tests and flags that its code spans and commands
+//! name exist, and its links lead somewhere. No other word in code is checked.
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
+use std::sync::LazyLock;
 
-use harness::Step;
-
-use crate::markdown::{Document, READMES, read};
 use harness::root;
 
-/// Words of others: the article's, the standard library's, the kernel's and the shell's, the next
-/// steps'. All else that a page has in code stands in the workspace.
-const OUTSIDE: &[&str] = &[
-    "-N",
-    "-e trace=",
-    "-l",
-    "-t",
-    "AsFd",
-    "EAGAIN",
-    "EINTR",
-    "FD_SETSIZE",
-    "Recv-Q",
-    "Send-Q",
-    "accept4",
-    "async",
-    "client_socket.close()",
-    "client_socket.recv(4096)",
-    "client_socket.send(response)",
-    "close",
-    "dtruss",
-    "epoll",
-    "fileno",
-    "hi",
-    "if not request",
-    "kqueue",
-    "localhost:5000",
-    "mio",
-    "netcat-openbsd",
-    "it",
-    "poll",
-    "print(...)",
-    "println!",
-    "pselect6",
-    "qu",
-    "quit",
-    "recvfrom",
-    "select(to_monitor, [], [])",
-    "send_message(client_socket)",
-    "sendto",
-    "server_socket.accept()",
-    "sock is server_socket",
-    "socket.socket",
-    "third",
-    "tokio",
-];
+use crate::markdown::Document;
 
-/// Programs that a page may tell the reader to run. What cargo and git are told is checked.
-const PROGRAMS: &[&str] = &[
-    "apt", "brew", "cargo", "fg", "git", "head", "ip", "ipconfig", "jobs", "kill", "man", "nc",
-    "ncat", "netstat", "printf", "python3", "rustup", "script", "socat", "ss", "ssh", "strace",
-    "sudo", "telnet", "top", "ulimit", "wsl",
-];
+/// A word that ends in one of these is a path.
+const EXTENSIONS: [&str; 8] = [".md", ".py", ".rs", ".sh", ".svg", ".toml", ".txt", ".yml"];
 
-/// The workspace, as far as a page can name it.
-pub struct Workspace {
-    /// All sources as one text.
-    sources: String,
-    /// The test functions of each target, as `step1::a_name`, and the targets.
-    tests: BTreeSet<String>,
+/// The sources in which the programs and the servers declare their flags.
+static PROGRAMS: LazyLock<String> = LazyLock::new(|| {
+    let mut sources = String::new();
+    for program in ["common", "tests/board", "tests/check", "tests/client", "tests/compare"] {
+        let files = fs::read_dir(root().join(program).join("src")).expect("a folder can be read");
+        for file in files.flatten().filter(|file| file.path().is_file()) {
+            sources += &fs::read_to_string(file.path()).expect("a source can be read");
+        }
+    }
+    sources
+});
+
+/// Returns what is wrong with the names in the code spans and the commands of `document`.
+pub fn problems(document: &Document) -> Vec<String> {
+    let mut code = document.spans.clone();
+    for block in document.blocks_in("sh") {
+        code.extend(block.text.lines().map(|line| (line.to_owned(), block.place.clone())));
+    }
+    let mut problems = Vec::new();
+    for (code, place) in code {
+        let missing = missing_path(document, &code)
+            .or_else(|| missing_target(&code))
+            .or_else(|| missing_flag(&code));
+        problems.extend(missing.map(|missing| format!("{place}: `{code}`: there is no {missing}")));
+    }
+    problems
 }
 
-impl Workspace {
-    pub fn read() -> Self {
-        let mut workspace = Self { sources: String::new(), tests: BTreeSet::new() };
-        for folder in ["step1-blocking", "step2-functions", "step3-select", "common", "tests"] {
-            workspace.add(&root().join(folder));
-        }
-        workspace.add(&root().join("Cargo.toml"));
-        workspace
+/// Returns the first path in `code` that does not exist.
+fn missing_path<'a>(document: &Document, code: &'a str) -> Option<&'a str> {
+    let page = root().join(&document.path);
+    let mut places = vec![root().to_owned()];
+    // A command runs in the top folder; a path in a sentence may begin at the page or its sources.
+    if !code.contains(' ') {
+        places.extend(["", "src", "examples"].map(|folder| page.with_file_name(folder)));
     }
-
-    fn add(&mut self, path: &Path) {
-        if path.is_dir() {
-            let entries = fs::read_dir(path).unwrap_or_else(|error| panic!("{path:?}: {error}"));
-            let mut entries: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
-            entries.sort();
-            entries.iter().filter(|path| !path.ends_with("pages")).for_each(|path| self.add(path));
-        } else if path.extension().is_some_and(|kind| kind == "rs" || kind == "toml") {
-            let text = fs::read_to_string(path).unwrap_or_else(|error| panic!("{path:?}: {error}"));
-            if path.starts_with(root().join("tests/steps/tests")) {
-                let target = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-                for test in text.split("#[test]").skip(1) {
-                    let name = test.split("fn ").nth(1).and_then(|rest| rest.split('(').next());
-                    self.tests.insert(format!("{target}::{}", name.unwrap_or_default()));
-                }
-                self.tests.insert(target);
-            }
-            self.sources += &text;
-        }
-    }
-
-    /// Whether `target` has a test of this name.
-    pub fn has_test(&self, target: &str, name: &str) -> bool {
-        self.tests.contains(&format!("{target}::{name}"))
-    }
-
-    /// What is wrong with the names that `document` has in code.
-    pub fn problems(&self, document: &Document) -> Vec<String> {
-        let mut problems = Vec::new();
-        for passage in &document.passages {
-            for code in &passage.code {
-                if let Err(problem) = self.explain(document, code) {
-                    problems
-                        .push(format!("{}:{}: `{code}`: {problem}", document.path, passage.line));
-                }
-            }
-        }
-        for block in document.blocks.iter().filter(|block| block.language == "sh") {
-            for command in block.text.lines() {
-                if let Err(problem) = self.command(command) {
-                    problems.push(format!("{}:{}: {problem}", document.path, block.line));
-                }
-            }
-        }
-        problems
-    }
-
-    fn explain(&self, document: &Document, code: &str) -> Result<(), String> {
-        let is_word = |word: &str| word.chars().all(|c| c.is_alphanumeric() || c == '_');
-        let first = code.trim_start_matches('(').split(' ').next().unwrap_or_default();
-        if !code.contains(|c: char| c.is_ascii_alphabetic()) || OUTSIDE.contains(&code) {
-            Ok(())
-        } else if PROGRAMS.contains(&first) || first.starts_with("target/debug/") {
-            // A server is named as it is built by default: it may stand elsewhere, or not yet.
-            code.split("; ").try_for_each(|command| self.command(command))
-        } else if is_word(code) && code.matches('_').count() > 3 {
-            // Long enough to be a sentence: a test.
-            let name = format!("::{code}");
-            let found = self.tests.iter().any(|test| test.ends_with(&name));
-            found.then_some(()).ok_or_else(|| "there is no such test".to_owned())
-        } else if is_path(code) {
-            // A step's page calls its sources by their short names, and the top one speaks of each.
-            let folder = document.folder();
-            let mut places = vec!["".into(), folder.join("src"), folder.join("examples"), folder];
-            if places.iter().any(|place| place == "src") {
-                places.push("step1-blocking".into());
-            }
-            let found = places.iter().any(|place| root().join(place).join(code).exists());
-            found.then_some(()).ok_or_else(|| "there is no such file".to_owned())
-        } else if let Some(flag) = code.strip_prefix("--") {
-            let flag = flag.split(' ').next().unwrap_or_default();
-            let found = self.sources.contains(&format!("\"{flag}\""));
-            found.then_some(()).ok_or_else(|| "no program here has this flag".to_owned())
-        } else {
-            let shown = document.blocks.iter().any(|block| stands_in(&block.text, code));
-            let found = shown || stands_in(&self.sources, code.trim_end_matches("()"));
-            found.then_some(()).ok_or_else(|| "it stands nowhere in the workspace".to_owned())
-        }
-    }
-
-    /// Checks the names in a command.
-    fn command(&self, command: &str) -> Result<(), String> {
-        let words: Vec<&str> = command.split_whitespace().collect();
-        for pair in words.windows(2) {
-            let exists = match pair[0] {
-                "-p" => {
-                    ["", "tests"].iter().any(|folder| root().join(folder).join(pair[1]).exists())
-                }
-                "--bin" => {
-                    let program = format!("tests/{}", pair[1]);
-                    [&*program, pair[1]].iter().any(|path| root().join(path).exists())
-                }
-                "--example" => {
-                    root().join(format!("step3-select/examples/{}.rs", pair[1])).exists()
-                }
-                "--test" => self.tests.contains(pair[1]) || false,
-                "restore" => root().join(pair[1]).exists(),
-                _ => true,
-            };
-            if !exists {
-                return Err(format!("{command}: there is no {}", pair[1]));
-            }
-        }
-        let is_missing = |word: &&&str| match word.strip_prefix("target/debug/") {
-            Some(binary) => !Step::ALL.iter().any(|step| binary.ends_with(step.name())),
-            None if word.contains("*/") => !star_leads_somewhere(word),
-            None => is_path(word) && !word.starts_with('/') && !root().join(word).exists(),
-        };
-        match words.iter().find(is_missing) {
-            Some(path) if !words.contains(&"--svg") => {
-                Err(format!("{command}: there is no {path}"))
-            }
-            _ => Ok(()),
-        }
-    }
+    let is_path = |word: &&str| {
+        let folder = word.split('/').next().unwrap_or_default();
+        let has_folder = word.contains('/') && !["", "target"].contains(&folder);
+        has_folder && exists(root(), folder) || EXTENSIONS.iter().any(|it| word.ends_with(it))
+    };
+    let mut paths = code.split_whitespace().filter(is_path);
+    paths.find(|path| !places.iter().any(|place| exists(place, path)))
 }
 
-/// Whether `step1*/src/main.rs` is the path of a file.
-fn star_leads_somewhere(path: &str) -> bool {
-    let Some((begin, rest)) = path.split_once('*') else { return false };
-    let folders = fs::read_dir(root()).expect("a folder can be read").flatten();
-    folders
-        .filter(|folder| folder.file_name().to_string_lossy().starts_with(begin))
-        .any(|folder| folder.path().join(rest.trim_start_matches('/')).exists())
-}
-
-/// Whether `text` looks like a path and not like anything else with a slash.
-fn is_path(text: &str) -> bool {
-    let kinds = [".rs", ".md", ".toml", ".svg", ".yml"];
-    !text.contains([' ', ':', '(', '\'', '='])
-        && (text.contains('/') || kinds.iter().any(|kind| text.ends_with(kind)))
-}
-
-/// Whether `words` stand in `text`, not as a part of a longer word.
-fn stands_in(text: &str, words: &str) -> bool {
-    let is_letter = |c: char| c.is_alphanumeric() || c == '_';
-    let whole = words.trim();
-    text.match_indices(whole).any(|(at, _)| {
-        let before = text[..at].chars().next_back();
-        let after = text[at + whole.len()..].chars().next();
-        let begins = whole.starts_with(is_letter) && before.is_some_and(is_letter);
-        let ends = whole.ends_with(is_letter) && after.is_some_and(is_letter);
-        !begins && !ends
+/// Returns whether `folder` has this path, in which one `*` may stand for any letters.
+fn exists(folder: &Path, path: &str) -> bool {
+    let Some((before, after)) = path.split_once('*') else { return folder.join(path).exists() };
+    let (parent, prefix) = before.rsplit_once('/').unwrap_or(("", before));
+    let Ok(entries) = fs::read_dir(folder.join(parent)) else { return false };
+    entries.flatten().any(|entry| {
+        entry.file_name().to_string_lossy().starts_with(prefix)
+            && entry.path().join(after.trim_start_matches('/')).exists()
     })
 }
 
-/// The cases of `check` that a table with such a column names and that do not exist, and those that
-/// exist and that it leaves out.
-pub fn wrong_cases(document: &Document) -> Vec<String> {
-    let rows = document.text.lines().skip_while(|line| !line.ends_with("| seen by `check` |"));
-    let cells = rows
-        .skip(2)
-        .take_while(|line| line.starts_with('|'))
-        .filter_map(|row| row.trim_end_matches(['|', ' ']).rsplit('|').next());
-    let named: BTreeSet<&str> = cells
-        .flat_map(|cell| cell.split(", "))
-        .map(|name| name.trim().trim_matches('`'))
-        .filter(|name| !name.is_empty())
-        .collect();
-    let known: BTreeSet<&str> = check::all().map(|case| case.name).collect();
-    let differ = named.symmetric_difference(&known);
-    differ.map(|name| format!("{}: the case {name:?} of `check`", document.path)).collect()
-}
-
-/// What differs between the table of what the servers cost on `page` and the source of the benchmark
-/// that prints it: its head, and the loads, but for their sizes.
-pub fn wrong_loads(page: &str) -> Vec<String> {
-    let benchmark = read("tests/bench/benches/servers/main.rs");
-    let mut table = page.lines().skip_while(|line| !line.starts_with("| load | server |"));
-    let head = table.next().unwrap_or_default();
-    let mut wrong = Vec::new();
-    if head.is_empty() || !benchmark.contains(&format!("\n{head}\n")) {
-        wrong.push(format!("the benchmark prints no such head: {head:?}"));
-    }
-    let rows = table.skip(1).take_while(|line| line.starts_with('|'));
-    for row in rows {
-        let load = row.trim_start_matches(['|', ' ']).split([' ', '/']).next().unwrap_or_default();
-        if !["\"", "/"].iter().any(|end| benchmark.contains(&format!("(\"{load}{end}"))) {
-            wrong.push(format!("the benchmark has no load {load:?}"));
+/// Returns the first package, program, example, test or benchmark in a command that does not exist.
+fn missing_target(command: &str) -> Option<&str> {
+    let is_cargo = command.contains("cargo ");
+    let mut option = "";
+    for word in command.split([' ', ')']) {
+        let is_found = if let Some(name) = word.strip_prefix("target/debug/examples/") {
+            is_target("--example", name)
+        } else if let Some(name) = word.strip_prefix("target/debug/") {
+            is_target("--bin", name)
+        } else {
+            !is_cargo || is_target(option, word)
+        };
+        if !is_found {
+            return Some(word);
         }
+        option = word;
     }
-    wrong
+    None
 }
 
-/// The links of `document` that lead nowhere.
+/// Returns whether there is a target of this name, if `option` is one of cargo's that name a target.
+fn is_target(option: &str, name: &str) -> bool {
+    let places = match option {
+        "-p" | "--package" | "--bin" => vec!["NAME/Cargo.toml", "tests/NAME/Cargo.toml"],
+        "--example" => vec!["step3-select/examples/NAME.rs"],
+        "--test" => vec!["tests/*/tests/NAME.rs", "tests/*/tests/NAME/main.rs"],
+        "--bench" => vec!["tests/*/benches/NAME.rs", "tests/*/benches/NAME/main.rs"],
+        _ => return true,
+    };
+    places.iter().any(|place| exists(root(), &place.replace("NAME", name)))
+}
+
+/// Returns the first flag for one of our programs that none of them has.
+fn missing_flag(code: &str) -> Option<&str> {
+    let arguments = if code.starts_with("--") {
+        code
+    } else if code.contains("cargo run ") {
+        code.split_once(" -- ")?.1
+    } else {
+        code.split_once("target/debug/")?.1
+    };
+    let mut flags = arguments.split([' ', ')']).filter_map(|word| word.strip_prefix("--"));
+    let is_known = |flag: &str| {
+        ["", "help", "version"].contains(&flag) || PROGRAMS.contains(&format!("\"{flag}\""))
+    };
+    flags.find(|flag| !is_known(flag))
+}
+
+/// Returns the links of `document` that lead nowhere. Of those to the web nothing is checked.
 pub fn dead_links(document: &Document) -> Vec<String> {
     let mut dead = Vec::new();
-    for (link, line) in &document.links {
-        // Without a network only their form can be looked at.
-        if link.starts_with("https://") {
-            continue;
-        }
+    for (link, place) in document.links.iter().filter(|(link, _)| !link.starts_with("https://")) {
         let (path, anchor) = link.split_once('#').unwrap_or((link, ""));
-        let target = match path {
-            "" => root().join(&document.path),
-            _ => root().join(document.folder()).join(path),
+        let page = root().join(&document.path);
+        let target = if path.is_empty() { page } else { page.with_file_name(path) };
+        let has_anchor = || {
+            let text = fs::read_to_string(&target).unwrap_or_default();
+            Document::parse("", &text).anchors.iter().any(|known| known == anchor)
         };
-        let leads = match fs::canonicalize(&target) {
-            Ok(_) if anchor.is_empty() => true,
-            Ok(target) => has_anchor(&target, anchor),
-            Err(_) => false,
-        };
-        if !leads {
-            dead.push(format!("{}:{line}: {link:?} leads nowhere", document.path));
+        if !target.exists() || !anchor.is_empty() && !has_anchor() {
+            dead.push(format!("{place}: {link:?} leads nowhere"));
         }
     }
     dead
-}
-
-fn has_anchor(target: &Path, anchor: &str) -> bool {
-    let readme = READMES
-        .into_iter()
-        .find(|readme| fs::canonicalize(root().join(readme)).is_ok_and(|readme| readme == target));
-    readme.is_some_and(|readme| Document::read(readme).anchors.iter().any(|known| known == anchor))
 }

@@ -1,94 +1,64 @@
-//! Code that the compiler refuses: a block `rust refused=E0505`. The line that closes is the one
-//! that ends in `// close`.
+//! Code that the compiler rejects: a block `rust refused=E0505`. The line that closes the socket is
+//! the one that ends in `// close`.
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
-use std::{env, fs};
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+use std::sync::Mutex;
 
-use escargot::format::Message;
+use harness::run;
 
-use crate::markdown::{Block, Document};
+use crate::markdown::{Document, read};
 
-/// Expects that the compiler refuses `block` with that error at the line that closes, in the words
-/// that the page shows, and takes it without that line.
-pub fn expect_refused(document: &Document, block: &Block) {
-    let place = format!("{}:{}", document.path, block.line);
-    let code = block.attribute("refused").expect("the block is one of these");
-    let closes = block.text.lines().position(|line| line.ends_with("// close"));
-    let closes = closes.unwrap_or_else(|| panic!("{place}: no line closes"));
+/// Expects that the compiler rejects the block of `document` with that error at the line that closes,
+/// in the words that a `text` block of the page shows, and accepts it without that line.
+pub fn expect_refusal(document: &Document) {
+    let block = document.blocks_with("refused").next().expect("the page has such a block");
+    let place = &block.place;
+    let code = block.attribute("refused").expect("the block has this attribute");
+    let is_close = |line: &str| line.ends_with("// close");
+    let close = block.text.lines().position(is_close).expect("a line ends in `// close`") + 1;
 
     let output = compile("refused", &block.text);
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(!output.status.success(), "{place}: the compiler was expected to refuse this");
-    // As `--error-format short` says it: FILE:LINE:COLUMN: error[CODE]: WORDS
-    let at_the_line = format!(".rs:{}:", closes + 1);
-    let error = said.lines().find(|line| line.contains(": error[")).unwrap_or_default();
+    let messages = String::from_utf8_lossy(&output.stderr);
+    // As `--error-format short` prints it: FILE:LINE:COLUMN: error[CODE]: WORDS, and more behind a
+    // second colon.
+    let error = messages.lines().find(|line| line.contains(": error[")).unwrap_or_default();
     let shown = error.find("error[").map_or("", |begin| &error[begin..]);
-    // The short form says more behind a colon.
-    let on_page = document.blocks.iter().any(|block| {
-        block.language == "text"
-            && !block.text.trim().is_empty()
-            && shown.starts_with(block.text.trim())
-    });
     assert!(
-        error.contains(&at_the_line) && shown.starts_with(&format!("error[{code}]")),
-        "{place}: {code} was expected at line {}, but the compiler said\n{said}",
-        closes + 1
+        error.starts_with(&format!("lib.rs:{close}:"))
+            && shown.starts_with(&format!("error[{code}]")),
+        "{place}: expected {code} at line {close}, but the compiler printed\n{messages}"
     );
-    assert!(on_page, "{place}: the page does not show {shown:?}");
+    let is_on_page = document
+        .blocks_in("text")
+        .any(|block| block.text.starts_with("error[") && shown.starts_with(block.text.trim()));
+    assert!(is_on_page, "{place}: the page does not show {shown:?}");
 
-    let without: String = block
-        .text
-        .lines()
-        .enumerate()
-        .filter(|(line, _)| *line != closes)
-        .map(|(_, line)| format!("{line}\n"))
-        .collect();
-    let output = compile("taken", &without);
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{place}: without the line that closes\n{said}");
+    let without = block.text.lines().filter(|line| !is_close(line)).collect::<Vec<_>>();
+    let output = compile("accepted", &without.join("\n"));
+    let messages = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{place}: without the line that closes\n{messages}");
 }
 
-/// Compiles `text` as a library, with the `nix` that step 3 is built with.
+/// Lets cargo check `text` as a library of its own, with the `nix` that step 3 has.
 fn compile(name: &str, text: &str) -> Output {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    let source = folder.join(format!("{name}.rs"));
-    fs::write(&source, text).unwrap_or_else(|error| panic!("{source:?}: {error}"));
-    let nix = nix();
-    let mut compiler = Command::new(rustc());
-    compiler
-        .args(["--edition", "2024", "--crate-type", "lib", "--emit", "metadata"])
-        .args(["--error-format", "short", "--out-dir"])
-        .arg(folder)
-        .arg("--extern")
-        .arg(format!("nix={}", nix.display()))
-        .arg("-L")
-        .arg(format!("dependency={}", nix.parent().expect("it is in a folder").display()))
-        .arg(&source)
-        .stdin(Stdio::null());
-    compiler.output().unwrap_or_else(|error| panic!("{compiler:?}: {error}"))
-}
-
-/// The compiler that cargo uses: beside it, unless told otherwise.
-fn rustc() -> PathBuf {
-    let beside_cargo = env::var_os("CARGO").map(|cargo| Path::new(&cargo).with_file_name("rustc"));
-    match env::var_os("RUSTC") {
-        Some(rustc) => rustc.into(),
-        None => beside_cargo.filter(|rustc| rustc.exists()).unwrap_or_else(|| "rustc".into()),
+    static FOLDER: Mutex<()> = Mutex::new(());
+    let _lock = FOLDER.lock();
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("refusal");
+    let folder = target.join(name);
+    fs::create_dir_all(&folder).expect("a folder can be made");
+    let workspace = read("Cargo.toml");
+    let nix = workspace.lines().find(|line| line.starts_with("nix = ")).expect("step 3 has nix");
+    let manifest = format!(
+        "workspace = {{}}\npackage = {{ name = \"{name}\", edition = \"2024\" }}\n\
+         lib = {{ path = \"lib.rs\" }}\ndependencies = {{ {nix} }}\n"
+    );
+    let files = [("Cargo.toml", &*manifest), ("Cargo.lock", &read("Cargo.lock")), ("lib.rs", text)];
+    for (file, text) in files {
+        fs::write(folder.join(file), text).expect("a file can be written");
     }
-}
-
-/// The library that cargo made of `nix` for step 3: built already, since the servers are.
-fn nix() -> PathBuf {
-    let messages = harness::build_of_the_steps()
-        .exec()
-        .unwrap_or_else(|error| panic!("step 3 does not build: {error}"));
-    let mut libraries = messages.filter_map(|message| {
-        let message = message.unwrap_or_else(|error| panic!("step 3 does not build: {error}"));
-        let Ok(Message::CompilerArtifact(artifact)) = message.decode() else { return None };
-        let names = artifact.filenames.iter().map(|name| name.to_path_buf());
-        let mut names = names.filter(|name| name.extension().is_some_and(|kind| kind == "rlib"));
-        names.next().filter(|_| artifact.target.name == "nix")
-    });
-    libraries.next().expect("step 3 is built with nix")
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(["check", "--offline", "--message-format", "short"]).current_dir(&folder);
+    run(cargo.env("CARGO_TARGET_DIR", target)).expect("cargo starts")
 }

@@ -1,121 +1,109 @@
-//! The system calls: a block `strace step=NAME` names those that strace(1) shows of that server,
-//! from the first one that waits for a client to the first one that waits after it has left. The
-//! command is the one on the page.
+//! The system calls: a block `strace step=NAME` shows the calls of that server while one client says
+//! hello and disconnects, from the first call that waits for a client to the one that waits after it.
+//! The command is the page's own.
 
-use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::Duration;
-use std::{env, fs, thread};
 
-use harness::{Client, DEADLINE, Log, Process, Start, Step, ask_until_told, can_trace, needs};
+use harness::kernel::Doing;
+use harness::{
+    Client, Log, Process, Signal, Start, Step, TIMEOUT, has_strace, is_available, start, wait_until,
+};
 
-use crate::markdown::{Block, Document};
+use crate::markdown::{Document, words};
 
 /// The calls that wait for a client.
 const WAITING: [&str; 4] = ["accept", "accept4", "select", "pselect6"];
 
-/// Expects that the calls in `block` are those of a server to which one client said hello.
-pub fn expect_calls(document: &Document, block: &Block) {
-    let place = format!("{}:{}", document.path, block.line);
-    if !needs("strace", can_trace()) {
-        return;
+/// Expects that the servers make the calls in the blocks of `document`.
+pub fn expect_calls(document: &Document) {
+    for block in document.blocks_in("strace").filter(|_| has_strace()) {
+        let place = &block.place;
+        let command = document.blocks_in("sh").find(|block| block.text.starts_with("strace -e "));
+        let command = command.unwrap_or_else(|| panic!("{place}: the page shows no command"));
+        let step = block.attribute("step").and_then(Step::named).expect("`step` names a step");
+        let calls = trace(step, &command.text);
+        // The page shows names, or whole lines. strace ends the last one when the server exits.
+        let shown: Vec<&str> = block.text.lines().collect();
+        let is_shown = |(shown, call): (&&str, &String)| match shown.contains('(') {
+            true => call.starts_with(shown),
+            false => call.split('(').next() == Some(shown),
+        };
+        let are_shown = shown.len() == calls.len() && shown.iter().zip(&calls).all(is_shown);
+        assert!(are_shown, "{place}: the calls are\n{}", calls.join("\n"));
     }
-    let name = block.attribute("step").unwrap_or_default();
-    let step = Step::ALL.into_iter().find(|step| step.name() == name);
-    let step = step.unwrap_or_else(|| panic!("{place}: `step` names no step"));
-    let mut commands = document.blocks.iter().filter(|block| block.language == "sh");
-    let command = commands.find(|block| block.text.starts_with("strace -e "));
-    let command =
-        command.unwrap_or_else(|| panic!("{place}: the page shows no command")).text.trim();
-
-    let calls = traced(step, command);
-    let shown: Vec<&str> = block.text.lines().collect();
-    // Names alone, or whole lines; strace tells of the last one only when the server ends.
-    let same = |(shown, call): (&&str, &String)| match shown.contains('(') {
-        true => call.starts_with(shown),
-        false => call.split('(').next() == Some(shown),
-    };
-    let all_same = shown.len() == calls.len() && shown.iter().zip(&calls).all(same);
-    assert!(all_same, "{place}: the calls of `{command}` are\n{}", calls.join("\n"));
 }
 
-/// Expects of the faults that the page lets strace(1) make what it says: `bare` stands in `accept`
-/// until the next client comes, or ends; step 3 goes on.
-pub fn expect_faults(document: &Document) {
-    let [gone, signal] = ["pselect6:retval=1:when=2", "pselect6:error=EINTR:when=2"];
-    for fault in [gone, signal] {
-        let shown = document.blocks.iter().any(|block| {
-            block.language == "sh" && block.text.contains(&format!("-e inject={fault} "))
-        });
-        assert!(shown, "{}: the page does not show {fault}", document.path);
-    }
-    // The call has another name on other machines.
-    if !needs("strace on this machine", cfg!(target_arch = "x86_64") && can_trace()) {
-        return;
-    }
-    for fault in [gone, signal] {
-        let server = Start::of(Step::Select).injecting(fault).start();
-        server.connect().ask();
-    }
-
-    let server = Start::of(Step::Bare).injecting(gone).start();
-    let mut first = server.connect();
-    server.narration.wait_for("both to be ready", |lines| {
-        lines
-            .iter()
-            .any(|line| line.text.starts_with("Ready to read: server_socket, "))
-            .then_some(())
-    });
-    first.send(b"hello\n");
-    first.expect_no_answer_yet();
-    let _second = server.connect();
-    first.receive_answer();
-
-    let mut server = Start::of(Step::Bare).injecting(signal).start();
-    let _client = server.connect();
-    server
-        .errors
-        .wait_for_line(&format!("{}: select: Interrupted system call (os error 4)", server.addr));
-    assert_eq!(server.wait().code(), Some(1));
-}
-
-fn traced(step: Step, command: &str) -> Vec<String> {
-    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{step}.strace"));
-    let _ = fs::remove_file(&file);
+/// Runs the strace(1) of `command` on `step` with one client, and returns the calls.
+fn trace(step: Step, command: &str) -> Vec<String> {
+    let words = words(command);
+    let (server, arguments) = words[1..].split_last().expect("a command names a server");
     let folder = if step == Step::Bare { "examples/" } else { "" };
-    let binary = format!("target/debug/{folder}{step}");
-    assert!(command.contains(&binary), "{command} was expected to trace {binary}");
+    assert_eq!(*server, format!("target/debug/{folder}{step}"), "the server in {command}");
+    let mut strace = Command::new("strace");
     // With -D the server is this process's child, and not strace's.
-    let command = command.replace(&binary, "\"$BINARY\" --port 0");
-    let command = command.replacen("strace", "exec strace -D -o \"$FILE\"", 1);
-    let server = Command::new("sh")
-        .args(["-c", &command])
-        .env("BINARY", step.binary())
-        .env("FILE", &file)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .spawn();
-    let mut server = server.expect("sh starts");
+    strace.arg("-D").args(arguments).arg(step.binary()).args(["--port", "0"]);
+    let strace = strace.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut server = start(strace).expect("strace starts");
+    let trace = Log::of(server.stderr.take().expect("standard error is a pipe"));
     let narration = Log::of(server.stdout.take().expect("standard output is a pipe"));
     let addr = narration.wait_for("`Listening on` and an address", |lines| {
         lines.iter().find_map(|line| line.text.strip_prefix("Listening on ")?.parse().ok())
     });
-    let mut client = Client::connect(addr);
-    client.ask();
-    client.close();
-    // What each says before it waits again, once nobody is left.
+    let mut client = Client::connect(addr, TIMEOUT).unwrap();
+    client.request().unwrap();
+    client.close().unwrap();
+    // The last line that it prints before it waits again.
     if step.blocks() {
         narration.wait_for_count("Before accept()", 2);
     } else {
         narration.wait_for_count("Before select()", 4);
     }
-    // It has said that it will wait, and so it will: the kernel shows when it sleeps.
-    thread::sleep(Duration::from_millis(50));
-    Process(server.id()).signal(harness::Signal::TERM);
+    let process = Process(server.id());
+    wait_until("the server to wait again", || match process.doing() {
+        Some(Doing::Waits(call)) => call.name().is_some_and(|name| WAITING.contains(&name)),
+        _ => false,
+    });
+    process.signal(Signal::TERM);
     server.wait().expect("the server ends");
 
-    let whole = || fs::read_to_string(&file).ok().filter(|trace| trace.contains("+++"));
-    let trace = ask_until_told(DEADLINE, whole).expect("strace ends with its server");
-    let calls = trace.lines().filter(|line| line.contains('(')).map(str::to_owned);
-    calls.skip_while(|call| !WAITING.iter().any(|name| call.starts_with(name))).collect()
+    // strace exits after its server, and may print other lines too.
+    let lines = trace.to_end().into_iter().filter(|line| line.contains('('));
+    lines.skip_while(|call| !WAITING.iter().any(|name| call.starts_with(name))).collect()
+}
+
+/// Expects that the faults which the page injects with strace(1) do what it says: `bare` is blocked
+/// in `accept` until the next client connects, or exits; step 3 goes on.
+pub fn expect_faults(document: &Document) {
+    let faults = ["pselect6:retval=1:when=2", "pselect6:error=EINTR:when=2"];
+    for fault in faults {
+        let injection = format!("-e inject={fault} ");
+        let is_shown = document.blocks_in("sh").any(|block| block.text.contains(&injection));
+        assert!(is_shown, "{}: the page does not show {fault}", document.path);
+    }
+    // The call has another name on other machines.
+    if !is_available("strace on this machine", cfg!(target_arch = "x86_64") && has_strace()) {
+        return;
+    }
+    for fault in faults {
+        let server = Start::of(Step::Select).injecting(fault).start();
+        server.connect().request().unwrap();
+    }
+    let [gone, signal] = faults;
+
+    let server = Start::of(Step::Bare).injecting(gone).start();
+    let mut first = server.connect();
+    server.narration.wait_for("both sockets to be ready", |lines| {
+        let mut lines = lines.iter();
+        lines.find(|line| line.text.starts_with("Ready to read: server_socket, ")).map(|_| ())
+    });
+    first.send(b"hello\n").unwrap();
+    first.expect_silence().unwrap();
+    let _second = server.connect();
+    first.receive().unwrap();
+
+    let mut server = Start::of(Step::Bare).injecting(signal).start();
+    let _client = server.connect();
+    let error = format!("{}: select: Interrupted system call (os error 4)", server.addr);
+    server.errors.wait_for_line(&error);
+    assert_eq!(server.wait().code(), Some(1));
 }
