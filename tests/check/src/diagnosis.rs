@@ -29,7 +29,7 @@ const DIAGNOSES: &[Diagnosis] = &[
     Diagnosis {
         signs: &["Address already in use", "EADDRINUSE"],
         sentence: "The port was still in use. Set SO_REUSEADDR on the listening socket before bind.",
-        read: "step1-blocking/README.md#the-code",
+        read: "step3-select/CARE.md#a-port-that-is-still-in-use",
     },
     Diagnosis {
         signs: &[

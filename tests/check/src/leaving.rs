@@ -27,7 +27,7 @@ pub const CASES: &[Case] = &[
         compares_responses: false,
         prepare: unchanged,
         run: |trial| {
-            leave_in_turn(trial, "one that left", |trial| {
+            leave_in_turn(trial, "a client that disconnected", |trial| {
                 trial.connect_and_request("its message")?.close().expecting("an end")
             })
         },
@@ -41,7 +41,7 @@ pub const CASES: &[Case] = &[
         compares_responses: false,
         prepare: unchanged,
         run: |trial| {
-            leave_in_turn(trial, "one that reset", |trial| {
+            leave_in_turn(trial, "a client that reset", |trial| {
                 trial.connect()?.reset().expecting("a reset")
             })
         },
@@ -55,7 +55,7 @@ pub const CASES: &[Case] = &[
         compares_responses: false,
         prepare: unchanged,
         run: |trial| {
-            leave_in_turn(trial, "one that reset", |trial| {
+            leave_in_turn(trial, "a client that reset", |trial| {
                 let mut client = trial.connect()?;
                 client.send(MESSAGE).expecting("room for the message")?;
                 client.leave_response_unread().expecting("a response")?;

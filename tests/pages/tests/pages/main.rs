@@ -55,7 +55,9 @@ fn table_of_what_servers_do_names_each_case_of_check() {
 
 #[test]
 fn each_case_of_check_names_a_page_and_a_section() {
-    let pages: Vec<String> = check::all().map(|case| format!("[]({})", case.read)).collect();
+    let pages = check::all().map(|case| case.read);
+    let pages = pages.chain(check::Diagnosis::all().map(|diagnosis| diagnosis.read));
+    let pages: Vec<String> = pages.map(|page| format!("[]({page})")).collect();
     expect_none(names::dead_links(&Document::parse("README.md", &pages.join("\n"))));
 }
 
