@@ -90,7 +90,8 @@ impl Client {
     /// Records an event: before a call that others may notice, after one that blocks. So the order
     /// of two clients' times is the order of what they saw.
     fn record(&self, event: ClientEvent) {
-        lock(&self.log).events[self.number].push((self.start.elapsed(), event));
+        let now = self.start.elapsed();
+        lock(&self.log).events[self.number].push((now, event));
     }
 
     fn think_until(&self, time: Instant) {

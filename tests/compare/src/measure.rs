@@ -66,7 +66,7 @@ pub fn bar_legend(recording: &Recording) -> String {
     let mut events = recording.timelines.iter().flat_map(|it| it.clients.iter().flatten());
     let is_cpu_time =
         events.any(|(_, it)| matches!(it, ClientEvent::Measured { is_cpu_time: true, .. }));
-    let what = if is_cpu_time { "CPU time of the server" } else { "time" };
+    let what = if is_cpu_time { "server's CPU time" } else { "time" };
     let build = if cfg!(debug_assertions) { "; debug build" } else { "" };
     format!("{what} for one response (median{build})")
 }

@@ -116,22 +116,21 @@ impl Recorder {
     }
 
     fn timeline(&mut self, start: Instant) -> Timeline {
-        let log = lock(&self.log);
+        // No client waits for the lock longer than a copy takes.
+        let (clients, addresses) = {
+            let log = lock(&self.log);
+            (log.events.clone(), log.addresses.clone())
+        };
         let is_stuck = |events: &Vec<_>| matches!(events.last(), Some((_, ClientEvent::Stuck)));
         let system_call = match self.server.process().doing() {
             Some(Doing::Waits(call)) => call.name(),
             Some(Doing::Runs) => None,
-            // If the system does not report the call: a client that is stuck is stuck because the
-            // server sends.
-            None => log.events.iter().any(is_stuck).then_some("sendto"),
+            // If the system does not report the call: a client is stuck because the server sends.
+            None => clients.iter().any(is_stuck).then_some("sendto"),
         };
         self.narration.read(system_call);
-        Timeline {
-            step: self.step,
-            server: self.narration.states(start, &log.addresses),
-            clients: log.events.clone(),
-            failures: Vec::new(),
-        }
+        let server = self.narration.states(start, &addresses);
+        Timeline { step: self.step, server, clients, failures: Vec::new() }
     }
 
     /// Returns what the clients could not do.

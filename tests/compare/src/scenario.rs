@@ -120,7 +120,7 @@ pub static SCENARIOS: [Scenario; 7] = [
     },
     Scenario {
         name: "crowd",
-        question: "Ten clients connect, each sends two requests. Who waits longest?",
+        question: "Ten clients connect, each sends two requests. Which one waits longest?",
         task: "Follow J's bar. In which call is the server blocked, and for which client?",
         clients: &[&[Request, Think(100), Request] as &[Action]; 10],
         connects_first: true,
