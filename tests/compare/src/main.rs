@@ -113,7 +113,7 @@ fn run(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
     }
     let folder = matches.get_one::<PathBuf>("svg");
     if let Some(folder) = folder {
-        fs::create_dir_all(folder).with_context(|| cannot_write(folder))?;
+        fs::create_dir_all(folder).with_context(|| error_for(folder))?;
     }
     let pace = matches.get_one("pace").copied().unwrap_or(Pace(1.0));
     raise_limit(&runs)?;
@@ -134,12 +134,10 @@ fn chosen_runs(matches: &ArgMatches) -> Vec<Run> {
     let steps: Vec<Step> = steps.filter_map(|name| Step::named(name)).collect();
     let mut runs = Vec::new();
     for scenario in scenarios {
-        let possible = scenario.possible_steps();
-        let chosen: Vec<Step> = if steps.is_empty() {
-            scenario.steps.to_vec()
-        } else {
-            possible.filter(|step| steps.contains(step)).collect()
-        };
+        let mut chosen = scenario.steps.to_vec();
+        if !steps.is_empty() {
+            chosen = scenario.possible_steps().filter(|step| steps.contains(step)).collect();
+        }
         if chosen.is_empty() {
             let names: Vec<&str> = scenario.possible_steps().map(Step::name).collect();
             let (scenario, names) = (scenario.name, names.join(", "));
@@ -178,14 +176,6 @@ fn build(runs: &[Run]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What to do next, at a pause.
-#[derive(PartialEq)]
-enum Reply {
-    Continue,
-    Skip,
-    Stop,
-}
-
 /// Runs the scenarios one after the other and returns whether a client got no response.
 fn run_all(
     runs: &[Run],
@@ -197,7 +187,7 @@ fn run_all(
     let mut has_picture = false;
     for (scenario, steps) in runs {
         if has_picture {
-            if pauses && ask("Enter continues, q and Enter stops.\n")? == Reply::Stop {
+            if pauses && ask("Enter continues, q and Enter stops.\n")? == Some(b'q') {
                 break;
             }
             print("\n")?;
@@ -206,17 +196,13 @@ fn run_all(
         if pauses {
             print(&format!("{}   {}\n\nWhat do you expect? ", scenario.name, scenario.question))?;
             match ask("Enter starts it, s and Enter skips it, q and Enter stops.\n")? {
-                Reply::Continue => {}
-                Reply::Skip => continue,
-                Reply::Stop => break,
+                Some(b'q') => break,
+                Some(b's') => continue,
+                _ => {}
             }
         }
-        let recording = record(scenario, steps, pace, |recording| {
-            if !page::is_terminal() {
-                return Ok(());
-            }
-            page::show(&draw(recording, false, page::width()))
-        })?;
+        let show = |so_far: &Recording| page::show(&draw(so_far, false, page::width()));
+        let recording = record(scenario, steps, pace, show)?;
         page::close();
         print(&draw(&recording, true, page::width()).plain(page::has_colour()))?;
         has_picture = true;
@@ -233,25 +219,22 @@ fn run_all(
     Ok(has_failed)
 }
 
-/// Prints a prompt and waits for a line. At the end of standard input it does not wait.
-fn ask(prompt: &str) -> io::Result<Reply> {
+/// Prints a prompt, waits for a line, and returns its first byte. At the end of standard input it
+/// does not wait.
+fn ask(prompt: &str) -> io::Result<Option<u8>> {
     print(prompt)?;
     let mut line = Vec::new();
     io::stdin().lock().read_until(b'\n', &mut line)?;
-    Ok(match line.trim_ascii() {
-        b"q" => Reply::Stop,
-        b"s" => Reply::Skip,
-        _ => Reply::Continue,
-    })
+    Ok(line.first().copied())
 }
 
 fn write_svg(folder: &Path, recording: &Recording) -> anyhow::Result<()> {
     let file = folder.join(format!("{}.svg", recording.scenario.name));
     let svg = svg::svg(&draw(recording, true, 80), recording);
-    fs::write(&file, svg).with_context(|| cannot_write(&file))
+    fs::write(&file, svg).with_context(|| error_for(&file))
 }
 
-fn cannot_write(path: &Path) -> String {
+fn error_for(path: &Path) -> String {
     format!("{} cannot be written", path.display())
 }
 

@@ -8,8 +8,6 @@ use harness::{Line, Log, Step};
 
 use crate::recording::{Call, ServerState};
 
-/// A shorter stay in `select()` between two turns of one client is no entry: a client that never
-/// reads causes thousands.
 const SHORT: Duration = Duration::from_millis(2);
 
 type State = ServerState<SocketAddr>;
@@ -102,9 +100,9 @@ impl Narration {
         let turns = line.times - self.times;
         let in_recv = self.step.blocks() && line.text == "Before recv()";
         if let (1.., Some(client)) = (turns, self.accepted.filter(|_| in_recv)) {
-            let took = line.last.saturating_duration_since(self.last);
-            let is_one_run = turns > 1 && took < SHORT * u32::try_from(turns).unwrap_or(0);
-            self.add(if is_one_run { self.last } else { line.last }, handling(vec![client]));
+            // Of several turns the first one was after the log was read before.
+            let since = if turns == 1 { line.last } else { self.last.max(self.last_read) };
+            self.add(since, handling(vec![client]));
             self.add(line.last, blocked(Call::Recv, Some(client)));
         }
         (self.times, self.last) = (line.times, line.last);
@@ -113,6 +111,7 @@ impl Narration {
     fn add(&mut self, at: Instant, state: State) {
         match self.states.as_slice() {
             [.., (_, last)] if *last == state => {}
+            // A client that never reads causes thousands of short stays in select().
             [.., (_, before), (since, last)]
                 if *before == state
                     && last.blocked_in == Some(Call::Select)

@@ -36,8 +36,11 @@ pub fn width() -> usize {
     size.map_or(80, |(columns, _)| columns.into())
 }
 
-/// Shows a picture in the place of the last one.
+/// Shows a picture in the place of the last one, if there is a terminal.
 pub fn show(picture: &Picture) -> io::Result<()> {
+    if !is_terminal() {
+        return Ok(());
+    }
     let mut page = lock(&PAGE);
     if page.is_none() {
         *page = Some(ratatui::try_init()?);

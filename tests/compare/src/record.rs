@@ -44,7 +44,11 @@ pub fn record(
     }
 
     let start = Instant::now() + LEAD;
-    recorders.iter_mut().for_each(|recorder| recorder.start_clients(start));
+    for recorder in &mut recorders {
+        for client in recorder.clients.drain(..) {
+            recorder.threads.push(thread::spawn(move || client.run(start)));
+        }
+    }
     let mut recording = Recording {
         scenario,
         planned: pace.time(scenario.planned),
@@ -60,7 +64,8 @@ pub fn record(
             break;
         }
         show(&recording)?;
-        if end.is_none() && recorders.iter().all(Recorder::is_done) {
+        let mut threads = recorders.iter().flat_map(|recorder| &recorder.threads);
+        if end.is_none() && threads.all(JoinHandle::is_finished) {
             end = Some(Instant::now() + pace.time(scenario.tail));
         }
         let next = end.map_or(now + FRAME, |end| end.min(now + FRAME));
@@ -103,16 +108,6 @@ impl Recorder {
             log,
             threads: Vec::new(),
         }
-    }
-
-    /// Starts each client on a thread of its own.
-    fn start_clients(&mut self, start: Instant) {
-        let clients = self.clients.drain(..);
-        self.threads = clients.map(|client| thread::spawn(move || client.run(start))).collect();
-    }
-
-    fn is_done(&self) -> bool {
-        self.threads.iter().all(JoinHandle::is_finished)
     }
 
     fn timeline(&mut self, start: Instant) -> Timeline {

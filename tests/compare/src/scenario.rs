@@ -152,7 +152,7 @@ pub static SCENARIOS: [Scenario; 7] = [
     Scenario {
         name: "stalled-reader",
         question: "A sends requests and never reads. Can B get a response?",
-        task: "While A is stuck, in which call is each server blocked? What does B get?",
+        task: "While A is stuck, in which call is each server blocked? Does B get a response?",
         steps: &[Step::Functions, Step::Bare, Step::Select],
         clients: &[
             &[SendUntilStuck, Think(500), Disconnect],
