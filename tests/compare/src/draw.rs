@@ -14,8 +14,6 @@ use crate::scenario::PictureKind;
 
 /// The narrowest and the widest picture.
 const WIDTHS: (usize, usize) = (60, 160);
-/// The servers of up to so many clients stand below each other.
-const BELOW: usize = 4;
 /// The column in which lanes begin, and the columns between two of them.
 const LANE: usize = 10;
 const GAP: usize = 2;
@@ -29,8 +27,8 @@ pub fn draw(recording: &Recording, is_finished: bool, width: usize) -> Picture {
     let scenario = recording.scenario;
     drawing.title();
     match scenario.kind {
-        PictureKind::Lanes if scenario.clients.len() <= BELOW => drawing.below(),
-        PictureKind::Lanes => drawing.beside(),
+        PictureKind::Lanes => drawing.below(),
+        PictureKind::Crowd => drawing.beside(),
         PictureKind::Writes => drawing.writes(),
         PictureKind::Bars => drawing.bars(),
     }
@@ -60,7 +58,7 @@ impl Drawing<'_> {
             self.picture.put(row, self.width - now.len(), &now, Role::Label);
         }
         self.picture.add_paragraph(scenario.question, self.width);
-        if scenario.kind != PictureKind::Lanes {
+        if matches!(scenario.kind, PictureKind::Writes | PictureKind::Bars) {
             self.picture.add_row();
         }
     }
@@ -79,12 +77,12 @@ impl Drawing<'_> {
     /// A finished recording needs room for its events, a live one for what is planned.
     fn axis(&self, room: usize) -> Axis {
         let Recording { timelines, until, planned, .. } = self.recording;
-        let last_event = timelines.iter().map(Timeline::last_event).max().unwrap_or_default();
         if self.is_finished {
+            let last_event = timelines.iter().map(Timeline::last_event).max().unwrap_or_default();
             return Axis::new(last_event, *until, room);
         }
-        let planned = last_event.max(*planned);
-        Axis::new(planned.mul_f64(0.95), planned.max(*until), room)
+        let planned = *planned.max(until);
+        Axis::new(planned.mul_f64(0.95), planned, room)
     }
 
     fn put_labels(&mut self, row: usize, left: usize, axis: &Axis) {

@@ -16,6 +16,8 @@ use crate::scenario::{Pace, PictureKind, Scenario};
 
 /// How often the recording so far is shown.
 const FRAME: Duration = Duration::from_millis(40);
+/// For how long the servers are watched after the last client is done, in milliseconds at pace 1.
+const TAIL: u64 = 100;
 /// From the start of the threads to the moment when the clients start.
 const LEAD: Duration = Duration::from_millis(20);
 
@@ -36,7 +38,7 @@ pub fn record(
         }
         recorders.push(Recorder::new(*step, start.try_start()?, scenario, pace));
     }
-    if scenario.connects_first {
+    if scenario.kind == PictureKind::Crowd {
         // A backlog keeps the order.
         for client in recorders.iter_mut().flat_map(|recorder| &mut recorder.clients) {
             client.connection()?;
@@ -66,7 +68,7 @@ pub fn record(
         show(&recording)?;
         let mut threads = recorders.iter().flat_map(|recorder| &recorder.threads);
         if end.is_none() && threads.all(JoinHandle::is_finished) {
-            end = Some(Instant::now() + pace.time(scenario.tail));
+            end = Some(Instant::now() + pace.time(TAIL));
         }
         let next = end.map_or(now + FRAME, |end| end.min(now + FRAME));
         thread::sleep(next.saturating_duration_since(Instant::now()));

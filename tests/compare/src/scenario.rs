@@ -59,13 +59,9 @@ pub struct Scenario {
     pub more_steps: &'static [Step],
     /// What the clients do, `A` first. Each connects when it first needs a connection.
     pub clients: &'static [&'static [Action]],
-    /// Whether all clients connect, in their order, before the first one does anything.
-    pub connects_first: bool,
     pub kind: PictureKind,
     /// How long it should take, in milliseconds at pace 1.
     pub planned: u64,
-    /// For how long the servers are watched after the last client is done, likewise.
-    pub tail: u64,
 }
 
 /// What a picture shows of a scenario.
@@ -73,6 +69,8 @@ pub struct Scenario {
 pub enum PictureKind {
     /// A lane for the server and for each client.
     Lanes,
+    /// The lanes of many clients, which all connect, in their order, before the first one starts.
+    Crowd,
     /// What was sent in one write, and how many responses came.
     Writes,
     /// The time of a response for each number of idle clients.
@@ -90,10 +88,8 @@ const LANES: Scenario = Scenario {
     steps: &Step::STEPS,
     more_steps: &[],
     clients: &[],
-    connects_first: false,
     kind: PictureKind::Lanes,
     planned: 0,
-    tail: 100,
 };
 
 /// All scenarios, in the order in which they run.
@@ -123,9 +119,8 @@ pub static SCENARIOS: [Scenario; 7] = [
         question: "Ten clients connect, each sends two requests. Which one waits longest?",
         task: "Follow J's bar. In which call is the server blocked, and for which client?",
         clients: &[&[Request, Think(100), Request] as &[Action]; 10],
-        connects_first: true,
+        kind: PictureKind::Crowd,
         planned: 1100,
-        tail: 50,
         ..LANES
     },
     Scenario {
@@ -135,7 +130,6 @@ pub static SCENARIOS: [Scenario; 7] = [
         clients: &[&[Write(b"one\ntwo\nthree\n"), Write(&[b'x'; 10_000])]],
         kind: PictureKind::Writes,
         planned: 200,
-        tail: 0,
         ..LANES
     },
     Scenario {
@@ -169,7 +163,6 @@ pub static SCENARIOS: [Scenario; 7] = [
         clients: &[MEASURE.as_flattened()],
         kind: PictureKind::Bars,
         planned: 3000,
-        tail: 0,
         ..LANES
     },
 ];

@@ -11,10 +11,11 @@ use ratatui::{Terminal, backend::TestBackend};
 
 use crate::draw::draw;
 use crate::page;
+use crate::recording::Call::{Accept, Recv, Select, Send};
 use crate::recording::ClientEvent::{
     self, Disconnect, Flood, Measured, Request, Response, Stuck, Think, Write,
 };
-use crate::recording::{Call, Recording, ServerState, Timeline};
+use crate::recording::{Recording, ServerState, Timeline, letter};
 use crate::scenario::Scenario;
 use crate::svg::svg;
 
@@ -33,18 +34,22 @@ fn client(waits: &[(u64, u64)], disconnect: Option<u64>) -> Vec<(u64, ClientEven
     events
 }
 
-fn timeline(
-    step: Step,
-    server: &[(u64, Option<Call>, &[usize])],
-    clients: Vec<Vec<(u64, ClientEvent)>>,
-) -> Timeline {
+/// Makes a timeline. The server is written down as `0 A; 1 recv A; 1000 AB; 1001 select`.
+fn timeline(step: Step, server: &str, clients: Vec<Vec<(u64, ClientEvent)>>) -> Timeline {
     let ms = Duration::from_millis;
-    let server = server.iter().map(|(at, blocked_in, clients)| {
-        (ms(*at), ServerState { blocked_in: *blocked_in, clients: clients.to_vec() })
-    });
+    let mut states = Vec::new();
+    for state in server.split("; ").filter(|state| !state.is_empty()) {
+        let mut words = state.split(' ').peekable();
+        let at = words.next().and_then(|at| at.parse().ok()).expect("a time");
+        let calls = [("accept", Accept), ("recv", Recv), ("send", Send), ("select", Select)];
+        let call = words.peek().and_then(|word| calls.iter().find(|(name, _)| name == word));
+        let letters = state.chars().filter(char::is_ascii_uppercase);
+        let clients = letters.map(|letter| letter as usize - 'A' as usize).collect();
+        states.push((ms(at), ServerState { blocked_in: call.map(|(_, call)| *call), clients }));
+    }
     let events = |it: Vec<_>| it.into_iter().map(|(at, event)| (ms(at), event)).collect();
     let clients = clients.into_iter().map(events).collect();
-    Timeline { step, server: server.collect(), clients, failures: Vec::new() }
+    Timeline { step, server: states, clients, failures: Vec::new() }
 }
 
 fn recording(name: &str, until: u64, timelines: [Timeline; 3]) -> Recording {
@@ -54,46 +59,34 @@ fn recording(name: &str, until: u64, timelines: [Timeline; 3]) -> Recording {
 }
 
 fn two_clients() -> Recording {
-    let [accept, recv, select] = [Call::Accept, Call::Recv, Call::Select].map(Some);
     let timelines = STEPS.map(|step| {
+        let (server, waits, end) = if step.blocks() {
+            let server = "0 A; 1 recv A; 1000 B; 1001 recv B; 1200 B; 1201 accept";
+            (server, [(200, 1000), (1200, 1200)], 1201)
+        } else {
+            let server = "0 A; 1 select; 200 B; 201 select; 400 B; 401 select; 1000 A; 1001 select";
+            (server, [(200, 200), (400, 400)], 401)
+        };
         let a = client(&[(0, 0)], Some(1000));
-        if step == Step::Select {
-            let mut server: Vec<(u64, Option<Call>, &[usize])> = Vec::new();
-            for (at, client) in [(0, &[0]), (200, &[1]), (400, &[1]), (1000, &[0])] {
-                server.extend([(at, None, &client[..]), (at + 1, select, &[])]);
-            }
-            return timeline(step, &server, vec![a, client(&[(200, 200), (400, 400)], Some(401))]);
-        }
-        let server: [(u64, Option<Call>, &[usize]); 6] = [
-            (0, None, &[0]),
-            (1, recv, &[0]),
-            (1000, None, &[1]),
-            (1001, recv, &[1]),
-            (1200, None, &[1]),
-            (1201, accept, &[]),
-        ];
-        timeline(step, &server, vec![a, client(&[(200, 1000), (1200, 1200)], Some(1201))])
+        timeline(step, server, vec![a, client(&waits, Some(end))])
     });
     recording("two-clients", 1302, timelines)
 }
 
 fn crowd() -> Recording {
-    let all: Vec<usize> = (0..10).collect();
     let timelines = STEPS.map(|step| {
-        let mut server: Vec<(u64, Option<Call>, &[usize])> = Vec::new();
+        let mut server = String::new();
         let mut clients = Vec::new();
         for number in 0..10 {
-            let turn = if step.blocks() { 100 * number as u64 } else { 0 };
+            let turn = if step.blocks() { 100 * number } else { 0 };
             clients.push(client(&[(0, turn), (turn + 100, turn + 100)], None));
             if step.blocks() {
-                let this = &all[number..=number];
-                server.extend([(turn, None, this), (turn + 1, Some(Call::Recv), this)]);
+                let letter = letter(number as usize);
+                server += &format!("{turn} {letter}; {} recv {letter}; ", turn + 1);
             }
         }
-        if !step.blocks() {
-            server.extend([(0, None, &all[..]), (1, Some(Call::Select), &[])]);
-        }
-        timeline(step, &server, clients)
+        let together = "0 ABCDEFGHIJ; 1 select";
+        timeline(step, if step.blocks() { &server } else { together }, clients)
     });
     recording("crowd", 1050, timelines)
 }
@@ -102,18 +95,18 @@ fn stream() -> Recording {
     let short = (0, Write { messages: 3, bytes: 14 });
     let long = (2, Write { messages: 1, bytes: 10_000 });
     let events = vec![short, (1, Response), long, (3, Response), (3, Response), (3, Response)];
-    recording("stream", 3, STEPS.map(|step| timeline(step, &[], vec![events.clone()])))
+    recording("stream", 3, STEPS.map(|step| timeline(step, "", vec![events.clone()])))
 }
 
 fn stalled_reader() -> Recording {
-    let timelines = [Step::Functions, Step::Bare, Step::Select].map(|step| {
-        let response = if step == Step::Select { 1200 } else { 1700 };
+    let steps = [
+        (Step::Functions, "0 A; 700 send A; 1700 B; 1701 accept", 1700),
+        (Step::Bare, "0 A; 700 send A; 1700 B; 1701 select", 1700),
+        (Step::Select, "0 A; 700 select; 1200 B; 1201 select", 1200),
+    ];
+    let timelines = steps.map(|(step, server, response)| {
         let a = vec![(0, Flood), (1200, Stuck), (1700, Disconnect)];
-        let b = client(&[(1200, response)], Some(response));
-        if step == Step::Select {
-            return timeline(step, &[(0, None, &[0]), (700, Some(Call::Select), &[])], vec![a, b]);
-        }
-        timeline(step, &[(0, None, &[0]), (700, Some(Call::Send), &[0])], vec![a, b])
+        timeline(step, server, vec![a, client(&[(1200, response)], Some(response))])
     });
     recording("stalled-reader", 1800, timelines)
 }
@@ -128,7 +121,7 @@ fn idle_crowd() -> Recording {
                 events.push((0, Measured { idle, time, is_cpu_time: true }));
             }
         }
-        timeline(step, &[], vec![events])
+        timeline(step, "", vec![events])
     });
     recording("idle-crowd", 5, timelines)
 }
