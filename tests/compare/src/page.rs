@@ -43,11 +43,11 @@ pub fn show(picture: &Picture) -> io::Result<()> {
     }
     let mut page = lock(&PAGE);
     if page.is_none() {
-        *page = Some(ratatui::try_init()?);
+        // It fails if there is nothing to type on.
+        *page = ratatui::try_init().ok();
     }
-    if let Some(terminal) = page.as_mut() {
-        draw(terminal, picture)?;
-    }
+    let Some(terminal) = page.as_mut() else { return Ok(()) };
+    draw(terminal, picture)?;
     drop(page);
     read_keys()
 }
