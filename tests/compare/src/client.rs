@@ -10,16 +10,18 @@ use std::time::{Duration, Instant};
 use harness::kernel::Doing;
 use harness::{ANSWER, Connection, Process, Server, StalledReader, in_answers};
 
-use crate::recording::ClientEvent;
+use crate::recording::{ClientEvent, letter};
 use crate::scenario::{Action, Pace};
 
 const MEASURED_REQUESTS: u32 = 200;
 
 /// What the clients of one server have done so far.
+#[derive(Clone, Default)]
 pub struct ClientLog {
     pub events: Vec<Vec<(Duration, ClientEvent)>>,
     pub addresses: HashMap<SocketAddr, usize>,
-    pub is_done: Vec<bool>,
+    /// What a client could not do.
+    pub failures: Vec<String>,
 }
 
 pub type SharedLog = Arc<Mutex<ClientLog>>;
@@ -41,12 +43,6 @@ pub struct Client {
     idle: Vec<Connection>,
 }
 
-impl Drop for Client {
-    fn drop(&mut self) {
-        lock(&self.log).is_done[self.number] = true;
-    }
-}
-
 impl Client {
     pub fn new(
         number: usize,
@@ -60,13 +56,19 @@ impl Client {
         Self { number, actions, addr, process, log, pace, start, connection, stalled, idle }
     }
 
-    /// Does all actions, from `start` on. An error says what the client could not do.
-    pub fn run(mut self, start: Instant) -> io::Result<()> {
+    /// Does all actions, from `start` on.
+    pub fn run(mut self, start: Instant) {
         sleep_until(start);
         self.start = start;
+        if let Err(error) = self.run_actions() {
+            lock(&self.log).failures.push(format!("{}: {error}", letter(self.number)));
+        }
+    }
+
+    fn run_actions(&mut self) -> io::Result<()> {
         for action in self.actions {
             match *action {
-                Action::WaitUntil(time) => self.think_until(start + self.pace.time(time)),
+                Action::WaitUntil(time) => self.think_until(self.start + self.pace.time(time)),
                 Action::Think(time) => self.think_until(Instant::now() + self.pace.time(time)),
                 Action::Request => self.request()?,
                 Action::Measure(idle) => self.measure(idle)?,
@@ -198,7 +200,7 @@ impl Client {
         loop {
             let log = lock(&self.log);
             let is_stuck = log.events[other].iter().any(|(_, it)| *it == ClientEvent::Stuck);
-            if is_stuck || log.is_done[other] {
+            if is_stuck || !log.failures.is_empty() {
                 return;
             }
             drop(log);

@@ -11,7 +11,7 @@ use harness::{Server, Start, Step};
 
 use crate::client::{Client, ClientLog, SharedLog, lock};
 use crate::narration::Narration;
-use crate::recording::{ClientEvent, Recording, Timeline, letter};
+use crate::recording::{ClientEvent, Recording, Timeline};
 use crate::scenario::{Pace, PictureKind, Scenario};
 
 /// How often the recording so far is shown.
@@ -73,8 +73,8 @@ pub fn record(
         let next = end.map_or(now + FRAME, |end| end.min(now + FRAME));
         thread::sleep(next.saturating_duration_since(Instant::now()));
     }
-    for (recorder, timeline) in recorders.into_iter().zip(&mut recording.timelines) {
-        timeline.failures = recorder.failures();
+    for thread in recorders.into_iter().flat_map(|recorder| recorder.threads) {
+        thread.join().unwrap_or_else(|panic| panic::resume_unwind(panic));
     }
     Ok(recording)
 }
@@ -88,7 +88,7 @@ struct Recorder {
     log: SharedLog,
     /// The clients that have not started.
     clients: Vec<Client>,
-    threads: Vec<JoinHandle<io::Result<()>>>,
+    threads: Vec<JoinHandle<()>>,
 }
 
 impl Recorder {
@@ -96,8 +96,7 @@ impl Recorder {
         let clients = scenario.clients;
         let log = Arc::new(Mutex::new(ClientLog {
             events: vec![Vec::new(); clients.len()],
-            addresses: Default::default(),
-            is_done: vec![false; clients.len()],
+            ..Default::default()
         }));
         let client = |(number, actions): (usize, &&'static [_])| {
             Client::new(number, actions, &server, Arc::clone(&log), pace)
@@ -114,10 +113,7 @@ impl Recorder {
 
     fn timeline(&mut self, start: Instant) -> Timeline {
         // No client waits for the lock longer than a copy takes.
-        let (clients, addresses) = {
-            let log = lock(&self.log);
-            (log.events.clone(), log.addresses.clone())
-        };
+        let ClientLog { events: clients, addresses, failures } = lock(&self.log).clone();
         let is_stuck = |events: &Vec<_>| matches!(events.last(), Some((_, ClientEvent::Stuck)));
         let system_call = match self.server.process().doing() {
             Some(Doing::Waits(call)) => call.name(),
@@ -127,18 +123,6 @@ impl Recorder {
         };
         self.narration.read(system_call);
         let server = self.narration.states(start, &addresses);
-        Timeline { step: self.step, server, clients, failures: Vec::new() }
-    }
-
-    /// Returns what the clients could not do.
-    fn failures(self) -> Vec<String> {
-        let mut failures = Vec::new();
-        for (client, thread) in self.threads.into_iter().enumerate() {
-            let done = thread.join().unwrap_or_else(|panic| panic::resume_unwind(panic));
-            if let Err(error) = done {
-                failures.push(format!("{}: {error}", letter(client)));
-            }
-        }
-        failures
+        Timeline { step: self.step, server, clients, failures }
     }
 }
