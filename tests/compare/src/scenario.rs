@@ -117,7 +117,7 @@ pub static SCENARIOS: [Scenario; 7] = [
     Scenario {
         name: "crowd",
         question: "Ten clients connect, each sends two requests. Which one waits longest?",
-        task: "Follow J's bar. In which call is the server blocked, and for which client?",
+        task: "Follow J's bar. In which call is the server blocked, and for which clients?",
         clients: &[&[Request, Think(100), Request] as &[Action]; 10],
         kind: PictureKind::Crowd,
         planned: 1100,
