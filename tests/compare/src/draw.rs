@@ -4,40 +4,38 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use harness::Step;
-use harness::picture::{Cell, Picture, Role};
 
 use crate::axis::Axis;
 use crate::lane;
-use crate::recording::{ClientDid, Lanes, Recording, Shows, letter};
-use crate::report::{self, Report};
+use crate::measure;
+use crate::picture::{Cell, Picture, Role};
+use crate::recording::{Recording, Timeline, letter};
+use crate::scenario::PictureKind;
 
 /// The narrowest and the widest picture.
 const WIDTHS: (usize, usize) = (60, 160);
-const SERVER: &str = "server";
-/// Up to so many clients the steps stand below each other.
-const BELOW: usize = 4;
-/// A bar of what was measured.
-pub const BAR: Cell = Cell { glyph: '▄', role: Role::Bar };
+/// The column in which lanes begin, and the columns between two of them.
+const LANE: usize = 10;
+const GAP: usize = 2;
+const BAR: Cell = Cell::new('▄', Role::Bar);
 
-/// Draws a recording for a terminal of `width` columns; without a report while it is still being
-/// recorded.
-pub fn draw(recording: &Recording, report: Option<&Report>, width: usize) -> Picture {
+/// Draws a recording for a terminal of `width` columns.
+pub fn draw(recording: &Recording, is_finished: bool, width: usize) -> Picture {
     // The last column stays free: some terminals wrap when it is written.
     let width = width.clamp(WIDTHS.0, WIDTHS.1) - 1;
-    let mut drawing = Drawing { picture: Picture::default(), recording, report, width };
+    let mut drawing = Drawing { picture: Picture::default(), recording, is_finished, width };
+    let scenario = recording.scenario;
     drawing.title();
-    let clients = recording.steps.iter().map(|lanes| lanes.clients.len()).max().unwrap_or(0);
-    match recording.shows {
-        Shows::Lanes if clients <= BELOW => drawing.below(),
-        Shows::Lanes => drawing.beside(),
-        Shows::Writes => drawing.writes(),
-        Shows::Bars => drawing.bars(),
+    match scenario.kind {
+        PictureKind::Lanes => drawing.below(),
+        PictureKind::Crowd => drawing.beside(),
+        PictureKind::Writes => drawing.writes(),
+        PictureKind::Bars => drawing.bars(),
     }
     let Drawing { mut picture, .. } = drawing;
-    if let Some(report) = report {
+    if is_finished {
         picture.add_row();
-        picture.paragraph(&report.summary, width);
-        picture.paragraph(&recording.notes.join(" "), width);
+        picture.add_paragraph(scenario.task, width);
     }
     picture
 }
@@ -45,83 +43,71 @@ pub fn draw(recording: &Recording, report: Option<&Report>, width: usize) -> Pic
 struct Drawing<'a> {
     picture: Picture,
     recording: &'a Recording,
-    report: Option<&'a Report>,
+    is_finished: bool,
     width: usize,
 }
 
 impl Drawing<'_> {
     fn title(&mut self) {
-        let Recording { scenario, question, until, .. } = self.recording;
+        let Recording { scenario, until, .. } = self.recording;
         let row = self.picture.add_row();
-        self.picture.put(row, 0, scenario, Role::Name);
-        if scenario.len() + 3 + question.len() <= self.width {
-            self.picture.put(row, scenario.len() + 3, question, Role::Text);
-        } else {
-            self.picture.paragraph(question, self.width);
-        }
-        let row = self.picture.add_row();
-        if self.report.is_none() {
-            // At a slow pace a column takes seconds: something must move meanwhile.
+        self.picture.put(row, 0, scenario.name, Role::Strong);
+        if !self.is_finished {
+            // At a slow pace a column takes seconds, but something must move.
             let now = format!("{} ms", until.as_millis() / 100 * 100);
-            self.picture.put(row, self.width.min(79) - now.len() - 1, &now, Role::Label);
-            if waits_until_stuck(self.recording) {
-                let words = "A sends until nothing goes through any more ...";
-                self.picture.put(row, 0, words, Role::Text);
-            }
+            self.picture.put(row, self.width - now.len(), &now, Role::Label);
+        }
+        self.picture.add_paragraph(scenario.question, self.width);
+        if matches!(scenario.kind, PictureKind::Writes | PictureKind::Bars) {
+            self.picture.add_row();
         }
     }
 
-    fn finding(&self, step: usize) -> &str {
-        let report = self.report.and_then(|report| report.findings.get(step));
-        report.map_or("", String::as_str)
-    }
-
-    /// The name of a step, and at the right what was found there.
-    fn step(&mut self, step: usize, right: usize) {
-        let name = self.recording.steps[step].step.name();
-        let finding = self.finding(step).to_owned();
-        let length = finding.chars().count();
-        let mut row = self.picture.add_row();
-        self.picture.put(row, 0, name, Role::Name);
-        if name.len() + 2 + length > self.width {
-            row = self.picture.add_row();
+    /// Puts what was measured, once it is.
+    fn put_measured(&mut self, row: usize, column: usize, measured: &str) {
+        if self.is_finished {
+            self.picture.put(row, column, measured, Role::Strong);
         }
-        let fits = right.max(name.len() + 2 + length).min(self.width);
-        self.picture.put(row, fits.saturating_sub(length), &finding, Role::Finding);
     }
 
-    /// A recording that is finished needs room for its events, one that is not for what was planned.
+    fn put_name(&mut self, row: usize, name: &str) {
+        self.picture.put(row, 0, &format!("{name:>8}"), Role::Label);
+    }
+
+    /// A finished recording needs room for its events, a live one for what is planned.
     fn axis(&self, room: usize) -> Axis {
-        let Recording { steps, until, planned, .. } = self.recording;
-        let last_event = steps.iter().map(Lanes::last_event).max().unwrap_or_default();
-        if self.report.is_some() {
+        let Recording { timelines, until, planned, .. } = self.recording;
+        if self.is_finished {
+            let last_event = timelines.iter().map(Timeline::last_event).max().unwrap_or_default();
             return Axis::new(last_event, *until, room);
         }
-        let planned = last_event.max(*planned);
-        Axis::new(planned.mul_f64(0.95), planned.max(*until), room)
+        let planned = *planned.max(until);
+        Axis::new(planned.mul_f64(0.95), planned, room)
     }
 
-    /// The steps below each other.
-    fn below(&mut self) {
-        const LANE: usize = 10;
-        let axis = self.axis(self.width - LANE);
-        let row = self.picture.add_row();
-        let mut labels = axis.labels();
-        while let Some((column, label)) = labels.pop() {
-            let label = format!("{label} ms");
-            if column + label.len() <= self.width - LANE {
-                self.picture.put(row, LANE + column, &label, Role::Label);
-                break;
+    fn put_labels(&mut self, row: usize, left: usize, axis: &Axis) {
+        for (column, label) in axis.labels() {
+            let in_seconds = label.strip_suffix("000").map(|it| format!("{it}s"));
+            let fits = |label: &String| column + label.len() <= axis.columns;
+            if let Some(label) = Some(label).filter(fits).or(in_seconds.filter(fits)) {
+                self.picture.put(row, left + column, &label, Role::Label);
             }
         }
-        for (column, label) in labels {
-            self.picture.put(row, LANE + column, &label, Role::Label);
-        }
-        for (step, lanes) in self.recording.steps.iter().enumerate() {
-            self.step(step, LANE + axis.columns);
-            for (name, cells) in lanes_of(lanes, self.recording.until, &axis) {
+    }
+
+    /// The servers below each other.
+    fn below(&mut self) {
+        let axis = self.axis(self.width - LANE);
+        let row = self.picture.add_row();
+        self.put_labels(row, LANE, &axis);
+        for timeline in &self.recording.timelines {
+            let row = self.picture.add_row();
+            self.picture.put(row, 0, timeline.step.name(), Role::Strong);
+            let column = timeline.step.name().len() + 3;
+            self.put_measured(row, column, &measure::waits(timeline));
+            for (name, cells) in lanes(timeline, self.recording.until, &axis) {
                 let row = self.picture.add_row();
-                self.picture.put(row, 0, &format!("{name:>8}"), Role::Label);
+                self.put_name(row, &name);
                 self.picture.put_cells(row, LANE, &cells);
             }
             self.picture.add_row();
@@ -129,160 +115,129 @@ impl Drawing<'_> {
         self.legend(&axis);
     }
 
-    /// The steps beside each other.
+    /// The servers beside each other.
     fn beside(&mut self) {
-        const LANE: usize = 9;
-        const GAP: usize = 2;
-        let axis = self.axis((self.width + GAP - LANE) / self.recording.steps.len().max(1) - GAP);
-        let names = self.picture.add_row();
-        let times = self.picture.add_row();
-        for (step, lanes) in self.recording.steps.iter().enumerate() {
-            let left = LANE + step * (axis.columns + GAP);
-            self.picture.put(names, left, lanes.step.name(), Role::Name);
-            for (column, label) in axis.labels() {
-                let fits = |label: &String| column + label.len() <= axis.columns;
-                let label = if column == 0 { format!("{label} ms") } else { label };
-                let in_seconds = label.strip_suffix("000").map(|seconds| format!("{seconds}s"));
-                if let Some(label) = Some(label).filter(fits).or(in_seconds.filter(fits)) {
-                    self.picture.put(times, left + column, &label, Role::Label);
-                }
-            }
-            let lanes = lanes_of(lanes, self.recording.until, &axis);
-            for (row, (name, cells)) in (times + 1..).zip(lanes) {
-                if step == 0 {
-                    self.picture.add_row();
-                    self.picture.put(row, 0, &format!("{name:>7}"), Role::Label);
-                }
+        let Recording { timelines, until, scenario, .. } = self.recording;
+        let axis = self.axis((self.width + GAP - LANE) / timelines.len().max(1) - GAP);
+        let top = self.picture.rows.len();
+        // Two rows above the lanes, that of the server, and three below.
+        (0..scenario.clients.len() + 6).for_each(|_| _ = self.picture.add_row());
+        for (number, timeline) in timelines.iter().enumerate() {
+            let left = LANE + number * (axis.columns + GAP);
+            self.picture.put(top, left, timeline.step.name(), Role::Strong);
+            self.put_labels(top + 1, left, &axis);
+            let mut row = top + 2;
+            for (name, cells) in lanes(timeline, *until, &axis) {
+                self.put_name(row, &name);
                 self.picture.put_cells(row, left, &cells);
+                row += 1;
             }
-        }
-        self.picture.add_row();
-        let row = self.picture.add_row();
-        for step in 0..self.recording.steps.len() {
-            let finding = self.finding(step).to_owned();
-            self.picture.put(row, LANE + step * (axis.columns + GAP), &finding, Role::Finding);
+            let spread = measure::spread(timeline);
+            for (name, measured) in ["shortest", "median", "longest"].into_iter().zip(spread) {
+                self.put_name(row, if self.is_finished { name } else { "" });
+                self.put_measured(row, left, &measured);
+                row += 1;
+            }
         }
         self.legend(&axis);
     }
 
-    /// What every sign in the lanes stands for: those of the clients, and those of the server.
+    /// The signs in the lanes: those of the clients and those of the server.
     fn legend(&mut self, axis: &Axis) {
-        let steps = &self.recording.steps;
-        let lanes = steps.iter().flat_map(|lanes| lanes_of(lanes, self.recording.until, axis));
-        let cells = lanes.flat_map(|(_, cells)| cells);
-        let used: BTreeSet<char> = cells.map(|cell| cell.glyph).collect();
-        let is_used = |sign: &Cell| used.contains(&sign.glyph);
-        let entry = |sign: Cell, text: &str| (sign.glyph.to_string(), sign.role, text.to_owned());
-        let clients = lane::CLIENTS.into_iter().filter(|(sign, _)| is_used(sign));
-        let clients: Vec<Entry> = clients.map(|(sign, text)| entry(sign, text)).collect();
-
+        let Recording { timelines, until, .. } = self.recording;
+        let mut used = BTreeSet::from([lane::WAIT.glyph]);
+        for (_, cells) in timelines.iter().flat_map(|it| lanes(it, *until, axis)) {
+            used.extend(cells.iter().map(|cell| cell.glyph));
+        }
+        let entries = |signs: &[(Cell, &'static str)]| -> Vec<_> {
+            let used = signs.iter().filter(|(sign, _)| used.contains(&sign.glyph));
+            used.map(|(sign, text)| (sign.glyph.to_string(), sign.role, *text)).collect()
+        };
+        self.legend_row("", &entries(&lane::CLIENT_SIGNS));
         let letters: Vec<char> = used.iter().copied().filter(char::is_ascii_uppercase).collect();
         let letters = match letters.as_slice() {
             [first, _, .., last] => format!("{first}..{last}"),
             letters => letters.iter().map(char::to_string).collect::<Vec<_>>().join(" "),
         };
-        let mut server = vec![(letters, Role::Serves, "its turn".to_owned())];
-        if is_used(&lane::SEVERAL) {
-            server.push(entry(lane::SEVERAL, "several"));
+        let mut server = vec![(letters, Role::Turn, "served")];
+        server.extend(entries(&[(lane::SEVERAL, "several")]));
+        server.push((String::new(), Role::Text, "blocked in"));
+        server.extend(entries(&lane::CALL_SIGNS));
+        if timelines.iter().any(|timeline| Step::AFTER.contains(&timeline.step)) {
+            server.push((String::new(), Role::Text, "(or epoll, kqueue)"));
         }
-        let mut calls: Vec<_> =
-            lane::CALLS.into_iter().filter(|(sign, ..)| is_used(sign)).collect();
-        if !calls.is_empty() {
-            server.push(("waits".to_owned(), Role::Key, "in".to_owned()));
-        }
-        if steps.iter().any(|lanes| Step::AFTER.contains(&lanes.step)) {
-            for (_, call, _) in &mut calls {
-                *call = if *call == "select()" { "select(), epoll, kqueue" } else { call };
-            }
-        }
-        let with_whom =
-            calls.iter().map(|(sign, call, whom)| entry(*sign, &format!("{call}{whom}")));
-        let long: Vec<Entry> = server.iter().cloned().chain(with_whom).collect();
-        server.extend(calls.iter().map(|(sign, call, _)| entry(*sign, call)));
-        let width = |entry: &Entry| entry.0.chars().count() + entry.2.len() + 3;
-        let fits = "server:".len() + long.iter().map(width).sum::<usize>() <= self.width;
-        self.legend_row("", &clients);
-        self.legend_row("server: ", if fits { &long } else { &server });
+        self.legend_row("server: ", &server);
     }
 
-    fn legend_row(&mut self, start: &str, entries: &[Entry]) {
+    /// Adds signs and what they stand for.
+    fn legend_row(&mut self, start: &str, entries: &[(String, Role, &str)]) {
         let mut row = self.picture.add_row();
-        self.picture.put(row, 0, start, Role::Key);
+        self.picture.put(row, 0, start, Role::Text);
         let mut column = start.len();
         for (signs, role, text) in entries {
-            let width = signs.chars().count() + 1 + text.len();
-            if column + width > self.width {
+            let signs_width = signs.chars().count();
+            if column + signs_width + 1 + text.len() > self.width {
                 row = self.picture.add_row();
                 column = start.len();
             }
             self.picture.put(row, column, signs, *role);
-            self.picture.put(row, column + width - text.len(), text, Role::Key);
-            column += width + 2;
+            self.picture.put(row, column + signs_width + 1, text, Role::Text);
+            column += signs_width + text.len() + 3;
         }
     }
 
-    /// For each step, what was sent in one write and how many answers came.
+    /// For each server, what was sent in one write and how many responses came.
     fn writes(&mut self) {
-        let names = self.recording.steps.iter().map(|lanes| lanes.step.name().len());
-        let left = names.max().unwrap_or(0) + 3;
-        for (step, lanes) in self.recording.steps.iter().enumerate() {
-            if step > 0 {
-                self.picture.add_row();
-            }
-            let lines = report::answers_per_write(lanes);
-            for line in 0..lines.len().max(2) {
-                let row = self.picture.add_row();
-                let name = if line == 0 { lanes.step.name() } else { "" };
-                self.picture.put(row, 0, name, Role::Name);
-                let text = lines.get(line).map_or("", String::as_str);
-                self.picture.put(row, left, text, Role::Finding);
+        let mut add = |name: &str, [messages, bytes, responses]: [String; 3], role| {
+            let row = self.picture.add_row();
+            self.picture.put(row, 0, name, Role::Strong);
+            let columns = format!("{messages:>24}{bytes:>8}{responses:>12}");
+            self.picture.put(row, 15, &columns, role);
+        };
+        add("", ["messages in one write", "bytes", "responses"].map(str::to_owned), Role::Label);
+        for timeline in &self.recording.timelines {
+            let mut name = timeline.step.name();
+            for write in measure::writes(timeline) {
+                add(name, write.map(|number| number.to_string()), Role::Strong);
+                name = "";
             }
         }
     }
 
-    /// For each number of idle clients, what an answer took.
+    /// For each number of idle clients, the time that a response took.
     fn bars(&mut self) {
-        const LEFT: usize = 12;
-        const VALUE: usize = 12;
-        let room = self.width - LEFT - VALUE;
-        let longest = report::longest_bar(self.recording);
-        for (step, lanes) in self.recording.steps.iter().enumerate() {
-            self.step(step, self.width);
-            for (idle, asked, took) in report::among_idle(lanes) {
+        const VALUES: usize = 20;
+        let room = self.width - LANE - VALUES;
+        let bars: Vec<_> = self.recording.timelines.iter().map(measure::bars).collect();
+        let longest = bars.iter().flatten().map(|(_, time)| *time).max().unwrap_or_default();
+        let part = |time: Duration, of: Duration| time.as_secs_f64() / of.as_secs_f64().max(1e-9);
+        for (timeline, bars) in self.recording.timelines.iter().zip(bars) {
+            let row = self.picture.add_row();
+            self.picture.put(row, 0, timeline.step.name(), Role::Strong);
+            for (idle, time) in &bars {
                 let row = self.picture.add_row();
-                self.picture.put(row, 0, &format!("{idle:>5} idle"), Role::Label);
-                if asked > 0 {
-                    let part = took.as_secs_f64() / longest.as_secs_f64().max(1e-9);
-                    // At least one column, at most all of them.
-                    let bar = ((part * room as f64).round() as usize).clamp(1, room);
-                    self.picture.put_cells(row, LEFT, &vec![BAR; bar]);
-                    let value = format!("{:.3} ms", took.as_secs_f64() * 1000.0);
-                    self.picture.put(row, self.width - value.len(), &value, Role::Finding);
-                }
+                self.put_name(row, &format!("{idle} idle"));
+                // At least one column, at most all of them.
+                let bar = ((part(*time, longest) * room as f64).round() as usize).clamp(1, room);
+                self.picture.put_cells(row, LANE, &vec![BAR; bar]);
+                let (ms, ratio) = (time.as_secs_f64() * 1000.0, part(*time, bars[0].1));
+                let values = format!("{ms:>10.3} ms {ratio:>5.1}×");
+                self.picture.put(row, LANE + room, &values, Role::Strong);
             }
             self.picture.add_row();
         }
-        let measured = report::measured(self.recording).to_owned();
-        self.legend_row("", &[(BAR.glyph.to_string(), BAR.role, measured)]);
+        let legend = measure::bar_legend(self.recording);
+        let bar = (BAR.glyph.to_string(), BAR.role, legend.as_str());
+        let ratio = ("×".to_owned(), Role::Strong, "times that without idle clients");
+        self.legend_row("", &[bar, ratio]);
     }
 }
 
-/// Signs, and what they stand for.
-type Entry = (String, Role, String);
-
-/// Whether all that happens is that a client fills the buffers.
-fn waits_until_stuck(recording: &Recording) -> bool {
-    recording.steps.iter().any(|lanes| {
-        lanes.when(0, ClientDid::Floods).is_some() && lanes.when(0, ClientDid::Stuck).is_none()
-    })
-}
-
-/// The lanes of one step with their names, the server's first.
-fn lanes_of(lanes: &Lanes, until: Duration, axis: &Axis) -> Vec<(String, Vec<Cell>)> {
-    let server = (SERVER.to_owned(), lane::of_server(&lanes.server, until, axis));
-    let clients =
-        lanes.clients.iter().enumerate().map(|(client, events)| {
-            (letter(client).to_string(), lane::of_client(events, until, axis))
-        });
-    std::iter::once(server).chain(clients).collect()
+/// Returns the lanes of one server with their names, the server's first.
+fn lanes(timeline: &Timeline, until: Duration, axis: &Axis) -> Vec<(String, Vec<Cell>)> {
+    let mut lanes = vec![("server".to_owned(), lane::of_server(&timeline.server, until, axis))];
+    for (client, events) in timeline.clients.iter().enumerate() {
+        lanes.push((letter(client).to_string(), lane::of_client(events, until, axis)));
+    }
+    lanes
 }

@@ -1,186 +1,128 @@
-//! Has real clients do to real servers what a scenario says, and records it.
+//! Runs the clients of a scenario against real servers and records what happens.
 
 use std::io;
 use std::panic;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use harness::{Start, Step};
+use harness::kernel::Doing;
+use harness::{Server, Start, Step};
 
-use crate::client::Client;
-use crate::known::Shared;
+use crate::client::{Client, ClientLog, SharedLog, lock};
 use crate::narration::Narration;
-use crate::recording::{ClientDid, Lanes, Recording, Shows, letter};
-use crate::scenario::{Action, Pace, Scenario};
-use crate::servers::{Running, Servers};
+use crate::recording::{ClientEvent, Recording, Timeline};
+use crate::scenario::{Pace, PictureKind, Scenario};
 
 /// How often the recording so far is shown.
 const FRAME: Duration = Duration::from_millis(40);
-/// From the start of the threads to the moment at which the clients start.
+/// For how long the servers are watched after the last client is done, in milliseconds at pace 1.
+const TAIL: u64 = 100;
+/// From the start of the threads to the moment when the clients start.
 const LEAD: Duration = Duration::from_millis(20);
 
-/// Records `scenario` on all of `steps` at once. `watch` gets what is recorded so far, many times a
+/// Records `scenario` on all of `steps` at once. `show` gets the recording so far, many times a
 /// second.
-///
-/// # Errors
-/// When a server does not start.
 pub fn record(
-    scenario: &Scenario,
+    scenario: &'static Scenario,
     steps: &[Step],
     pace: Pace,
-    watch: impl FnMut(&Recording),
-) -> io::Result<Recording> {
-    let servers: Vec<_> = steps.iter().map(|step| (*step, Start::of(*step))).collect();
-    record_on(&servers, scenario, pace, watch)
-}
-
-/// The same on servers that are taken for those steps.
-pub fn record_on(
-    starts: &[(Step, Start)],
-    scenario: &Scenario,
-    pace: Pace,
-    mut watch: impl FnMut(&Recording),
-) -> io::Result<Recording> {
-    let mut recording = Recording {
-        scenario: scenario.name.to_owned(),
-        question: scenario.question(pace),
-        shows: scenario.shows,
-        planned: pace.time(scenario.planned),
-        until: Duration::ZERO,
-        steps: Vec::new(),
-        notes: Vec::new(),
-        longest_frame: Duration::ZERO,
-    };
-    let left_out = Step::STEPS.into_iter().filter(|step| !scenario.steps.contains(step));
-    let left_out: Vec<&str> = left_out.map(Step::name).collect();
-    if !left_out.is_empty() {
-        recording.notes.push(format!("Not for {}.", left_out.join(", ")));
-    }
-    if scenario.shows == Shows::Bars && cfg!(debug_assertions) {
-        recording.notes.push("Debug builds were measured.".to_owned());
-    }
-    let mut servers = Servers::default();
+    mut show: impl FnMut(&Recording) -> io::Result<()>,
+) -> anyhow::Result<Recording> {
     let mut recorders = Vec::new();
-    for (step, start) in starts {
-        let mut start = start.clone();
-        if scenario.shows == Shows::Bars {
-            // Here the time of an answer counts, not where the server is.
+    for step in steps {
+        let mut start = Start::of(*step);
+        if scenario.kind == PictureKind::Bars {
+            // Only the time of a response counts here.
             start = start.quiet();
         }
-        let server = servers.start(*step, &start)?;
-        recorders.push(Recorder::of(server, scenario, pace));
+        recorders.push(Recorder::new(*step, start.try_start()?, scenario, pace));
     }
-    if scenario.come_first {
-        recorders.iter_mut().for_each(Recorder::connect_all);
+    if scenario.kind == PictureKind::Crowd {
+        // A backlog keeps the order.
+        for client in recorders.iter_mut().flat_map(|recorder| &mut recorder.clients) {
+            client.connection()?;
+        }
     }
 
     let start = Instant::now() + LEAD;
-    recorders.iter_mut().for_each(|recorder| recorder.begin(start));
-    let tail = pace.time(scenario.tail);
-    let mut over: Option<Instant> = None;
+    for recorder in &mut recorders {
+        for client in recorder.clients.drain(..) {
+            recorder.threads.push(thread::spawn(move || client.run(start)));
+        }
+    }
+    let mut recording = Recording {
+        scenario,
+        planned: pace.time(scenario.planned),
+        until: Duration::ZERO,
+        timelines: Vec::new(),
+    };
+    let mut end: Option<Instant> = None;
     loop {
-        let before = recording.until;
         let now = Instant::now();
         recording.until = now.saturating_duration_since(start);
-        recording.longest_frame = recording.longest_frame.max(recording.until - before);
-        recording.steps = recorders.iter_mut().map(Recorder::so_far).collect();
-        if over.is_some_and(|over| now >= over + tail) {
+        recording.timelines = recorders.iter_mut().map(|it| it.timeline(start)).collect();
+        if end.is_some_and(|end| now >= end) {
             break;
         }
-        watch(&recording);
-        if over.is_none() && recorders.iter().all(Recorder::is_over) {
-            over = Some(Instant::now());
+        show(&recording)?;
+        let mut threads = recorders.iter().flat_map(|recorder| &recorder.threads);
+        if end.is_none() && threads.all(JoinHandle::is_finished) {
+            end = Some(Instant::now() + pace.time(TAIL));
         }
-        let end = over.map_or(now + FRAME, |over| (over + tail).min(now + FRAME));
-        thread::sleep(end.saturating_duration_since(Instant::now()));
+        let next = end.map_or(now + FRAME, |end| end.min(now + FRAME));
+        thread::sleep(next.saturating_duration_since(Instant::now()));
     }
-    drop(servers);
-    for (recorder, lanes) in recorders.into_iter().zip(&mut recording.steps) {
-        lanes.errors = recorder.errors();
-        lanes.failures = recorder.failures();
+    for thread in recorders.into_iter().flat_map(|recorder| recorder.threads) {
+        thread.join().unwrap_or_else(|panic| panic::resume_unwind(panic));
     }
     Ok(recording)
 }
 
-/// Records one server and its clients.
+/// Records one server and its clients. The server ends when this is dropped. If a signal ends this
+/// process, the library's guard ends the server a moment later.
 struct Recorder {
-    server: Running,
+    step: Step,
+    server: Server,
     narration: Narration,
-    shared: Arc<Shared>,
-    /// Those that have not begun.
+    log: SharedLog,
+    /// The clients that have not started.
     clients: Vec<Client>,
-    threads: Vec<JoinHandle<io::Result<()>>>,
+    threads: Vec<JoinHandle<()>>,
 }
 
 impl Recorder {
-    fn of(server: Running, scenario: &Scenario, pace: Pace) -> Self {
-        let shared = Arc::new(Shared::of(scenario.clients.len()));
-        let client = |(number, actions): (usize, &&'static [Action])| {
-            Client::new(number, actions, server.clone(), Arc::clone(&shared), pace)
+    fn new(step: Step, server: Server, scenario: &Scenario, pace: Pace) -> Self {
+        let clients = scenario.clients;
+        let log = Arc::new(Mutex::new(ClientLog {
+            events: vec![Vec::new(); clients.len()],
+            ..Default::default()
+        }));
+        let client = |(number, actions): (usize, &&'static [_])| {
+            Client::new(number, actions, &server, Arc::clone(&log), pace)
         };
         Self {
-            clients: scenario.clients.iter().enumerate().map(client).collect(),
-            narration: Narration::of(server.step, server.narration.clone()),
+            clients: clients.iter().enumerate().map(client).collect(),
+            narration: Narration::new(step, server.narration.clone()),
+            step,
             server,
-            shared,
+            log,
             threads: Vec::new(),
         }
     }
 
-    /// Connects every client, one after the other: a backlog keeps their order.
-    fn connect_all(&mut self) {
-        for client in &mut self.clients {
-            // One that cannot will say so when it tries again.
-            let _connected = client.connect();
-        }
-    }
-
-    /// Lets the clients begin at `start`, each on a thread of its own.
-    fn begin(&mut self, start: Instant) {
-        self.shared.change(|known| known.start = start);
-        let clients = self.clients.drain(..);
-        self.threads = clients.map(|client| thread::spawn(move || client.begin(start))).collect();
-    }
-
-    fn is_over(&self) -> bool {
-        self.threads.iter().all(JoinHandle::is_finished)
-    }
-
-    fn so_far(&mut self) -> Lanes {
-        let call = self.server.call();
-        let known = self.shared.known();
-        // Where no kernel tells, it sends to whoever is stuck.
-        let is_stuck = |did: &Vec<_>| matches!(did.last(), Some((_, ClientDid::Stuck)));
-        let is_in_send = || known.clients.iter().any(is_stuck).then_some("sendto");
-        self.narration.read(call.or_else(is_in_send));
-        Lanes {
-            step: self.server.step,
-            server: self.narration.lane(known.start, &known.addresses),
-            clients: known.clients.clone(),
-            errors: Vec::new(),
-            failures: Vec::new(),
-            stuck_in: known.stuck_in,
-        }
-    }
-
-    /// What the server said on standard error, with the clients' letters for their addresses.
-    fn errors(&self) -> Vec<String> {
-        let known = self.shared.known();
-        let with_letters = |line: String| {
-            known.addresses.iter().fold(line, |line, (addr, client)| {
-                line.replace(&addr.to_string(), &letter(*client).to_string())
-            })
+    fn timeline(&mut self, start: Instant) -> Timeline {
+        // No client waits for the lock longer than a copy takes.
+        let ClientLog { events: clients, addresses, failures } = lock(&self.log).clone();
+        let is_stuck = |events: &Vec<_>| matches!(events.last(), Some((_, ClientEvent::Stuck)));
+        let system_call = match self.server.process().doing() {
+            Some(Doing::Waits(call)) => call.name(),
+            Some(Doing::Runs) => None,
+            // If the system does not report the call: a client is stuck because the server sends.
+            None => clients.iter().any(is_stuck).then_some("sendto"),
         };
-        self.server.errors.to_the_end().into_iter().map(with_letters).collect()
-    }
-
-    /// What a client could not do.
-    fn failures(self) -> Vec<String> {
-        let in_words = |(client, thread): (usize, JoinHandle<io::Result<()>>)| {
-            let done = thread.join().unwrap_or_else(|panic| panic::resume_unwind(panic));
-            done.err().map(|error| format!("{}: {error}", letter(client)))
-        };
-        self.threads.into_iter().enumerate().filter_map(in_words).collect()
+        self.narration.read(system_call);
+        let server = self.narration.states(start, &addresses);
+        Timeline { step: self.step, server, clients, failures }
     }
 }

@@ -1,398 +1,324 @@
-//! The program `compare` as one starts it: what it says and writes, on a terminal too, and how it
-//! ends. What it draws and what it finds is tested beside it.
+//! The program `compare`: its flags, its files, its page on a terminal, and its end.
 
 #![forbid(unsafe_code)]
 
-mod terminal;
-
 use std::fs;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::num::NonZero;
 use std::os::unix::process::ExitStatusExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc::RecvTimeoutError;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use harness::{DEADLINE, Process, Signal, wait_until};
-use terminal::OnTerminal;
+use harness::{OnTerminal, Process, Signal, TIMEOUT, wait_until};
+
+const COMPARE: &str = env!("CARGO_BIN_EXE_compare");
 
 fn compare(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_compare"));
+    let mut command = Command::new(COMPARE);
     command.args(arguments).stdin(Stdio::null());
     command
 }
 
-fn run(arguments: &[&str]) -> Output {
-    compare(arguments).output().expect("compare")
+/// Runs a command and returns its exit code, its output and its errors.
+fn run(command: &mut Command) -> (Option<i32>, String, String) {
+    let Output { status, stdout, stderr } = command.output().expect("it starts");
+    (status.code(), text(&stdout), text(&stderr))
 }
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// A path for a folder of one test, where there is none.
-fn no_folder(name: &str) -> PathBuf {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-    let _none_from_before = fs::remove_dir_all(&folder);
-    folder
+#[test]
+fn wrong_arguments_are_exit_code_2() {
+    for wrong in [&["--step", "step4"][..], &["--pace", "0"], &["--pace", "nan"], &["--no-live"]] {
+        assert_eq!(run(&mut compare(wrong)).0, Some(2), "{wrong:?}");
+    }
+    let (code, _, errors) = run(&mut compare(&["two-clients", "three-clients"]));
+    assert!(code == Some(2) && errors.contains("idle-crowd"), "the names: {errors}");
+    let (code, _, errors) = run(&mut compare(&["idle-crowd", "--step", "step1-blocking"]));
+    assert!(code == Some(2) && errors.contains("only on step3-select, mio, tokio"), "{errors}");
 }
 
 #[test]
-fn an_unknown_scenario_is_exit_code_2_with_the_names_that_exist() {
-    let output = run(&["two-clients", "three-clients"]);
-    assert_eq!((output.status.code(), text(&output.stdout)), (Some(2), String::new()));
-    let said = text(&output.stderr);
-    for line in text(&run(&["--list"]).stdout).lines() {
-        let scenario = line.split(' ').next().expect("a name");
-        assert!(said.contains(scenario), "{scenario} was expected in {said}");
+fn every_scenario_is_measured_and_written_as_svg() {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("compare-svg");
+    // There is none the first time.
+    let _ = fs::remove_dir_all(&folder);
+    let (code, output, errors) = run(compare(&["--svg"]).arg(&folder));
+    assert_eq!(code, Some(0), "{errors}");
+    assert!(!output.contains('\x1b'), "expected plain text: {output}");
+    // On three servers each.
+    for (measured, times) in [
+        ("A waited ", 3),
+        ("B waited ", 9),
+        ("waited ", 21),
+        ("A stuck after ", 3),
+        ("900 idle", 3),
+    ] {
+        assert_eq!(output.matches(measured).count(), times, "{measured} in {output}");
+    }
+    for line in run(&mut compare(&["--list"])).1.lines() {
+        let (scenario, question) = line.split_once(' ').expect("a name and a question");
+        assert!(output.contains(question.trim()), "expected {question} in {output}");
+        let svg = fs::read_to_string(folder.join(format!("{scenario}.svg"))).expect("a file");
+        assert!(svg.starts_with("<svg") && svg.contains("<desc"), "{svg}");
     }
 }
 
 #[test]
-fn wrong_flags_are_exit_code_2() {
-    for wrong in [&["--step", "step4"][..], &["--pace", "0"], &["--pace", "nan"], &["--slow"]] {
-        let output = run(wrong);
-        assert_eq!(output.status.code(), Some(2), "{wrong:?}: {}", text(&output.stderr));
-    }
+fn step_adds_servers_that_come_after() {
+    let steps = ["two-clients", "--step", "tokio", "--step", "mio"];
+    let (code, output, errors) = run(&mut compare(&steps));
+    assert_eq!((code, output.matches("B waited").count()), (Some(0), 2), "{errors}");
+    assert!(output.contains("epoll") && !output.contains("step"), "{output}");
 }
 
 #[test]
-fn a_scenario_on_a_step_that_it_is_not_for_is_left_out_and_nothing_at_all_is_exit_code_2() {
-    let output = run(&["idle-crowd", "--step", "step1-blocking"]);
-    assert_eq!(output.status.code(), Some(2));
-    assert!(text(&output.stderr).contains("idle-crowd is for step3-select, mio, tokio alone"));
-}
-
-#[test]
-fn two_clients_can_be_shown_on_what_comes_after_too() {
-    let output = run(&["two-clients", "--step", "tokio", "--step", "mio"]);
-    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
-    let drawn = text(&output.stdout);
-    assert_eq!(drawn.matches("server  ").count(), 2, "{drawn}");
-    assert!(drawn.contains("epoll") && !drawn.contains("accept()"), "{drawn}");
-    assert!(!drawn.contains("step"), "{drawn}");
-}
-
-#[test]
-fn a_finished_picture_that_is_no_terminals_has_neither_colour_nor_frames() {
-    let output = run(&["one-client", "--ascii"]);
-    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
-    let drawn = text(&output.stdout);
-    assert!(drawn.is_ascii() && !drawn.contains('\x1b'), "{drawn}");
-    assert_eq!(drawn.matches("step1-blocking").count(), 1, "{drawn}");
-    assert!(drawn.contains("server  ") && drawn.contains("---o"), "{drawn}");
-}
-
-#[test]
-fn files_are_written_and_those_of_the_same_name_and_no_others_replaced() {
-    let svg_folder = no_folder("compare-files").join("pictures/new");
-    fs::create_dir_all(&svg_folder).expect("a folder");
-    for name in ["stream.svg", "compare"] {
-        fs::write(svg_folder.join(name), "old").expect("a file");
-    }
-    let svgs = svg_folder.to_str().expect("a path in UTF-8");
-    let output = run(&["stream", "--svg", svgs]);
-    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
-    let svg = fs::read_to_string(svg_folder.join("stream.svg")).expect("stream.svg");
-    assert!(svg.starts_with("<svg") && svg.contains("<title") && svg.contains("<desc"), "{svg}");
-    assert!(svg.contains("3 messages, 14 bytes → 1 answer"), "{svg}");
-    assert_eq!(fs::read(svg_folder.join("compare")).expect("compare"), b"old");
-    let left = fs::read_dir(&svg_folder).expect("a folder").count();
-    assert_eq!(left, 2, "nothing else was expected in the folder");
-}
-
-#[test]
-fn a_file_that_cannot_be_put_in_its_place_is_an_error_and_leaves_none_beside_it() {
-    let folder = no_folder("compare-no-place");
-    let mut compare = compare(&["stream", "--pause", "--svg"]);
-    compare.arg(&folder).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = compare.spawn().expect("compare");
-    let mut question = [0; 10];
-    child.stdout.as_mut().expect("its output").read_exact(&mut question).expect("a question");
-    fs::create_dir(folder.join("stream.svg")).expect("a folder");
-    child.stdin.as_mut().expect("its input").write_all(b"\n").expect("Enter");
-    let output = child.wait_with_output().expect("compare");
-    assert_eq!(output.status.code(), Some(1));
-    assert!(text(&output.stderr).contains("cannot be written"), "{}", text(&output.stderr));
-    assert_eq!(fs::read_dir(&folder).expect("a folder").count(), 1);
-}
-
-#[test]
-fn a_folder_that_cannot_be_written_is_an_error_before_anything_runs() {
-    let folder = no_folder("compare-no-folder");
-    fs::create_dir_all(&folder).expect("a folder");
-    let file = folder.join("file");
-    fs::write(&file, "").expect("a file");
-    let file = file.to_str().expect("a path in UTF-8");
+fn file_that_cannot_be_written_is_exit_code_1() {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("compare-no-place");
     fs::create_dir_all(folder.join("stream.svg")).expect("a folder");
-    for wrong in [["--svg", file], ["--svg", folder.to_str().expect("a path in UTF-8")]] {
-        let output = run(&[&["stream"], &wrong[..]].concat());
-        assert_eq!(output.status.code(), Some(1), "{wrong:?}");
-        assert_eq!(text(&output.stdout), "", "nothing was expected to run with {wrong:?}");
-        assert!(text(&output.stderr).contains("cannot be written"), "{}", text(&output.stderr));
+    for wrong in [folder, COMPARE.into()] {
+        let (code, _, errors) = run(compare(&["stream", "--svg"]).arg(&wrong));
+        assert!(code == Some(1) && errors.contains("cannot be written"), "{errors}");
     }
 }
 
 #[test]
-fn where_the_descriptor_limit_is_low_one_line_says_so_before_anything_plays() {
-    let run = format!("ulimit -n 128 && exec {} stream idle-crowd", env!("CARGO_BIN_EXE_compare"));
-    let output = Command::new("sh").args(["-c", &run]).stdin(Stdio::null()).output();
-    let output = output.expect("sh");
-    assert_eq!((output.status.code(), text(&output.stdout)), (Some(1), String::new()));
-    let said = text(&output.stderr);
-    let expected = "this takes 2743 open descriptors, and the hard limit is 128: raise it";
-    assert!(said.contains(expected) && said.lines().count() == 1, "{said}");
+fn low_descriptor_limit_is_one_line_before_anything_runs() {
+    let mut sh = Command::new("sh");
+    sh.args(["-c", "ulimit -n 128 && exec \"$@\"", "sh", COMPARE, "stream", "idle-crowd"]);
+    let (code, output, errors) = run(sh.stdin(Stdio::null()));
+    assert_eq!((code, output), (Some(1), String::new()));
+    let expected = "file descriptors, and the hard limit is 128: raise it";
+    assert!(errors.contains(expected) && errors.lines().count() == 1, "{errors}");
 }
 
 #[test]
-fn a_reader_that_has_left_is_no_reason_to_panic() {
-    let nobody = || io::pipe().expect("a pipe").1;
-    let output = compare(&["stream"]).stdout(nobody()).output().expect("compare");
-    let said = text(&output.stderr);
-    assert!(output.status.code() == Some(1) && !said.contains("panicked"), "{said}");
-    let mut left_out = compare(&["idle-crowd", "--step", "step1-blocking"]);
-    let status = left_out.stderr(nobody()).status().expect("compare");
+fn reader_that_exits_causes_no_panic() {
+    let closed = || io::pipe().expect("a pipe").1;
+    let output = compare(&["stream"]).stdout(closed()).output().expect("compare starts");
+    let errors = text(&output.stderr);
+    assert!(output.status.code() == Some(1) && !errors.contains("compare"), "{errors}");
+    let mut skipped = compare(&["idle-crowd", "--step", "step1-blocking"]);
+    let status = skipped.stderr(closed()).status().expect("compare starts");
     assert_eq!(status.code(), Some(2));
 }
 
-// No server outlives it.
-
-/// The processes that `parent` started and that are still there.
-fn children(parent: u32) -> Vec<u32> {
-    let ps = Command::new("ps").args(["-A", "-o", "pid=,ppid="]).output().expect("ps");
-    let pairs = text(&ps.stdout);
-    let pairs = pairs.lines().filter_map(|line| {
-        let (pid, ppid) = line.trim().split_once(char::is_whitespace)?;
-        Some((pid.parse::<u32>().ok()?, ppid.trim().parse::<u32>().ok()?))
-    });
-    pairs.filter(|(_, ppid)| *ppid == parent).map(|(pid, _)| pid).collect()
-}
-
-fn is_there(server: &u32) -> bool {
+fn is_running(server: &u32) -> bool {
     // A zombie has no memory.
-    Process(*server).memory_if_there().is_some_and(|kib| kib > 0)
+    Process(*server).memory() > 0
 }
 
-/// A `compare` that is in the middle of a scenario, and its three servers: each has a client, where
-/// the system tells. Cargo, which it asks first for the servers, and the shell of its guard are
-/// children too: they go.
-fn in_the_middle(pace: &str) -> (Child, Vec<u32>) {
-    let mut compare = compare(&["two-clients", "--pace", pace]);
-    let compare = compare.stdout(Stdio::piped()).stderr(Stdio::piped());
-    let child = compare.spawn().expect("compare");
+/// Returns the three servers of a `compare`, as soon as each has a client if the system reports that.
+/// (It has other children for a moment: cargo, and the shell of its guard.)
+fn servers_of(child: &Child) -> Vec<u32> {
     // Standard input, output and error, the listening socket, and a client.
-    let has_a_client = |server: &u32| Process(*server).descriptors().is_none_or(|open| open > 4);
-    let mut servers = Vec::new();
+    let has_client = |server: &u32| Process(*server).file_descriptors().is_none_or(|open| open > 4);
+    let mut servers: Vec<u32> = Vec::new();
     wait_until("three servers that have a client", || {
-        servers = children(child.id());
-        servers.len() == 3 && servers.iter().all(has_a_client)
+        let (_, children, _) = run(Command::new("pgrep").args(["-P", &child.id().to_string()]));
+        servers = children.lines().filter_map(|pid| pid.parse().ok()).collect();
+        servers.len() == 3 && servers.iter().all(has_client)
     });
-    (child, servers)
+    servers
 }
 
 #[test]
-fn no_server_outlives_a_compare_that_a_signal_ends_for_long() {
-    let signals = [Signal::INT, Signal::TERM, Signal::HUP, Signal::QUIT, Signal::KILL];
-    let running = signals.map(|signal| (signal, in_the_middle("30")));
-    for (signal, (mut child, servers)) in running {
-        assert!(servers.iter().all(is_there), "three servers were expected");
-        Process(child.id()).signal(signal);
-        let status = child.wait().expect("compare");
-        assert_eq!(status.signal(), Some(signal.as_raw()), "an end by {signal:?} was expected");
-        wait_until("the end of the servers", || !servers.iter().any(is_there));
-    }
-}
-
-#[test]
-fn a_server_that_ends_in_the_middle_is_said_and_is_exit_code_1_and_no_other_outlives_it() {
-    let (child, servers) = in_the_middle("1.2");
+fn server_that_ends_in_the_middle_is_exit_code_1() {
+    let mut compare = compare(&["two-clients", "--pace", "5"]);
+    let compare = compare.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let child = compare.spawn().expect("compare starts");
+    let servers = servers_of(&child);
     Process(servers[2]).signal(Signal::KILL);
-    let output = child.wait_with_output().expect("compare");
-    let (drawn, said) = (text(&output.stdout), text(&output.stderr));
-    assert_eq!(output.status.code(), Some(1), "{said}");
-    assert!(said.contains("compare: two-clients: step"), "{said}");
-    assert!(said.contains(": A: ") || said.contains(": B: "), "what a client met, not {said}");
-    assert!(!said.contains("panicked"), "{said}");
-    if !drawn.contains("was stopped meanwhile") {
-        // Where the machine was slow to end it, B had an answer before.
-        let ended = ["B was not answered", "when A left is not known"];
-        assert!(ended.iter().any(|finding| drawn.contains(finding)), "{drawn}");
-        assert!(drawn.contains("until A left") || drawn.contains("A was still there"), "{drawn}");
+    let output = child.wait_with_output().expect("compare ends");
+    let (output, errors, code) = (text(&output.stdout), text(&output.stderr), output.status.code());
+    assert!(code == Some(1) && errors.contains("compare: two-clients: step"), "{errors}");
+    assert!(output.contains("got no response") && !errors.contains("panicked"), "{output}{errors}");
+    assert!(!servers.iter().any(is_running), "servers outlived compare");
+}
+
+/// A `compare` on a terminal, and what the terminal shows.
+struct Session {
+    terminal: OnTerminal,
+    screen: vt100::Parser,
+    written: String,
+}
+
+impl Session {
+    fn start(command: &mut Command, rows: u16, columns: u16) -> Self {
+        let terminal = OnTerminal::start(command.stderr(Stdio::null()), (rows, columns)).unwrap();
+        let screen = vt100::Parser::new(size(rows), size(columns), 0);
+        Self { terminal, screen, written: String::new() }
     }
-    assert!(!servers.iter().any(is_there), "servers outlived compare");
-}
 
-// On a terminal.
+    fn rows(&self) -> Vec<String> {
+        let (_, columns) = self.screen.screen().size();
+        let rows = self.screen.screen().rows(0, columns.get());
+        rows.map(|row| row.trim_end().to_owned()).collect()
+    }
 
-fn start(command: &mut Command, rows: u16, columns: u16) -> OnTerminal {
-    OnTerminal::start(command.stderr(Stdio::null()), (rows, columns))
-}
+    fn is_live(&self) -> bool {
+        self.screen.screen().alternate_screen()
+    }
 
-/// All that comes until `compare` has ended and closed the terminal.
-fn read_to_the_end(terminal: &mut OnTerminal) -> Vec<(Instant, Vec<u8>)> {
-    let mut all = Vec::new();
-    loop {
-        let has_ended = !matches!(terminal.child.try_wait(), Ok(None));
-        // A child of another test may hold the terminal too, if it was started in the moment
-        // before the copies: then nothing more comes, but no end either.
-        match terminal.output.recv_timeout(Duration::from_secs(2)) {
-            Ok(some) => all.push(some),
-            Err(RecvTimeoutError::Timeout) if !has_ended => {}
-            Err(_) => return all,
+    fn read(&mut self, timeout: Duration) -> Result<(), RecvTimeoutError> {
+        let (_, bytes) = self.terminal.output.recv_timeout(timeout)?;
+        self.screen.process(&bytes);
+        self.written += &text(&bytes);
+        Ok(())
+    }
+
+    fn read_until(&mut self, expected: &str, mut is_there: impl FnMut(&Self) -> bool) {
+        while !is_there(self) {
+            let read = self.read(TIMEOUT);
+            assert!(read.is_ok(), "expected {expected} in {:#?}", self.rows());
         }
     }
-}
 
-/// For each picture of `two-clients`, when it came and how long `A`'s lane was at each step; and the
-/// rows in the end.
-fn pictures_of_two_clients(rows: u16) -> (Vec<(Instant, Vec<usize>)>, Vec<String>) {
-    let mut terminal = start(&mut compare(&["two-clients"]), rows, 80);
-    let mut screen = terminal::screen((rows, 80));
-    let mut lengths: Vec<(Instant, Vec<usize>)> = Vec::new();
-    for (time, bytes) in read_to_the_end(&mut terminal) {
-        screen.process(&bytes);
-        let rows = terminal::rows_of(screen.screen());
-        // What was read may end in the middle of a picture.
-        let legend = rows.iter().position(|row| row.starts_with("server: "));
-        let below = usize::from(screen.screen().cursor_position().0);
-        if !bytes.ends_with(b"\n") || legend.is_none_or(|legend| below <= legend) {
-            continue;
-        }
-        assert!(rows[0].starts_with("two-clients   A stays for a second."), "{rows:#?}");
-        let lanes = rows.iter().filter(|row| row.starts_with("       A  "));
-        let now: Vec<usize> = lanes.map(|row| row.chars().count() - 10).collect();
-        if now.len() == 3 && lengths.last().is_none_or(|(_, last)| *last != now) {
-            lengths.push((time, now));
+    fn read_until_words(&mut self, words: &str) {
+        self.read_until(words, |it| it.rows().iter().any(|row| row.contains(words)));
+    }
+
+    fn type_keys(&mut self, keys: &str) {
+        self.terminal.keys.write_all(keys.as_bytes()).expect("the keys are typed");
+    }
+
+    /// Reads until `compare` has ended. A child of another test may hold the terminal too: then no
+    /// end of it is seen.
+    fn finish(&mut self) {
+        loop {
+            let has_ended = !matches!(self.terminal.child.try_wait(), Ok(None));
+            match self.read(Duration::from_secs(2)) {
+                Err(RecvTimeoutError::Timeout) if !has_ended => {}
+                Err(_) => return,
+                Ok(()) => {}
+            }
         }
     }
-    assert!(terminal.child.wait().expect("compare").success());
-    (lengths, terminal::rows_of(screen.screen()))
-}
 
-#[test]
-fn the_lanes_grow_while_the_scenario_runs() {
-    // Where a busy machine took longer than planned, the scale is another: it is tried again.
-    let mut tries = (0..10).map(|_| pictures_of_two_clients(24));
-    let is_as_planned = |(_, rows): &(_, Vec<String>)| rows[3].contains("B waited 80");
-    let (lengths, rows) = tries.find(is_as_planned).expect("a wait as planned, once in ten times");
-    let (Some((first, start)), Some((last, end))) = (lengths.first(), lengths.last()) else {
-        panic!("lanes were expected on the screen:\n{rows:#?}");
-    };
-    // A stays for a second. The first picture is of its first moments, and it becomes longer many
-    // times before it is whole.
-    assert!(start.iter().all(|length| *length < 25), "lanes of {start:?} columns at first");
-    assert_eq!(end, &[51; 3], "51 columns until A leaves at 1000 ms");
-    assert!(lengths.len() >= 8, "the lanes were expected to grow in many steps: {lengths:?}");
-    assert!(*last - *first > Duration::from_millis(400), "while A stayed, not at once");
-    let grows =
-        lengths.windows(2).all(|pair| (0..3).all(|step| pair[0].1[step] <= pair[1].1[step]));
-    assert!(grows, "lanes only become longer: {lengths:?}");
-    assert!(lengths.iter().all(|(_, now)| now[0].abs_diff(now[2]) < 3), "all steps at once");
-
-    // What stays is the finished picture, whole and once.
-    assert_eq!(rows.iter().filter(|row| row.starts_with("step")).count(), 3, "{rows:#?}");
-    assert!(rows[19].starts_with("server: A B its turn"), "{rows:#?}");
-    assert_eq!(rows[23], "", "the cursor stands below the picture: {rows:#?}");
-}
-
-#[test]
-fn with_23_rows_the_lanes_grow_too_and_the_question_stays_on_the_screen() {
-    let (lengths, rows) = pictures_of_two_clients(23);
-    assert!(lengths.len() >= 8, "the lanes were expected to grow in many steps: {lengths:?}");
-    assert!(rows[0].starts_with("two-clients   A stays for a second."), "{rows:#?}");
-}
-
-/// All that `compare` writes to a terminal.
-fn on_terminal(command: &mut Command, rows: u16, columns: u16) -> String {
-    let mut terminal = start(command, rows, columns);
-    let bytes: Vec<u8> =
-        read_to_the_end(&mut terminal).into_iter().flat_map(|(_, bytes)| bytes).collect();
-    text(&bytes)
-}
-
-#[test]
-fn a_terminal_that_is_too_small_or_no_live_shows_the_finished_picture_only() {
-    for (flags, rows, columns) in
-        [(&["stream"][..], 8, 80), (&["stream"], 24, 50), (&["stream", "--no-live"], 24, 80)]
-    {
-        let written = on_terminal(&mut compare(flags), rows, columns);
-        let here = format!("here are {columns} and {rows}.");
-        assert_eq!(written.contains(&here), !flags.contains(&"--no-live"), "{written:?}");
-        assert_eq!(written.matches("step1-blocking").count(), 1, "{written:?}");
-    }
-    let live = on_terminal(&mut compare(&["stream"]), 24, 80);
-    assert!(live.matches("step1-blocking").count() > 1 && live.contains("\x1b[2K"), "{live:?}");
-}
-
-#[test]
-fn colour_comes_on_a_terminal_and_not_with_no_color() {
-    let coloured = on_terminal(&mut compare(&["stream", "--no-live"]), 24, 80);
-    assert!(coloured.contains("\x1b[1mstream\x1b[0m"), "{coloured:?}");
-    let plain = on_terminal(compare(&["stream", "--no-live"]).env("NO_COLOR", "1"), 24, 80);
-    assert!(!plain.contains('\x1b') && plain.contains("stream"), "{plain:?}");
-}
-
-/// Reads until those words stand on the screen; its rows then.
-fn read_until(terminal: &mut OnTerminal, screen: &mut vt100::Parser, words: &str) -> Vec<String> {
-    loop {
-        let rows = terminal::rows_of(screen.screen());
-        if rows.iter().any(|row| row.contains(words)) {
-            return rows;
-        }
-        let some = terminal.output.recv_timeout(DEADLINE);
-        let (_, bytes) = some.unwrap_or_else(|_| panic!("{words:?} was expected in {rows:#?}"));
-        screen.process(&bytes);
+    /// Expects one whole picture of `two-clients`, and nothing of the page or what was typed.
+    fn expect_one_picture(&mut self) {
+        self.finish();
+        let rows = self.rows();
+        let count = |start: &str| rows.iter().filter(|row| row.starts_with(start)).count();
+        let found = [count("two-clients"), count("step"), count("Compare B's bar"), count("typed")];
+        assert_eq!((found, self.is_live()), ([1, 3, 1, 0], false), "{rows:#?}");
+        let cursor = self.screen.screen().cursor_position();
+        assert!(cursor == (22, 0) && rows[21].starts_with("Compare"), "{cursor:?} {rows:#?}");
     }
 }
 
+fn size(number: u16) -> NonZero<u16> {
+    NonZero::new(number).expect("a size")
+}
+
 #[test]
-fn pause_waits_for_enter_before_and_after_a_picture_which_stays_whole_till_then() {
-    let mut terminal = start(&mut compare(&["stream", "one-client", "--pause"]), 16, 80);
-    let mut screen = terminal::screen((16, 80));
-    let mut waits = |words, first: &str, steps| {
-        let rows = read_until(&mut terminal, &mut screen, words);
-        assert!(rows[0].starts_with(first), "{rows:#?}");
-        let drawn = rows.iter().filter(|row| row.starts_with("step")).count();
-        assert_eq!(drawn, steps, "{rows:#?}");
-        // It would take no longer than this if it did not wait.
-        let more = terminal.output.recv_timeout(Duration::from_millis(500));
-        assert!(more.is_err(), "nothing was expected before Enter, but {more:?} came");
-        // What is typed before it need not be text.
-        terminal.keys.write_all(b"\xff\n").expect("Enter");
-    };
-    waits("Enter starts it.", "stream   A sends", 0);
-    waits("Enter goes on.", "stream   A sends", 3);
-    waits("Enter starts it.", "one-client   A asks", 0);
-    read_to_the_end(&mut terminal).iter().for_each(|(_, bytes)| screen.process(bytes));
-    let rows = terminal::rows_of(screen.screen());
-    assert!(rows[0].starts_with("one-client   A asks"), "the picture in its place: {rows:#?}");
-    assert!(!rows.iter().any(|row| row.contains("Enter")), "{rows:#?}");
+fn live_page_grows_and_leaves_the_finished_picture() {
+    let mut session = Session::start(&mut compare(&["two-clients"]), 24, 80);
+    let mut lengths: Vec<usize> = Vec::new();
+    session.read_until("the finished picture", |session| {
+        let rows = session.rows();
+        if session.is_live() {
+            let lane = rows.iter().find_map(|row| row.strip_prefix("       A  "));
+            lengths.push(lane.map_or(0, |lane| lane.chars().count()));
+        }
+        rows.iter().any(|row| row.starts_with("Compare B's bar"))
+    });
+    lengths.dedup();
+    assert!(lengths.len() >= 4, "the lane grows: {lengths:?}");
+    session.expect_one_picture();
 }
 
 #[test]
 fn keys_a_stop_and_another_size_leave_one_whole_picture() {
-    let expect_whole = |rows: &[String]| {
-        assert!(rows[0].starts_with("two-clients   A stays"), "{rows:#?}");
-        let starts = |with: &str| rows.iter().filter(|row| row.starts_with(with)).count();
-        let typed = starts("typed") + starts("a shell");
-        assert_eq!((starts("two-clients"), starts("step"), typed), (1, 3, 0), "{rows:#?}");
-    };
-    let mut terminal = start(&mut compare(&["two-clients", "--pace", "3"]), 24, 80);
-    let mut screen = terminal::screen((24, 80));
-    read_until(&mut terminal, &mut screen, "step3-select");
-    terminal.keys.write_all(b"typed\n\n\n").expect("keys");
-    expect_whole(&read_until(&mut terminal, &mut screen, "~B"));
-    let process = Process(terminal.child.id());
+    let mut session = Session::start(&mut compare(&["two-clients", "--pace", "4"]), 24, 80);
+    session.read_until_words("step3-select");
+    session.type_keys("typed\n\n\n");
+    let process = Process(session.terminal.child.id());
     process.stop();
-    // As a shell writes meanwhile: the terminal echoes it.
-    terminal.keys.write_all(b"a shell\n").expect("keys");
-    process.go_on();
+    process.resume();
+    let is_second_page = |it: &Session| it.written.matches("\x1b[?1049h").count() == 2;
+    session.read_until("the page after a stop", is_second_page);
+    // Ctrl-Z gives the terminal back meanwhile.
+    session.type_keys("\x1a");
+    session.read_until("a terminal without the page", |it| !it.is_live());
+    process.wait_until_stopped();
+    process.resume();
+    session.read_until("the page after Ctrl-Z", Session::is_live);
     let mut stty = Command::new("stty");
-    stty.args(["rows", "23", "columns", "90"]).stdin(terminal.keys.try_clone().expect("a copy"));
+    let keys = session.terminal.keys.try_clone().expect("a duplicate");
+    stty.args(["rows", "40", "columns", "120"]).stdin(keys);
     assert!(harness::start(&mut stty).and_then(|mut it| it.wait()).expect("stty").success());
-    let [rows, columns] = [23, 90].map(|size| NonZero::new(size).expect("a size"));
-    screen.screen_mut().set_size(rows, columns);
-    read_to_the_end(&mut terminal).iter().for_each(|(_, bytes)| screen.process(bytes));
-    expect_whole(&terminal::rows_of(screen.screen()));
+    session.screen.screen_mut().set_size(size(40), size(120));
+    session.expect_one_picture();
+}
+
+#[test]
+fn signals_end_compare_and_its_servers_and_give_the_terminal_back() {
+    for (keys, signal) in [
+        ("\x03", Signal::INT),
+        ("\x1c", Signal::QUIT),
+        ("", Signal::TERM),
+        ("", Signal::HUP),
+        ("", Signal::KILL),
+    ] {
+        let mut session = Session::start(&mut compare(&["two-clients", "--pace", "30"]), 24, 80);
+        session.read_until_words("step3-select");
+        let servers = servers_of(&session.terminal.child);
+        session.type_keys(keys);
+        if keys.is_empty() {
+            Process(session.terminal.child.id()).signal(signal);
+        }
+        let status = session.terminal.child.wait().expect("compare ends");
+        session.finish();
+        assert_eq!(status.signal(), Some(signal.as_raw()));
+        // Only SIGKILL leaves the page there.
+        let is_there = session.is_live() || session.screen.screen().hide_cursor();
+        assert_eq!(is_there, signal == Signal::KILL, "{signal:?}");
+        wait_until("the end of the servers", || !servers.iter().any(is_running));
+    }
+}
+
+#[test]
+fn pause_takes_enter_s_and_q() {
+    let scenarios = ["stream", "one-client", "crowd", "two-clients", "--pause"];
+    let mut session = Session::start(&mut compare(&scenarios), 24, 80);
+    for (words, keys) in [
+        ("Enter starts it, s and Enter skips it, q and Enter stops.", "\n"),
+        ("Enter continues, q and Enter stops.", "\n"),
+        ("one-client   A sends", "s\n"),
+        ("crowd   Ten", "q\n"),
+    ] {
+        session.read_until_words(words);
+        session.type_keys(keys);
+    }
+    session.finish();
+    assert!(session.terminal.child.wait().expect("compare ends").success());
+    let asked = session.written.matches("What do you expect?").count();
+    assert!(asked == 3 && !session.written.contains("two-clients"), "{}", session.written);
+
+    // At the end of its input it does not wait.
+    let (code, output, _) = run(&mut compare(&["stream", "--pause"]));
+    assert!(code == Some(0) && output.contains("step1-blocking"), "{output}");
+}
+
+#[test]
+fn colours_and_pages_are_only_for_terminals_that_have_them() {
+    let on_terminal = |setting: &str, columns| {
+        let mut env = Command::new("env");
+        let mut session = Session::start(env.args([setting, COMPARE, "stream"]), 24, columns);
+        session.finish();
+        session.written
+    };
+    let coloured = on_terminal("NO_COLOR=", 80);
+    assert!(coloured.contains("\x1b[?1049h") && coloured.contains("\x1b[1mstream"), "{coloured:?}");
+    let plain = on_terminal("NO_COLOR=1", 30);
+    let (page, picture) = plain.split_once("\x1b[?1049l").expect("a page and a picture");
+    assert!(!page.contains("\x1b[1m") && !picture.contains("\x1b[1m"), "{plain:?}");
+    assert!(picture.ends_with("returns?\r\n"), "{plain:?}");
+    let dumb = on_terminal("TERM=dumb", 80);
+    assert!(!dumb.contains('\x1b') && dumb.contains("step1-blocking"), "{dumb:?}");
 }
