@@ -89,7 +89,7 @@ impl Narration {
         let starts = ["Connection from ", "Ready to read: ", "Ready to write: "];
         let names = starts.iter().find_map(|start| line.text.strip_prefix(start))?;
         let clients: Vec<_> = names.split(", ").filter_map(|name| name.parse().ok()).collect();
-        if line.text.starts_with("Client") {
+        if line.text.starts_with("Connection") {
             self.accepted = clients.first().copied();
         }
         (!clients.is_empty()).then(|| handling(clients))
