@@ -44,6 +44,22 @@ const DIAGNOSES: &[Diagnosis] = &[
                    that error.",
         read: "step3-select/CARE.md#a-client-that-is-gone-before-it-is-accepted",
     },
+    Diagnosis {
+        signs: &["SIGPIPE"],
+        sentence: "Your server sent to a client that had reset its connection, and the signal SIGPIPE \
+                   ended it. Ignore that signal.",
+        read: "step3-select/CARE.md#a-client-that-resets",
+    },
+    Diagnosis {
+        signs: &["no end of the stream"],
+        sentence: "The client has sent its last byte, so recv returns 0 bytes, but your server goes on.",
+        read: "step3-select/CARE.md#the-end-of-the-stream",
+    },
+    Diagnosis {
+        signs: &["'socket' object has no attribute"],
+        sentence: "A variable named socket hides the module socket.",
+        read: "step3-select/CARE.md#a-client-that-resets",
+    },
     RESET,
 ];
 
@@ -56,14 +72,14 @@ const RESET: Diagnosis = Diagnosis {
         "Broken pipe",
         "ECONNRESET",
         "EPIPE",
-        "SIGPIPE",
     ],
     sentence: "A client reset its connection, and your server did not catch the error of recv or send.",
     read: "step3-select/CARE.md#a-client-that-resets",
 };
 
 impl Diagnosis {
-    /// Finds the diagnosis of a server that printed `lines` before it ended with `status`.
+    /// Finds the diagnosis of a server that printed `lines` before it ended with `status`, which is what
+    /// was expected and got if it runs on.
     pub fn find(lines: &[String], status: &str) -> Option<&'static Self> {
         let has_sign =
             |text: &str, diagnosis: &Self| diagnosis.signs.iter().any(|sign| text.contains(sign));

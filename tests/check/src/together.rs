@@ -58,6 +58,9 @@ fn a_second_client(trial: &mut Trial) -> Result<String, Failure> {
     }
     answered.expecting("a response to the second client")?;
     first.request().expecting("a response to the first client, after the second")?;
+    let _silent = trial.connect()?;
+    second.request().expecting("a response while a new client has not sent anything yet")?;
+    trial.connect_and_request("a client that connects after a silent one")?;
     Ok(String::new())
 }
 

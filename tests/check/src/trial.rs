@@ -63,6 +63,7 @@ impl Trial {
     /// Connects a client that gives up after `timeout`.
     pub fn connect_within(&mut self, timeout: Duration) -> Result<Client, Failure> {
         let start = Instant::now();
+        let mut next_look = start + Duration::from_secs(1);
         loop {
             let left = self.deadline.saturating_duration_since(Instant::now());
             let connect_timeout = timeout.min(left).max(Duration::from_millis(1));
@@ -91,14 +92,15 @@ impl Trial {
             if !self.server.is_running() {
                 return Err(Failure::NotListening("it ended before it listened".to_owned()));
             }
-            if start.elapsed() > Duration::from_secs(1) {
+            if Instant::now() > next_look {
                 self.look_elsewhere()?;
+                next_look = Instant::now() + Duration::from_secs(1);
             }
             if start.elapsed() > TIMEOUT {
                 let (addr, seconds) = (self.server.addr, TIMEOUT.as_secs());
                 let why = format!(
-                    "nothing listens on {addr} after {seconds} s. If the command has to build the \
-                     server first, build it before"
+                    "nothing listens on {addr} after {seconds} s ({error}). If the command has to \
+                     build the server first, build it before"
                 );
                 return Err(Failure::NotListening(why));
             }
@@ -228,6 +230,7 @@ impl Trial {
             (Some(status), _) => {
                 // Its last lines may still be on their way.
                 self.server.errors.wait_for_end(UNTIL_IT_ENDS);
+                self.server.narration.wait_for_end(UNTIL_IT_ENDS);
                 format!("the server ended ({status})")
             }
             // It may be busy with other clients.
@@ -237,8 +240,9 @@ impl Trial {
             (None, Some(Kind::End)) => "the server dropped that client, and runs on".to_owned(),
             (None, _) => "the server runs on".to_owned(),
         };
-        let last_lines = self.last_lines();
-        let diagnosis = ended.and_then(|status| Diagnosis::find(&last_lines, &status.to_string()));
+        let last_lines = if ended.is_some() { self.last_lines() } else { Vec::new() };
+        let status = ended.map_or_else(|| failure.to_string(), |status| status.to_string());
+        let diagnosis = Diagnosis::find(&last_lines, &status);
         Report { failure, server, last_lines, steps, diagnosis }
     }
 
@@ -257,7 +261,7 @@ impl Trial {
         lines
     }
 
-    /// The last lines that the server printed on standard error. Of a traceback in Python it is the
+    /// The last lines that the server printed on standard error, or else on standard output. Of a traceback in Python it is the
     /// last one, which names the error, with the last place that is not in Python's own library. In
     /// Rust the message comes before the backtrace.
     fn last_lines(&self) -> Vec<String> {
@@ -280,6 +284,9 @@ impl Trial {
             {
                 lines.push(line.text);
             }
+        }
+        if lines.is_empty() {
+            lines.extend(self.server.narration.last_runs(1).into_iter().map(|line| line.text));
         }
         let mut last = lines.split_off(lines.len().saturating_sub(most));
         if let (Some(place), Some(line)) = (place, last.last_mut()) {

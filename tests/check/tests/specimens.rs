@@ -1,0 +1,111 @@
+//! Servers that each make one mistake that real authors made: `check` names it and the page about it.
+
+#![forbid(unsafe_code)]
+
+use std::path::Path;
+use std::process::Command;
+use std::sync::Mutex;
+use std::thread;
+
+use harness::{has_python, is_available, python, run, runs};
+
+const RESET: &str = "Read step3-select/CARE.md#a-client-that-resets\n";
+const STALLED: &str = "Read step3-select/CARE.md#a-client-that-never-reads\n";
+
+/// The file, the case, and what `check` prints. A case that passes is one without a page.
+const SPECIMENS: &[(&str, &str, &[&str])] = &[
+    (
+        "closed_stays.py",
+        "one after the other",
+        &["left it in the list for select", "CARE.md#a-client-that-left-and-stayed\n"],
+    ),
+    (
+        "reset_not_caught.py",
+        "reset while silent",
+        &["ConnectionResetError", "did not catch the error of recv or send", RESET],
+    ),
+    (
+        "inverted.py",
+        "one message",
+        &["dropped that client, and runs on", "Read step1-blocking/README.md#run-it\n"],
+    ),
+    ("not_none.py", "half-close", &["recv returns 0 bytes", "CARE.md#the-end-of-the-stream\n"]),
+    (
+        "compares_newline.py",
+        "half-close",
+        &["no end of the stream", "CARE.md#the-end-of-the-stream\n"],
+    ),
+    ("shadows_module.py", "reset while silent", &["hides the module socket", RESET]),
+    ("try_outside_loop.py", "reset while silent", &["it printed: Server stopped", RESET]),
+    (
+        "blocking_recv.py",
+        "a second client",
+        &["while a new client has not sent anything", "Read step3-select/README.md#what-happens\n"],
+    ),
+    (
+        "last_in_first_out.py",
+        "a second client",
+        &["one at a time", "Read step3-select/README.md#what-happens\n"],
+    ),
+    (
+        "fixed_port.py",
+        "one message",
+        &["it listens on 127.0.0.1:5999, not on port ", "run check with --port 5999\n"],
+    ),
+    (
+        "other_text.py",
+        "many messages",
+        &["It greets with \"Welcome\\n\". Its response is \"Hello world!\\r\\n\"", "pass\n"],
+    ),
+    ("never_reads.py", "one never reads", &["the server hangs", STALLED]),
+    ("not_utf8.py", "ten clients", &["pass\n"]),
+    ("echo.py", "one reads late", &["It sends back what it receives", "pass: "]),
+    ("upper.py", "one message", &["depends on the request: for \"hello\\n\" it sent", "pass\n"]),
+    ("upper.py", "one piece", &["skipped: its response depends on the request\n"]),
+    ("sigpipe.c", "reset while queued", &["(SIGPIPE)", "Ignore that signal", RESET]),
+    ("endless.py", "half-close", &["recv returns 0 bytes", "CARE.md#the-end-of-the-stream\n"]),
+    ("hundred_megabytes.py", "half-close", &["more than 4 MiB"]),
+    ("trickle.py", "half-close", &["fail\n"]),
+    ("silent.py", "one message", &["no response within 5 s; the server hangs"]),
+    ("dots.py", "one after the other", &["pass\n"]),
+    ("backlog_5.py", "reset while queued", &["pass: its backlog holds "]),
+];
+
+/// Returns the words that start a specimen. None if it cannot be built here.
+fn command(file: &str) -> Option<Vec<String>> {
+    let Some(name) = file.strip_suffix(".c") else {
+        return has_python().then(|| python(&format!("check/tests/specimens/{file}")));
+    };
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/specimens").join(file);
+    let binary = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let [source, binary] = [source, binary].map(|path| path.display().to_string());
+    is_available("cc", runs("cc", &["-o", &binary, &source])).then(|| vec![binary])
+}
+
+#[test]
+fn each_specimen_gets_its_verdict_and_its_page() {
+    let next = Mutex::new(SPECIMENS.iter());
+    let problems = Mutex::new(Vec::new());
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                loop {
+                    let specimen = next.lock().unwrap().next();
+                    let Some((file, case, expected)) = specimen else { break };
+                    let Some(words) = command(file) else { continue };
+                    let mut check = Command::new(env!("CARGO_BIN_EXE_check"));
+                    let output =
+                        run(check.args(["--only", case]).args(words).arg("{port}")).unwrap();
+                    let printed = [output.stdout, output.stderr].concat();
+                    let printed = String::from_utf8_lossy(&printed);
+                    for part in expected.iter().filter(|part| !printed.contains(**part)) {
+                        let problem = format!("{file}, {case}: expected {part:?}, got\n{printed}");
+                        problems.lock().unwrap().push(problem);
+                    }
+                }
+            });
+        }
+    });
+    let problems = problems.into_inner().unwrap();
+    assert!(problems.is_empty(), "{}", problems.join("\n"));
+}

@@ -1,0 +1,23 @@
+"""Mistake: the backlog is socketserver's 5, so of many clients at once some do not get in."""
+import socketserver
+import sys
+
+
+class Handler(socketserver.BaseRequestHandler):
+    def handle(self):
+        """Serves one client, in a thread of its own."""
+        try:
+            while self.request.recv(4096):
+                self.request.sendall(b"Hello World\n")
+        except OSError:
+            pass
+
+
+class Server(socketserver.ThreadingTCPServer):
+    allow_reuse_address = True
+    daemon_threads = True
+    request_queue_size = 5
+
+
+with Server(("127.0.0.1", int(sys.argv[1])), Handler) as server:
+    server.serve_forever()
