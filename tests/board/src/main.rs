@@ -19,7 +19,7 @@ use std::thread;
 use std::time::Duration;
 
 use clap::builder::PossibleValuesParser;
-use clap::{Arg, ArgMatches, Command, value_parser};
+use clap::{ArgMatches, Command, arg, value_parser};
 use harness::{Server, Start, Step};
 use ratatui::DefaultTerminal;
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyModifiers};
@@ -35,30 +35,14 @@ const INTERVAL: Duration = Duration::from_millis(100);
 const SHOWN: [Step; 4] = [Step::Blocking, Step::Functions, Step::Select, Step::Bare];
 
 fn command() -> Command {
+    let step = PossibleValuesParser::new(SHOWN.map(Step::name));
+    let port = arg!(--port <PORT> "Port to listen on; 0 lets the system choose a free one");
     Command::new("board")
         .version(env!("CARGO_PKG_VERSION"))
         .about("Starts a server and shows the line where it is blocked, its clients and its output")
-        .arg(
-            Arg::new("step")
-                .value_name("STEP")
-                .required(true)
-                .value_parser(PossibleValuesParser::new(SHOWN.map(Step::name))),
-        )
-        .arg(
-            Arg::new("host")
-                .long("host")
-                .value_name("HOST")
-                .default_value("localhost")
-                .help("Name or address to listen on"),
-        )
-        .arg(
-            Arg::new("port")
-                .long("port")
-                .value_name("PORT")
-                .default_value("5000")
-                .value_parser(value_parser!(u16))
-                .help("Port to listen on; 0 lets the system choose a free one"),
-        )
+        .arg(arg!(<STEP>).value_parser(step))
+        .arg(arg!(--host <HOST> "Name or address to listen on").default_value("localhost"))
+        .arg(port.default_value("5000").value_parser(value_parser!(u16)))
         .after_help("q or Ctrl-C ends board and the server; space holds the picture.")
 }
 
@@ -84,7 +68,7 @@ fn report(text: &str) {
 }
 
 fn show(arguments: &ArgMatches) -> Result<ExitCode, String> {
-    let step = arguments.get_one::<String>("step").and_then(|name| Step::named(name));
+    let step = arguments.get_one::<String>("STEP").and_then(|name| Step::named(name));
     let step = step.unwrap_or(Step::Blocking);
     let host = arguments.get_one::<String>("host").map_or("localhost", String::as_str);
     let port = arguments.get_one::<u16>("port").copied().unwrap_or(5000);

@@ -3,16 +3,12 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::fd::RawFd;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use harness::kernel::{Doing, State, TcpSocket, tcp_sockets};
 use harness::{Line, Server, Step};
 
 use crate::source::Call;
-
-/// Reading the kernel's table takes long with thousands of connections, closed ones too. It is
-/// read again after a pause of so many times its duration, and of at most so long.
-const TABLE_PAUSE: (u32, Duration) = (7, Duration::from_millis(150));
 
 /// A connection that the kernel has for the server.
 pub struct Client {
@@ -60,7 +56,6 @@ pub struct Model {
     pub output: Vec<OutputLine>,
     /// The time of the last update.
     pub now: Instant,
-    next_table: Instant,
     clients_found: usize,
     listening_inode: Option<u64>,
 }
@@ -78,7 +73,6 @@ impl Model {
             clients: None,
             output: Vec::new(),
             now: Instant::now(),
-            next_table: Instant::now(),
             clients_found: 0,
             listening_inode: None,
         }
@@ -98,12 +92,8 @@ impl Model {
         {
             (self.call, self.is_from_kernel) = (Some(call), true);
             if matches!(call, Call::Recv | Call::Send) {
-                let sock = RawFd::try_from(blocked.arguments[0]).ok();
-                self.blocked_for = sock.and_then(|sock| self.name_of(sock, server));
-                if self.blocked_for.is_none() {
-                    // A new client, which the table already has.
-                    self.next_table = self.now;
-                }
+                let sock = RawFd::try_from(blocked.arguments[0]).unwrap_or(-1);
+                self.blocked_for = self.names_of(&[sock], server).pop();
             }
             let lists = server.process().selecting(&blocked);
             // If the server has gone on meanwhile, they are not what it gave to this call.
@@ -135,12 +125,7 @@ impl Model {
 
     /// Reads the kernel's table, and recognizes the clients that were in it before.
     fn update_clients(&mut self) {
-        if self.now < self.next_table {
-            return;
-        }
         let Some(mut sockets) = self.addr.and_then(tcp_sockets) else { return };
-        let (times, longest) = TABLE_PAUSE;
-        self.next_table = Instant::now() + longest.min(self.now.elapsed() * times);
         let listening = sockets.iter().find(|socket| socket.state == State::Listen);
         self.listening_inode = listening.map(|socket| socket.inode);
         let old = self.clients.take().unwrap_or_default();
@@ -168,7 +153,7 @@ impl Model {
                 None => {
                     self.clients_found += 1;
                     Client {
-                        name: letters(self.clients_found - 1),
+                        name: client_name(self.clients_found - 1),
                         socket,
                         found_after,
                         since: self.now,
@@ -201,10 +186,6 @@ impl Model {
         self.now.saturating_duration_since(client.since).as_secs()
     }
 
-    fn name_of(&self, sock: RawFd, server: &Server) -> Option<String> {
-        self.names_of(&[sock], server).pop()
-    }
-
     /// Returns the names of the sockets in a list of file descriptors.
     fn names_of(&self, list: &[RawFd], server: &Server) -> Vec<String> {
         let clients = self.clients.iter().flatten();
@@ -234,14 +215,8 @@ fn own_address() -> Option<IpAddr> {
     socket.local_addr().ok().map(|addr| addr.ip())
 }
 
-/// Returns A to Z, then AA, AB and so on.
-pub fn letters(mut number: usize) -> String {
-    let mut name = String::new();
-    loop {
-        name.insert(0, char::from(b'A' + u8::try_from(number % 26).unwrap_or(0)));
-        match (number / 26).checked_sub(1) {
-            Some(rest) => number = rest,
-            None => return name,
-        }
-    }
+/// Returns A to Z, then A1 to Z1, A2 to Z2 and so on.
+pub fn client_name(number: usize) -> String {
+    let letter = ('A'..='Z').nth(number % 26).unwrap_or_default();
+    if number < 26 { letter.to_string() } else { format!("{letter}{}", number / 26) }
 }

@@ -9,6 +9,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::num::NonZero;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, ExitStatus, Stdio};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use harness::{
@@ -52,25 +53,16 @@ impl Board {
     /// Waits until `find` finds something in the rows.
     #[track_caller]
     fn wait_for<T>(&mut self, expected: &str, find: impl Fn(&[String]) -> Option<T>) -> T {
-        self.wait_within(DEADLINE, find).unwrap_or_else(|| {
-            panic!("{}: expected {expected}, got:\n{}", self.step, self.rows().join("\n"))
-        })
-    }
-
-    fn wait_within<T>(
-        &mut self,
-        timeout: Duration,
-        find: impl Fn(&[String]) -> Option<T>,
-    ) -> Option<T> {
-        let give_up = Instant::now() + timeout;
+        let give_up = Instant::now() + DEADLINE;
         loop {
-            let found = find(&self.rows());
-            if found.is_some() {
+            if let Some(found) = find(&self.rows()) {
                 return found;
             }
             let left = give_up.saturating_duration_since(Instant::now());
-            let (_, bytes) = self.terminal.output.recv_timeout(left).ok()?;
-            self.screen.process(&bytes);
+            match self.terminal.output.recv_timeout(left) {
+                Ok((_, bytes)) => self.screen.process(&bytes),
+                Err(_) => panic!("{}: no {expected}:\n{}", self.step, self.rows().join("\n")),
+            }
         }
     }
 
@@ -89,11 +81,18 @@ impl Board {
         });
     }
 
-    /// Waits until the arrow is at the line of the source that makes `call`, in these functions.
+    /// Waits until the arrow is at the line that makes `call`, below the functions that lead to it.
     #[track_caller]
-    fn wait_for_arrow(&mut self, functions: &str, call: &str) {
+    fn wait_for_arrow(&mut self, call: &str) {
         let source = fs::read_to_string(self.step.source()).expect("the source");
-        self.wait_for(&format!("the arrow at {call} in {functions}"), |rows| {
+        let functions = match (self.step, call) {
+            (Step::Blocking, _) => "main",
+            (Step::Functions, ".accept()") => "main > accept_connection",
+            (Step::Functions, _) => "main > accept_connection > send_message",
+            (Step::Bare, ".write_all(") => "main > event_loop > send_message",
+            _ => "main > event_loop",
+        };
+        self.wait_for(&format!("arrow at {call} in {functions}"), |rows| {
             let arrow = rows.iter().find_map(|row| row.strip_prefix("→ "))?;
             let arrow = arrow.split(['│', '…']).next()?.trim();
             let line = source.lines().find(|line| line.trim().starts_with(arrow))?;
@@ -102,14 +101,9 @@ impl Board {
         });
     }
 
-    /// Waits until the server can accept a client, or is in `select`.
     #[track_caller]
     fn wait_until_idle(&mut self) {
-        match self.step {
-            Step::Blocking => self.wait_for_arrow("main", ".accept()"),
-            Step::Functions => self.wait_for_arrow("main > accept_connection", ".accept()"),
-            _ => self.wait_for_arrow("main > event_loop", " select("),
-        }
+        self.wait_for_arrow(if self.step.blocks() { ".accept()" } else { " select(" });
     }
 
     fn addr(&mut self) -> SocketAddr {
@@ -131,11 +125,6 @@ impl Board {
         let keys = self.terminal.keys.try_clone().expect("a terminal");
         let output = Command::new("stty").args(arguments).stdin(keys).output().expect("stty");
         String::from_utf8_lossy(&output.stdout).into_owned()
-    }
-
-    fn child_of(pid: u32) -> Process {
-        let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
-        Process(children.expect("proc(5)").trim().parse().expect("one child"))
     }
 
     /// Waits for the end, and for the server's, and checks that the terminal was given back.
@@ -169,19 +158,14 @@ fn arrow_lists_and_table_follow_two_clients() {
         board.wait_for_row(&["A", &a.addr().to_string(), "0", "0"]);
         let mut b = board.connect();
         b.send(b"hello\n");
-        match step {
-            Step::Blocking => board.wait_for_arrow("main", ".read("),
-            Step::Functions => {
-                board.wait_for_arrow("main > accept_connection > send_message", ".read(");
-            }
-            _ => b.receive_answer(),
-        }
         if step.blocks() {
+            board.wait_for_arrow(".read(");
             board.wait_for_text("Kernel: blocked in recv() until A sends. Iteration 2.");
             board.wait_for_row(&["backlog:", "1"]);
             board.wait_for_row(&["B", &b.addr().to_string(), "6", "#1"]);
             board.wait_for_text("accepted 1, waiting 1");
         } else {
+            b.receive_answer();
             board.wait_for_row(&["to_read:", "server_socket", "A", "B"]);
             board.wait_for_row(&["to_write:", "empty"]);
         }
@@ -204,24 +188,14 @@ fn arrow_is_at_send_for_a_stalled_client() {
     for step in SHOWN {
         let mut board = Board::start(step);
         let mut stalled = StalledReader::connect(board.addr()).expect("a connection");
-        let blocked =
-            if step == Step::Select { "to_write: A" } else { "blocked in send() until A" };
-        // A slow server looks stalled to the client before it is, and reads on later.
-        let is_shown = |rows: &[String]| rows.iter().any(|row| row.contains(blocked)).then_some(());
-        for _ in 0..15 {
-            stalled.send_until_stuck().expect("no end of the connection");
-            if board.wait_within(Duration::from_secs(2), is_shown).is_some() {
-                break;
-            }
-        }
-        board.wait_for_text(blocked);
-        match step {
-            Step::Blocking => board.wait_for_arrow("main", ".write_all("),
-            Step::Functions => {
-                board.wait_for_arrow("main > accept_connection > send_message", ".write_all(");
-            }
-            Step::Bare => board.wait_for_arrow("main > event_loop > send_message", ".write_all("),
-            _ => board.wait_for_arrow("main > event_loop", " select("),
+        // A slow server looks stalled before it is, so this goes on until the server ends.
+        thread::spawn(move || while stalled.send_until_stuck().is_ok() {});
+        if step == Step::Select {
+            board.wait_for_text("to_write: A");
+            board.wait_for_arrow(" select(");
+        } else {
+            board.wait_for_text("Kernel: blocked in send() until A reads.");
+            board.wait_for_arrow(".write_all(");
         }
     }
 }
@@ -298,7 +272,9 @@ fn no_color_leaves_bold_and_no_colour() {
 fn end_of_the_server_is_one_line_and_its_exit_code() {
     let mut board = Board::start(Step::Select);
     board.wait_until_idle();
-    Board::child_of(board.terminal.child.id()).signal(Signal::TERM);
+    let pid = board.terminal.child.id();
+    let server = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).expect("proc(5)");
+    Process(server.trim().parse().expect("one child")).signal(Signal::TERM);
     assert_eq!(board.wait_for_end(None).code(), Some(128 + 15));
     assert_eq!(
         board.errors.to_the_end(),
