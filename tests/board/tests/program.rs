@@ -257,14 +257,13 @@ fn space_holds_the_picture_in_each_size() {
 fn no_color_leaves_bold_and_no_colour() {
     for (variable, expects_colour) in [("NO_COLOR=", true), ("NO_COLOR=1", false)] {
         let mut board = Board::start_with(Step::Select, 0, &["env", variable]);
-        let client = board.connect();
-        board.wait_for_row(&["A", &client.addr().to_string()]);
-        let screen = board.screen.screen();
-        let places = (0..23).flat_map(|row| (0..80).map(move |column| (row, column)));
-        let cells: Vec<_> = places.filter_map(|(row, column)| screen.cell(row, column)).collect();
-        let has_colour = cells.iter().any(|cell| cell.fgcolor() != vt100::Color::Default);
-        assert_eq!(has_colour, expects_colour, "{variable}");
-        assert!(cells.iter().any(|cell| cell.bold()), "{variable}: expected bold text");
+        let connected = board.connect();
+        let client = format!("│ A  {}", connected.addr());
+        let row = board.wait_for(&client, |rows| rows.iter().position(|row| row.contains(&client)));
+        let row = u16::try_from(row).expect("a row");
+        let name = board.screen.screen().cell(row, 44).expect("a cell");
+        assert_eq!((name.contents(), name.bold()), ("A", true), "{variable}");
+        assert_eq!(name.fgcolor() != vt100::Color::Default, expects_colour, "{variable}");
     }
 }
 
