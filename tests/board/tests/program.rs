@@ -7,7 +7,6 @@ use std::fs;
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::num::NonZero;
-use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -127,8 +126,14 @@ impl Board {
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
-    /// Waits for the end, and for the server's, and checks that the terminal was given back.
-    fn wait_for_end(&mut self, addr: Option<SocketAddr>) -> ExitStatus {
+    /// Returns the one child of a process.
+    fn child_of(pid: u32) -> Process {
+        let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+        Process(children.expect("proc(5)").trim().parse().expect("one child"))
+    }
+
+    /// Waits for the end, and checks that the terminal was given back.
+    fn wait_for_end(&mut self) -> ExitStatus {
         let mut status = None;
         wait_until("the end of board", || {
             status = self.terminal.child.try_wait().expect("a child");
@@ -142,7 +147,6 @@ impl Board {
         assert!(!screen.alternate_screen() && !screen.hide_cursor(), "{status:?}");
         let settings = self.stty(&["-a"]);
         assert!(settings.contains(" echo ") && settings.contains(" icanon "), "{settings}");
-        assert!(addr.is_none_or(|addr| TcpStream::connect(addr).is_err()), "a server is left");
         status.expect("a status")
     }
 }
@@ -202,21 +206,24 @@ fn arrow_is_at_send_for_a_stalled_client() {
 
 #[test]
 fn keys_and_signals_end_it_and_give_the_terminal_back() {
+    // A shell leads the session, and stays: with its leader's end the kernel would end the server.
+    let shell = ["sh", "-c", r#""$0" "$@"; echo "ended $?" >&2; read line"#];
     let signals = [Signal::INT, Signal::TERM, Signal::HUP, Signal::QUIT].map(Some);
     for (key, signal) in [("q", None), ("\x03", None)].into_iter().chain(signals.map(|it| ("", it)))
     {
-        let mut board = Board::start(Step::Blocking);
+        let mut board = Board::start_with(Step::Blocking, 0, &shell);
         let addr = board.addr();
-        let screen = board.screen.screen();
-        assert!(screen.alternate_screen(), "expected a screen of its own");
+        assert!(board.screen.screen().alternate_screen(), "expected a screen of its own");
         assert!(board.stty(&["-a"]).contains(" -echo "), "expected no echo");
         board.press(key);
         if let Some(signal) = signal {
-            Process(board.terminal.child.id()).signal(signal);
+            Board::child_of(board.terminal.child.id()).signal(signal);
         }
-        let status = board.wait_for_end(Some(addr));
-        assert_eq!(status.signal(), signal.map(Signal::as_raw), "{key:?}: {status}");
-        assert_eq!(status.success(), signal.is_none(), "{key:?}: {status}");
+        let code = signal.map_or(0, |signal| 128 + signal.as_raw());
+        board.errors.wait_for_line(&format!("ended {code}"));
+        assert!(TcpStream::connect(addr).is_err(), "expected no server after {key:?} {signal:?}");
+        board.press("\n");
+        board.wait_for_end();
     }
 }
 
@@ -271,10 +278,8 @@ fn no_color_leaves_bold_and_no_colour() {
 fn end_of_the_server_is_one_line_and_its_exit_code() {
     let mut board = Board::start(Step::Select);
     board.wait_until_idle();
-    let pid = board.terminal.child.id();
-    let server = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).expect("proc(5)");
-    Process(server.trim().parse().expect("one child")).signal(Signal::TERM);
-    assert_eq!(board.wait_for_end(None).code(), Some(128 + 15));
+    Board::child_of(board.terminal.child.id()).signal(Signal::TERM);
+    assert_eq!(board.wait_for_end().code(), Some(128 + 15));
     assert_eq!(
         board.errors.to_the_end(),
         ["board: step3-select ended (signal: 15 (SIGTERM)): Before select()"]
@@ -283,7 +288,7 @@ fn end_of_the_server_is_one_line_and_its_exit_code() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let addr = listener.local_addr().expect("an address");
     let mut board = Board::start_with(Step::Blocking, addr.port(), &["env"]);
-    assert_eq!(board.wait_for_end(None).code(), Some(1));
+    assert_eq!(board.wait_for_end().code(), Some(1));
     let lines = board.errors.to_the_end();
     let expected = format!("board: step1-blocking ended (exit status: 1): {addr} is in use");
     assert!(lines.len() == 1 && lines[0].starts_with(&expected), "{lines:?}");
@@ -298,7 +303,7 @@ fn what_it_cannot_show_is_one_line() {
         (["env", "--", "CARGO=/no/cargo"], 1, "step1-blocking does not build: "),
     ] {
         let mut board = Board::start_with(Step::Blocking, 0, &wrapper);
-        assert_eq!(board.wait_for_end(None).code(), Some(code), "{wrapper:?}");
+        assert_eq!(board.wait_for_end().code(), Some(code), "{wrapper:?}");
         let lines = board.errors.to_the_end();
         assert!(lines.len() == 1 && lines[0].contains(expected), "{wrapper:?}: {lines:?}");
     }
