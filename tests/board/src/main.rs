@@ -1,92 +1,84 @@
-//! Shows on one screen where a step stands: the line of its source at which it is, the connections
-//! that wait in the kernel, and what it says. All of it is the real server's.
+//! Shows on one screen where a server is blocked: the line of its source, the connections in the
+//! kernel's table, and what the server prints. All of it is read from the real server.
 
 #![forbid(unsafe_code)]
 
 mod model;
 mod page;
 mod source;
-mod terminal;
 
 use std::env;
+use std::io::{self, IsTerminal, Write};
+use std::mem;
+use std::os::unix::process::ExitStatusExt;
 use std::process::{ExitCode, ExitStatus};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::RecvTimeoutError;
-use std::time::{Duration, Instant};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::thread;
+use std::time::Duration;
 
 use clap::builder::PossibleValuesParser;
-use clap::error::ErrorKind;
-use clap::{Arg, ArgAction, Command, value_parser};
+use clap::{ArgMatches, Command, arg, value_parser};
 use harness::{Server, Start, Step};
+use ratatui::DefaultTerminal;
+use ratatui::crossterm::event::{self, Event, KeyCode, KeyModifiers};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use signal_hook::low_level::emulate_default_handler;
 
 use crate::model::Model;
 use crate::source::Source;
-use crate::terminal::Terminal;
 
-/// How long one look is from the next.
-const LOOK: Duration = Duration::from_millis(100);
-/// The servers that wait in the calls of the lesson.
+/// How often the server is looked at.
+const INTERVAL: Duration = Duration::from_millis(100);
+/// The servers that block in the calls of the lesson.
 const SHOWN: [Step; 4] = [Step::Blocking, Step::Functions, Step::Select, Step::Bare];
-/// What Ctrl-C types (ASCII's ETX) where it is no signal.
-const CTRL_C: u8 = 3;
 
 fn command() -> Command {
+    let step = PossibleValuesParser::new(SHOWN.map(Step::name));
+    let port = arg!(--port <PORT> "Port to listen on; 0 lets the system choose a free one");
     Command::new("board")
         .version(env!("CARGO_PKG_VERSION"))
-        .about("Starts a step and shows where it stands: its line, who waits, what it says")
-        .arg(
-            Arg::new("step")
-                .value_name("STEP")
-                .required(true)
-                .value_parser(PossibleValuesParser::new(SHOWN.map(Step::name))),
-        )
-        .arg(
-            Arg::new("host")
-                .long("host")
-                .value_name("HOST")
-                .default_value("localhost")
-                .help("Name or address on which the step listens"),
-        )
-        .arg(
-            Arg::new("port")
-                .long("port")
-                .value_name("PORT")
-                .default_value("5000")
-                .value_parser(value_parser!(u16))
-                .help("Port on which it listens; 0 lets the system choose"),
-        )
-        .arg(Arg::new("quiet").long("quiet").action(ArgAction::SetTrue).hide(true))
-        .after_help("q or Ctrl-C ends it and the step; space holds the picture.")
+        .about("Starts a server and shows the line where it is blocked, its clients and its output")
+        .arg(arg!(<STEP>).value_parser(step))
+        .arg(arg!(--host <HOST> "Name or address to listen on").default_value("localhost"))
+        .arg(port.default_value("5000").value_parser(value_parser!(u16)))
+        .after_help("q or Ctrl-C ends board and the server; space holds the picture.")
 }
 
 fn main() -> ExitCode {
-    let asked = command().get_matches();
-    if asked.get_flag("quiet") {
-        let why = "board shows what the step says: it cannot be started with --quiet";
-        command().error(ErrorKind::ArgumentConflict, why).exit();
-    }
-    let step = asked.get_one::<String>("step").and_then(|name| Step::named(name));
-    let step = step.unwrap_or(Step::Blocking);
-    let host = asked.get_one::<String>("host").map_or("localhost", String::as_str);
-    let port = asked.get_one::<u16>("port").copied().unwrap_or(5000);
-    let ended = show(step, &Start::of(step).host(host).port(port).last_lines_logged());
-    ended.unwrap_or_else(|why| {
-        eprintln!("board: {why}");
-        ExitCode::FAILURE
-    })
+    let arguments = command().get_matches();
+    let missing = if !io::stdin().is_terminal() || !io::stdout().is_terminal() {
+        "a terminal is needed, to draw on and for its keys"
+    } else if env::var_os("TERM").is_some_and(|term| term == "dumb") {
+        "a terminal is needed that can move its cursor, and TERM is dumb"
+    } else {
+        return show(&arguments).unwrap_or_else(|error| {
+            report(&error);
+            ExitCode::FAILURE
+        });
+    };
+    report(missing);
+    ExitCode::from(2)
 }
 
-fn show(step: Step, start: &Start) -> Result<ExitCode, String> {
+/// Prints a line on standard error. `eprintln!` would panic after a hang-up.
+fn report(text: &str) {
+    let _ = writeln!(io::stderr(), "board: {text}");
+}
+
+fn show(arguments: &ArgMatches) -> Result<ExitCode, String> {
+    let step = arguments.get_one::<String>("STEP").and_then(|name| Step::named(name));
+    let step = step.unwrap_or(Step::Blocking);
+    let host = arguments.get_one::<String>("host").map_or("localhost", String::as_str);
+    let port = arguments.get_one::<u16>("port").copied().unwrap_or(5000);
     let source =
-        Source::of(step).map_err(|error| format!("{}: {error}", step.source().display()))?;
-    // Before anything is on the screen: cargo may have to build it, and says much where it cannot.
-    let _built = step.try_binary().map_err(|said| {
-        let mut lines = said.lines();
-        let why = lines.find(|line| line.starts_with("error") || line.starts_with("Cause: "));
-        format!("{step} does not build: {}", why.unwrap_or_default())
+        Source::read(step).map_err(|error| format!("{}: {error}", step.source().display()))?;
+    // Build it before anything is drawn: cargo prints its progress.
+    step.try_binary().map_err(|output| {
+        let mut lines = output.lines();
+        let reason = lines.find(|line| line.starts_with("error") || line.starts_with("Cause: "));
+        format!("{step} does not build: {}", reason.unwrap_or_default())
     })?;
     let caught = Arc::new(AtomicUsize::new(0));
     for signal in [SIGINT, SIGTERM, SIGHUP, SIGQUIT] {
@@ -94,56 +86,79 @@ fn show(step: Step, start: &Start) -> Result<ExitCode, String> {
         signal_hook::flag::register_usize(signal, Arc::clone(&caught), number)
             .map_err(|error| format!("signals: {error}"))?;
     }
-    let terminal = Terminal::take().map_err(|error| format!("the terminal: {error}"))?;
-    let Some(mut terminal) = terminal else {
-        eprintln!("board: a terminal is needed, to draw on and for its keys");
-        return Ok(ExitCode::from(2));
-    };
+    let start = Start::of(step).host(host).port(port);
     let mut server = start.spawn().map_err(|error| format!("{step}: {error}"))?;
-    let mut model = Model::of(step);
-    let mut held = false;
-    let status = loop {
-        if let Some(status) = server.ended() {
-            break Some(status);
-        }
-        if !held {
-            model.look(&server);
-        }
-        let (rows, columns) = Terminal::size();
-        let picture = page::draw(&model, &source, held, (rows.into(), columns.into()));
-        terminal.show(&picture).map_err(|error| format!("the terminal: {error}"))?;
-        let next_look = Instant::now() + LOOK;
-        let key = loop {
-            let left = next_look.saturating_duration_since(Instant::now());
-            match terminal.keys.recv_timeout(left) {
-                Ok(b' ') => held = !held,
-                Ok(b'q' | CTRL_C) => break Some(()),
-                Ok(_) => continue,
-                Err(RecvTimeoutError::Timeout) => break None,
-                // The terminal has gone.
-                Err(RecvTimeoutError::Disconnected) => break Some(()),
-            }
-            break None;
-        };
-        if key.is_some() || caught.load(Ordering::Relaxed) != 0 {
-            break None;
-        }
-    };
-    drop(terminal);
+    let shown = ratatui::try_init().and_then(|mut terminal| {
+        let shown = run(&mut terminal, &mut server, &source, step, &caught);
+        let _ = terminal.show_cursor();
+        // If the terminal has gone, its destructor would print an error, and panic.
+        mem::forget(terminal);
+        shown
+    });
+    // A terminal that has gone needs nothing back.
+    let _ = ratatui::try_restore();
     server.kill();
     if let Ok(signal @ 1..) = i32::try_from(caught.load(Ordering::Relaxed)) {
         let _ = emulate_default_handler(signal);
     }
-    Ok(status.map_or(ExitCode::SUCCESS, |status| tell_the_end(&server, status)))
+    let status = shown.map_err(|error| format!("the terminal: {error}"))?;
+    Ok(status.map_or(ExitCode::SUCCESS, |status| report_end(&server, status)))
 }
 
-/// Says how the server ended and what it said last, and ends as it did.
-fn tell_the_end(server: &Server, status: ExitStatus) -> ExitCode {
-    use std::os::unix::process::ExitStatusExt;
-    let (narrated, reported) = (server.narration.to_the_end(), server.errors.to_the_end());
-    let last = reported.last().or(narrated.last()).map_or("nothing", String::as_str);
+/// Draws until a key or a signal ends it (None), or the server ends.
+fn run(
+    terminal: &mut DefaultTerminal,
+    server: &mut Server,
+    source: &Source,
+    step: Step,
+    caught: &AtomicUsize,
+) -> io::Result<Option<ExitStatus>> {
+    let has_colour = env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let events = read_events();
+    let mut model = Model::of(step);
+    let mut is_held = false;
+    while caught.load(Ordering::Relaxed) == 0 {
+        if let Some(status) = server.ended() {
+            return Ok(Some(status));
+        }
+        if !is_held {
+            model.update(server);
+        }
+        terminal.draw(|frame| page::draw(frame, &model, source, is_held, has_colour))?;
+        match events.recv_timeout(INTERVAL) {
+            Ok(Event::Key(key)) => match key.code {
+                KeyCode::Char('q') => break,
+                // In raw mode Ctrl-C is a key.
+                KeyCode::Char('c') if key.modifiers == KeyModifiers::CONTROL => break,
+                KeyCode::Char(' ') => is_held = !is_held,
+                _ => {}
+            },
+            Ok(_) | Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => break,
+        }
+    }
+    Ok(None)
+}
+
+/// Reads keys on a thread of its own: crossterm's `poll` and `read` do not return after a hang-up,
+/// nor before the end of an escape sequence.
+fn read_events() -> Receiver<Event> {
+    let (sender, events) = mpsc::channel();
+    thread::spawn(move || {
+        while let Ok(event) = event::read() {
+            if sender.send(event).is_err() {
+                return;
+            }
+        }
+    });
+    events
+}
+
+/// Reports how the server ended and its last line, and returns its exit code as the shell does.
+fn report_end(server: &Server, status: ExitStatus) -> ExitCode {
+    let (narration, errors) = (server.narration.to_end(), server.errors.to_end());
+    let last = errors.last().or(narration.last()).map_or("no output", String::as_str);
+    report(&format!("{} ended ({status}): {}", server.program(), page::escaped(last)));
     let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal));
-    eprintln!("board: {} has ended ({status}). It said last:", server.program());
-    eprintln!("{}", page::escaped(last));
     code.and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from)
 }

@@ -1,70 +1,63 @@
-//! What one look finds out: where the server is, and who waits.
+//! What is known of the server: the call in which it is blocked, its clients, and its output.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::fd::RawFd;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use harness::kernel::{Doing, State, TcpSocket, tcp_sockets};
 use harness::{Line, Server, Step};
 
 use crate::source::Call;
 
-/// For how many times the time that it took the kernel's table is not read again, and for how long
-/// at most. On a calm machine that is less than one look; but all connections of the machine are in
-/// it, those that have just closed too, and with thousands it takes longer.
-const TABLE_RESTS: (u32, Duration) = (7, Duration::from_millis(150));
-
-/// A connection, from the first look that saw it to the last.
+/// A connection that the kernel has for the server.
 pub struct Client {
-    pub letters: String,
+    /// A letter, or several after Z.
+    pub name: String,
     pub socket: TcpSocket,
-    /// Which of the connections it is, counted in looks: those of one look share their number.
-    seen_in: u64,
-    /// Since when it has been where it is: in the queue, or accepted.
-    since: Instant,
-    /// The last look did not see it. The kernel hands its table out in pieces, and a connection may
-    /// slip from one into the other meanwhile: gone is who was missed twice.
-    missed: bool,
+    /// How many clients had been found before the update that found it. The order within one
+    /// update is not known.
+    pub found_after: usize,
+    /// When it entered the backlog, or when it was accepted.
+    pub since: Instant,
+    /// It was not in the table at the last update. The kernel returns the table in pieces, so a
+    /// connection can slip through between two of them; it has gone if it is missing twice.
+    pub is_missing: bool,
 }
 
-/// Where the server is.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Place {
-    pub call: Call,
-    /// The kernel said so, and not the narration.
-    pub from_kernel: bool,
+impl Client {
+    pub fn is_waiting(&self) -> bool {
+        self.socket.waits_for_accept()
+    }
 }
 
-/// What the server says, on either stream.
-pub struct Said {
+/// Equal lines that the server printed one after the other.
+pub struct OutputLine {
     pub line: Line,
     pub is_error: bool,
 }
 
 pub struct Model {
     pub step: Step,
+    /// Where the server listens, once it does.
     pub addr: Option<SocketAddr>,
-    /// How to connect, once it listens.
-    pub connect: String,
-    pub place: Option<Place>,
-    /// Whose turn it is, where the call is for one client.
-    pub serves: Option<String>,
-    /// How often the loop has come to this call.
-    pub rounds: usize,
-    /// The lists that `select` was given, in letters.
+    /// The call in which the server is blocked, or that it narrated last.
+    pub call: Option<Call>,
+    /// The kernel reports the call, not the narration.
+    pub is_from_kernel: bool,
+    /// The client for which the server is blocked in `recv` or `send`.
+    pub blocked_for: Option<String>,
+    /// How often the server has come to the current call.
+    pub iteration: usize,
+    /// The names in the two lists that were given to `select`, to read and to write.
     pub lists: Option<[Vec<String>; 2]>,
-    /// None where the kernel does not tell.
+    /// None if not available on this system.
     pub clients: Option<Vec<Client>>,
-    pub said: Vec<Said>,
-    /// When it was.
+    pub output: Vec<OutputLine>,
+    /// The time of the last update.
     pub now: Instant,
-    next_table: Instant,
-    looks: u64,
-    met: usize,
-    listening: Option<u64>,
-    inodes: HashMap<RawFd, u64>,
-    inodes_of: BTreeSet<u64>,
+    clients_found: usize,
+    listening_inode: Option<u64>,
 }
 
 impl Model {
@@ -72,213 +65,158 @@ impl Model {
         Self {
             step,
             addr: None,
-            connect: String::new(),
-            place: None,
-            serves: None,
-            rounds: 0,
+            call: None,
+            is_from_kernel: false,
+            blocked_for: None,
+            iteration: 0,
             lists: None,
             clients: None,
-            said: Vec::new(),
+            output: Vec::new(),
             now: Instant::now(),
-            next_table: Instant::now(),
-            looks: 0,
-            met: 0,
-            listening: None,
-            inodes: HashMap::new(),
-            inodes_of: BTreeSet::new(),
+            clients_found: 0,
+            listening_inode: None,
         }
     }
 
-    /// Looks at the server once.
-    pub fn look(&mut self, server: &Server) {
+    pub fn update(&mut self, server: &Server) {
         self.now = Instant::now();
-        self.looks += 1;
-        self.listen_to(server);
+        self.read_output(server);
         let doing = server.process().doing();
-        self.meet();
-        let spoken = self.said.iter().rev().filter(|said| !said.is_error);
-        let spoken = spoken.filter_map(|said| Call::of_line(&said.line.text)).next();
-        let spoken = spoken.map(|call| Place { call, from_kernel: false });
-        (self.place, self.serves, self.lists) = (spoken, None, None);
-        if let Some(Doing::Waits(waits)) = doing
-            && let Some(call) = waits.name().and_then(Call::of_the_kernel)
+        self.update_clients();
+        let mut narrated = self.output.iter().rev().filter(|output| !output.is_error);
+        let narrated = narrated.find_map(|output| Call::from_narration(&output.line.text));
+        (self.call, self.is_from_kernel) = (narrated, false);
+        (self.blocked_for, self.lists) = (None, None);
+        if let Some(Doing::Waits(blocked)) = doing
+            && let Some(call) = blocked.name().and_then(Call::from_syscall)
         {
-            self.place = Some(Place { call, from_kernel: true });
+            (self.call, self.is_from_kernel) = (Some(call), true);
             if matches!(call, Call::Recv | Call::Send) {
-                let descriptor = RawFd::try_from(waits.arguments[0]).ok();
-                let inode = descriptor.and_then(|it| server.process().inode(it));
-                self.serves = inode.and_then(|inode| self.letters_of(inode));
-                if self.serves.is_none() {
-                    // Somebody new.
-                    self.next_table = self.now;
-                }
+                let sock = RawFd::try_from(blocked.arguments[0]).unwrap_or(-1);
+                self.blocked_for = self.names_of(&[sock], server).pop();
             }
-            let lists = server.process().selecting(&waits);
-            // Only if it has not gone on while they were read.
+            let lists = server.process().selecting(&blocked);
+            // If the server has gone on meanwhile, they are not what it gave to this call.
             if server.process().doing() == doing {
-                self.lists = lists.map(|lists| lists.map(|list| self.letters(&list, server)));
+                self.lists = lists.map(|lists| lists.map(|list| self.names_of(&list, server)));
             }
         }
-        let before = match self.place.map(|place| place.call) {
+        let line = match self.call {
             Some(Call::Accept | Call::Sleep) => "Before accept()",
             Some(Call::Recv | Call::Send) if self.step.blocks() => "Before recv()",
             _ => "Before select()",
         };
-        self.rounds = server.narration.count(before);
+        self.iteration = server.narration.count(line);
     }
 
-    fn listen_to(&mut self, server: &Server) {
-        let all =
-            |lines: Vec<Line>, is_error| lines.into_iter().map(move |line| Said { line, is_error });
-        let narration = server.narration.runs();
+    fn read_output(&mut self, server: &Server) {
+        let narration = server.narration.last_runs(1000);
         if self.addr.is_none() {
             let mut lines = narration.iter();
             self.addr =
                 lines.find_map(|line| line.text.strip_prefix("Listening on ")?.parse().ok());
-            self.connect = self.addr.map_or_else(String::new, how_to_connect);
         }
-        self.said = all(narration, false).chain(all(server.errors.runs(), true)).collect();
-        self.said.sort_by_key(|said| said.line.at);
+        self.output.clear();
+        for (lines, is_error) in [(narration, false), (server.errors.last_runs(1000), true)] {
+            self.output.extend(lines.into_iter().map(|line| OutputLine { line, is_error }));
+        }
+        self.output.sort_by_key(|output| output.line.at);
     }
 
-    /// Notes who has come, who was accepted, and who has gone.
-    fn meet(&mut self) {
-        if self.now < self.next_table {
-            return;
-        }
+    /// Reads the kernel's table, and recognizes the clients that were in it before.
+    fn update_clients(&mut self) {
         let Some(mut sockets) = self.addr.and_then(tcp_sockets) else { return };
-        let (times, longest) = TABLE_RESTS;
-        self.next_table = Instant::now() + longest.min(self.now.elapsed() * times);
         let listening = sockets.iter().find(|socket| socket.state == State::Listen);
-        self.listening = listening.map(|socket| socket.inode);
+        self.listening_inode = listening.map(|socket| socket.inode);
         let old = self.clients.take().unwrap_or_default();
         let mut old: HashMap<SocketAddr, Client> =
             old.into_iter().map(|client| (client.socket.remote, client)).collect();
-        if !cfg!(target_os = "linux") {
-            sockets.iter_mut().for_each(|socket| self.note_if_accepted(socket, &old));
-        }
-        let mut open: Vec<TcpSocket> = sockets.into_iter().filter(TcpSocket::is_open).collect();
-        open.sort_by_key(|socket| socket.remote);
+        sockets.retain(TcpSocket::is_open);
+        sockets.sort_by_key(|socket| socket.remote);
+        sockets.dedup_by_key(|socket| socket.remote);
         let mut clients: Vec<Client> = Vec::new();
-        open.dedup_by_key(|socket| socket.remote);
-        for socket in open {
+        let found_after = self.clients_found;
+        for mut socket in sockets {
             let known = old.remove(&socket.remote);
-            // One that was accepted is accepted for ever: another has its address now.
-            let known = known.filter(|it| it.waits() || it.socket.inode == socket.inode);
+            if !cfg!(target_os = "linux") && self.is_accepted(&socket, known.as_ref()) {
+                // There is no inode: the port stands for it.
+                socket.inode = socket.remote.port().into();
+            }
+            // An accepted connection stays accepted. If not, a new client has its address.
+            let known = known.filter(|it| it.is_waiting() || it.socket.inode == socket.inode);
             clients.push(match known {
-                Some(client) if client.waits() == socket.waits_for_accept() => {
-                    Client { socket, missed: false, ..client }
+                Some(client) => {
+                    let is_unchanged = client.is_waiting() == socket.waits_for_accept();
+                    let since = if is_unchanged { client.since } else { self.now };
+                    Client { socket, since, is_missing: false, ..client }
                 }
-                Some(client) => Client { socket, since: self.now, missed: false, ..client },
                 None => {
-                    let letters = letters(self.met);
-                    self.met += 1;
-                    Client { letters, socket, seen_in: self.looks, since: self.now, missed: false }
+                    self.clients_found += 1;
+                    Client {
+                        name: client_name(self.clients_found - 1),
+                        socket,
+                        found_after,
+                        since: self.now,
+                        is_missing: false,
+                    }
                 }
             });
         }
-        let missed = old.into_values().filter(|client| !client.missed);
-        clients.extend(missed.map(|client| Client { missed: true, ..client }));
-        clients.sort_by_key(|client| (client.seen_in, client.socket.remote));
+        let missing = old.into_values().filter(|client| !client.is_missing);
+        clients.extend(missing.map(|client| Client { is_missing: true, ..client }));
+        clients.sort_by_key(|client| (client.found_after, client.socket.remote));
         self.clients = Some(clients);
     }
 
-    /// Where the kernel does not tell who was accepted, the narration does: a port stands for the
-    /// inode then.
-    fn note_if_accepted(&self, socket: &mut TcpSocket, known: &HashMap<SocketAddr, Client>) {
+    /// Returns whether the narration has reported the client, for a system whose table has no
+    /// inodes.
+    fn is_accepted(&self, socket: &TcpSocket, known: Option<&Client>) -> bool {
         let line = format!("Connection from {}", socket.remote);
-        let before = known.get(&socket.remote).is_some_and(|client| !client.waits());
-        if before || self.said.iter().any(|said| said.line.text == line) {
-            socket.inode = socket.remote.port().into();
-        }
+        known.is_some_and(|client| !client.is_waiting())
+            || self.output.iter().any(|output| output.line.text == line)
     }
 
-    pub fn waiting(&self) -> impl Iterator<Item = &Client> {
-        self.clients.iter().flatten().filter(|client| client.waits())
+    /// Returns the clients in the backlog, and the accepted ones.
+    pub fn waiting_and_accepted(&self) -> (Vec<&Client>, Vec<&Client>) {
+        self.clients.iter().flatten().partition(|client| client.is_waiting())
     }
 
-    pub fn accepted(&self) -> impl Iterator<Item = &Client> {
-        self.clients.iter().flatten().filter(|client| !client.waits())
-    }
-
-    /// Its place in the queue: one more than have been seen before it.
-    pub fn place_of(&self, client: &Client) -> usize {
-        1 + self.waiting().take_while(|other| other.seen_in < client.seen_in).count()
-    }
-
+    /// Returns how many seconds a client has been waiting, or accepted.
     pub fn seconds(&self, client: &Client) -> u64 {
-        self.for_how_long(client).as_secs()
+        self.now.saturating_duration_since(client.since).as_secs()
     }
 
-    fn for_how_long(&self, client: &Client) -> Duration {
-        self.now.saturating_duration_since(client.since)
-    }
-
-    pub fn longest_wait(&self) -> u64 {
-        self.waiting().map(|client| self.seconds(client)).max().unwrap_or(0)
-    }
-
-    fn letters_of(&self, inode: u64) -> Option<String> {
-        let mut accepted = self.accepted();
-        accepted.find(|it| it.socket.inode == inode).map(|it| it.letters.clone())
-    }
-
-    /// The names of the sockets in a list.
-    fn letters(&mut self, list: &[RawFd], server: &Server) -> Vec<String> {
-        // A socket keeps its descriptor: to be looked up only when there are others.
-        let now: BTreeSet<u64> = self.accepted().map(|client| client.socket.inode).collect();
-        if now != self.inodes_of {
-            (self.inodes_of, self.inodes) = (now, HashMap::new());
+    /// Returns the names of the sockets in a list of file descriptors.
+    fn names_of(&self, list: &[RawFd], server: &Server) -> Vec<String> {
+        let clients = self.clients.iter().flatten();
+        let mut names: HashMap<u64, &str> =
+            clients.map(|client| (client.socket.inode, client.name.as_str())).collect();
+        if let Some(inode) = self.listening_inode {
+            names.insert(inode, "server_socket");
         }
-        let named: HashMap<u64, &str> = self
-            .clients
-            .iter()
-            .flatten()
-            .map(|it| (it.socket.inode, it.letters.as_str()))
-            .collect();
-        let mut letters = Vec::new();
-        for sock in list {
-            let known = self.inodes.get(sock).copied();
-            let inode = known.or_else(|| server.process().inode(*sock));
-            let Some(inode) = inode else { continue };
-            self.inodes.insert(*sock, inode);
-            let name = named.get(&inode).copied();
-            let listens = (self.listening == Some(inode)).then_some("server_socket");
-            letters.extend(name.or(listens).map(str::to_owned));
-        }
-        letters
+        let inodes = list.iter().filter_map(|sock| server.process().inode(*sock));
+        inodes.filter_map(|inode| names.get(&inode).map(|name| (*name).to_owned())).collect()
     }
 }
 
-impl Client {
-    pub fn waits(&self) -> bool {
-        self.socket.waits_for_accept()
-    }
-}
-
-/// For a server on all addresses by the one that reaches others.
-fn how_to_connect(addr: SocketAddr) -> String {
-    let reach = if addr.ip().is_unspecified() { own_address() } else { Some(addr.ip()) };
-    let host = reach.map_or_else(|| "ADDRESS".to_owned(), |ip| ip.to_string());
+/// Returns the command that connects to a server. If the server listens on all addresses, the
+/// command names the one that other machines can reach.
+pub fn connect_command(addr: SocketAddr) -> String {
+    let ip = if addr.ip().is_unspecified() { own_address() } else { Some(addr.ip()) };
+    let host = ip.map_or_else(|| "ADDRESS".to_owned(), |ip| ip.to_string());
     format!("nc {host} {}", addr.port())
 }
 
-/// The address from which this machine would reach others. UDP sends nothing to connect.
+/// Returns the address from which this machine reaches others. Connecting UDP sends no packet.
 fn own_address() -> Option<IpAddr> {
     let socket = UdpSocket::bind("0.0.0.0:0").ok()?;
-    // TEST-NET-1 (RFC 5737): nobody's.
+    // TEST-NET-1 (RFC 5737), which has no host.
     socket.connect("192.0.2.1:9").ok()?;
     socket.local_addr().ok().map(|addr| addr.ip())
 }
 
-/// A to Z, then AA: the n-th name of a client.
-fn letters(mut n: usize) -> String {
-    let mut name = String::new();
-    loop {
-        name.insert(0, char::from(b'A' + u8::try_from(n % 26).unwrap_or(0)));
-        match (n / 26).checked_sub(1) {
-            Some(rest) => n = rest,
-            None => return name,
-        }
-    }
+/// Returns A to Z, then A1 to Z1, A2 to Z2 and so on.
+pub fn client_name(number: usize) -> String {
+    let letter = ('A'..='Z').nth(number % 26).unwrap_or_default();
+    if number < 26 { letter.to_string() } else { format!("{letter}{}", number / 26) }
 }

@@ -1,111 +1,240 @@
-//! The page that the board draws.
+//! Draws the model on a terminal.
 
-use harness::picture::{Cell, Picture, Role};
+use ratatui::Frame;
+use ratatui::layout::Constraint::{Fill, Length};
+use ratatui::layout::{Layout, Size};
+use ratatui::style::{Color, Style, Stylize};
+use ratatui::symbols::border;
+use ratatui::text::Line;
+use ratatui::widgets::{Block, Borders, Padding, Paragraph};
 
-use crate::model::{Client, Model};
+use crate::model::{Model, connect_command};
 use crate::source::{Call, Source};
 
 /// The smallest terminal that shows the lesson.
-const SMALLEST: (usize, usize) = (23, 80);
+const SMALLEST: Size = Size::new(80, 23);
+/// The width of the three columns behind a client's address.
+const NUMBERS: usize = 18;
 
-/// Draws a page for a terminal of so many rows and columns.
-pub fn draw(
-    model: &Model,
-    source: &Source,
-    held: bool,
-    (rows, columns): (usize, usize),
-) -> Picture {
-    if rows < SMALLEST.0 || columns < SMALLEST.1 {
-        let (least_rows, least_columns) = SMALLEST;
-        let mut page = Page::of(1, columns);
-        let text = format!("Too small: {least_columns}x{least_rows} or more");
-        page.put(0, 0, columns, &text, Role::Text);
-        return page.0;
+pub fn draw(frame: &mut Frame, model: &Model, source: &Source, is_held: bool, has_colour: bool) {
+    let area = frame.area();
+    if area.width < SMALLEST.width || area.height < SMALLEST.height {
+        frame.render_widget(format!("Too small: {SMALLEST} or more"), area);
+        return;
     }
-    let mut page = Page::of(rows, columns);
-    let right = if columns < 100 { 36 } else { 48 };
-    let left = columns - right - 3;
-    let narration = rows / 5;
-    let rule = rows - narration - 1;
-    page.put(0, 0, columns, &top(model, columns), Role::Name);
-    page.put(1, 0, columns, &stands(model), Role::Finding);
-    let arrow = model.place.and_then(|place| source.line_of(place.call));
-    let path = arrow.map(|line| source.path_to(line)).unwrap_or_default();
+    let rows = [Length(1), Length(1), Fill(1), Length(1 + area.height / 5)];
+    let [top, middle, panes, bottom] = Layout::vertical(rows).areas(area);
+    let kernel_width = if area.width < 100 { 36 } else { 48 };
+    let columns = [Fill(1), Length(2 + kernel_width)];
+    let [left, right] = Layout::horizontal(columns).areas(panes);
+
+    frame.render_widget(Line::from(headline(model, area.width.into())).bold(), top);
+    frame.render_widget(Line::from(sentence(model)).bold(), middle);
+
+    let line = model.call.and_then(|call| source.line_of(call));
+    let path = line.map(|line| source.path_to(line)).unwrap_or_default();
     let functions: Vec<&str> = path.iter().map(|(function, _)| function.as_str()).collect();
-    page.rule(2, columns, &functions.join(" > "), left + 2, "the kernel's table");
-    page.source(source, arrow, &path, 3..rule, left);
-    for row in 3..rule {
-        page.put(row, left + 1, 1, "│", Role::Rule);
-    }
-    page.kernel(model, 3..rule, left + 3, right);
-    let keys = if held {
+    let block = Block::new().borders(Borders::TOP).padding(Padding::right(1));
+    let block = block.title(format!("─ {} ", functions.join(" > ")));
+    let inner = block.inner(left);
+    let lines = source_lines(source, &path, inner.as_size());
+    frame.render_widget(Paragraph::new(lines).block(block), left);
+
+    let corner = border::Set { top_left: "┬", ..border::PLAIN };
+    let block = Block::new().borders(Borders::TOP | Borders::LEFT).border_set(corner);
+    let block = block.padding(Padding::left(1)).title(" the kernel's table ");
+    let inner = block.inner(right);
+    let lines = kernel_lines(model, inner.as_size());
+    frame.render_widget(Paragraph::new(lines).block(block), right);
+
+    let keys = if is_held {
         "HELD: the server goes on, this picture does not (space)"
     } else {
         "q: end, space: hold"
     };
-    page.rule(rule, columns, "what it says", columns - keys.len() - 4, keys);
-    page.narration(model, rule + 1..rows, columns);
-    page.0
+    let block = Block::new().borders(Borders::TOP).title("─ the server's output ");
+    let block = block.title(Line::from(format!(" {keys} ─")).right_aligned());
+    let inner = block.inner(bottom);
+    let lines = output_lines(model, inner.as_size());
+    frame.render_widget(Paragraph::new(lines).block(block), bottom);
+
+    if !has_colour {
+        // crossterm leaves the colours out too, but it then resets bold and reversed with them.
+        frame.buffer_mut().set_style(area, Style::new().fg(Color::Reset));
+    }
 }
 
-/// The step, how to connect, and how many there are; with its address where there is room.
-fn top(model: &Model, columns: usize) -> String {
-    let waiting = model.waiting().count();
-    let counts = match &model.clients {
-        None => "the system does not tell who waits".to_owned(),
-        Some(_) => format!(
-            "served now {}, waiting {waiting}, longest {} s",
-            model.accepted().count(),
-            model.longest_wait()
-        ),
-    };
+/// Returns the step, how to connect, and the number of clients.
+fn headline(model: &Model, width: usize) -> String {
     let Some(addr) = model.addr else { return format!("{} starts", model.step) };
-    let long = format!("{} on {addr}   connect: {}   {counts}", model.step, model.connect);
-    if long.len() < columns {
-        return long;
-    }
-    format!("{}   {}   {counts}", model.step, model.connect)
+    let (waiting, accepted) = model.waiting_and_accepted();
+    let longest = waiting.iter().map(|client| model.seconds(client)).max().unwrap_or(0);
+    let (waiting, accepted) = (waiting.len(), accepted.len());
+    let counts = format!("accepted {accepted}, waiting {waiting} (longest {longest} s)");
+    let (step, connect) = (model.step, connect_command(addr));
+    let text = format!("{step} on {addr}   connect: {connect}   {counts}");
+    if text.len() <= width { text } else { format!("{step}   {connect}   {counts}") }
 }
 
-/// Where it stands, in a sentence, and who says so.
-fn stands(model: &Model) -> String {
-    let Some(place) = model.place else { return String::new() };
-    let client = model.serves.as_deref().unwrap_or("a client");
-    let waits = match place.call {
-        Call::Accept => "waits in accept() for the next client".to_owned(),
-        Call::Recv => format!("waits in recv() for {client} to send"),
-        Call::Send => format!("waits in send() for {client} to read"),
-        Call::Select => "waits in select() until one is ready".to_owned(),
-        Call::Sleep => "sleeps: accept() found no room".to_owned(),
+/// Says where the server is blocked, and how we know.
+fn sentence(model: &Model) -> String {
+    let Some(call) = model.call else { return String::new() };
+    let client = model.blocked_for.as_deref().unwrap_or("a client");
+    let blocked = match call {
+        Call::Accept => "blocked in accept() until a client connects".to_owned(),
+        Call::Recv => format!("blocked in recv() until {client} sends"),
+        Call::Send => format!("blocked in send() until {client} reads"),
+        Call::Select => "blocked in select() until a socket is ready".to_owned(),
+        Call::Sleep => "sleeping: accept() failed, out of resources".to_owned(),
     };
-    let rounds = model.rounds;
-    match (place.from_kernel, cfg!(target_os = "linux")) {
-        (true, _) => format!("Kernel: the server {waits}. Round {rounds}."),
+    let (name, iteration) = (call.name(), model.iteration);
+    match (model.is_from_kernel, cfg!(target_os = "linux")) {
+        (true, _) => format!("Kernel: {blocked}. Iteration {iteration}."),
         (false, true) => {
-            let call = place.call.name();
-            format!("Kernel: the server runs. Narration: it was last at {call}. Round {rounds}.")
+            format!("Kernel: running. Narration: last at {name}. Iteration {iteration}.")
         }
-        (false, false) => format!("Narration: the server {waits}. Round {rounds}."),
+        (false, false) => format!("Narration: {blocked}. Iteration {iteration}."),
     }
 }
 
-/// Text in which nothing steers a terminal.
-pub fn escaped(text: &str) -> String {
-    let escape = |glyph: char| {
-        if glyph.is_control() { glyph.escape_default().to_string() } else { glyph.to_string() }
-    };
-    text.chars().map(escape).collect()
+/// Returns the lines around the arrow.
+fn source_lines(source: &Source, path: &[(String, usize)], size: Size) -> Vec<Line<'static>> {
+    let (width, height) = (usize::from(size.width), usize::from(size.height));
+    let arrow = path.last().map(|(_, line)| *line);
+    let last = source.lines.len().saturating_sub(height);
+    // More of the lines before than after it, because the head of the loop is before.
+    let first = arrow.unwrap_or(0).saturating_sub(height * 2 / 3).min(last);
+    let mut lines = Vec::new();
+    for (number, text) in source.lines.iter().enumerate().skip(first).take(height) {
+        let code = text.trim_start();
+        let spaces = text.len() - code.len();
+        let indent = if width < 60 { spaces / 2 } else { spaces };
+        let text = format!("{:indent$}{code}", "");
+        let text = cut(&text, width - 2);
+        lines.push(if arrow == Some(number) {
+            Line::from(format!("→ {text}")).bold().reversed()
+        } else if path.iter().any(|(_, line)| *line == number) {
+            Line::from(format!("» {text}")).bold()
+        } else {
+            Line::from(format!("  {text}"))
+        });
+    }
+    lines
 }
 
-/// Cut to a width, with a mark where something is missing.
+fn kernel_lines(model: &Model, size: Size) -> Vec<Line<'static>> {
+    let (width, height) = (usize::from(size.width), usize::from(size.height));
+    if model.addr.is_none() {
+        return Vec::new();
+    }
+    if model.clients.is_none() {
+        return vec![Line::from("not available on this system")];
+    }
+    let (waiting, accepted) = model.waiting_and_accepted();
+    // Two headings, each with an empty row before or behind it, and the lists.
+    let rows = height - if model.step.blocks() { 3 } else { 7 };
+    let waiting_rows = waiting.len().min(rows - accepted.len().min(rows / 2));
+    let tables = [
+        (format!("backlog: {}", waiting.len()), "place", &waiting, waiting_rows),
+        (format!("accepted: {}", accepted.len()), "unsent", &accepted, rows - waiting_rows),
+    ];
+    let rest = width - NUMBERS;
+    let mut lines = Vec::new();
+    for (title, column, clients, rows) in tables {
+        let heading = format!("{title:rest$}{:>6}{column:>7}{:>5}", "unread", "for");
+        lines.push(Line::from(heading).bold());
+        // If there are more clients than rows, the last row counts the rest.
+        let shown = if clients.len() <= rows { clients.len() } else { rows.saturating_sub(1) };
+        let mut texts = Vec::new();
+        for client in &clients[..shown] {
+            let addr = cut_left(&client.socket.remote.to_string(), rest - 3);
+            let before = waiting.iter().filter(|other| other.found_after < client.found_after);
+            let second = if client.is_waiting() {
+                format!("#{}", before.count() + 1)
+            } else {
+                byte_count(client.socket.unsent)
+            };
+            let (unread, time) = (byte_count(client.socket.unread), model.seconds(client));
+            let name = format!("{:<3}{addr}", client.name);
+            texts.push(format!("{name:rest$}{unread:>6}{second:>7}{:>5}", format!("{time}s")));
+        }
+        if shown < clients.len() {
+            texts.push(format!("   and {} more", clients.len() - shown));
+        }
+        let colour = if column == "place" { Color::Red } else { Color::Green };
+        lines.extend(texts.into_iter().map(|text| Line::from(text).fg(colour).bold()));
+        lines.push(Line::default());
+    }
+    if !model.step.blocks() {
+        lines.push(Line::from("the lists given to select():").bold());
+        for (index, name) in ["to_read", "to_write"].into_iter().enumerate() {
+            let list = model.lists.as_ref().map(|lists| list_line(name, &lists[index], width));
+            lines.push(Line::from(list.unwrap_or_else(|| format!("{name}: not in select()"))));
+        }
+    }
+    lines
+}
+
+/// Returns a list in at most `width` characters. If they are too few, it counts the rest.
+fn list_line(name: &str, list: &[String], width: usize) -> String {
+    if list.is_empty() {
+        return format!("{name}: empty");
+    }
+    // Each name takes at least a space and a letter.
+    let mut shown = list.len().min(width / 2);
+    loop {
+        let mut text = format!("{name}: {}", list[..shown].join(" "));
+        if shown < list.len() {
+            text.push_str(&format!(" and {} more", list.len() - shown));
+        }
+        if text.len() <= width || shown == 0 {
+            return text;
+        }
+        shown -= 1;
+    }
+}
+
+/// Returns the last lines of the output, those of standard error with a mark.
+fn output_lines(model: &Model, size: Size) -> Vec<Line<'static>> {
+    let first = model.output.len().saturating_sub(size.height.into());
+    let mut lines = Vec::new();
+    for output in &model.output[first..] {
+        let mut text = escaped(&output.line.text);
+        if output.line.times > 1 {
+            text.push_str(&format!("   ({} times)", output.line.times));
+        }
+        let text = cut(&text, usize::from(size.width) - 2);
+        lines.push(if output.is_error {
+            Line::from(format!("! {text}")).magenta().bold()
+        } else {
+            Line::from(format!("  {text}"))
+        });
+    }
+    lines
+}
+
+/// Escapes control characters, so that no text can steer the terminal.
+pub fn escaped(text: &str) -> String {
+    let mut escaped = String::new();
+    for character in text.chars() {
+        if character.is_control() {
+            escaped.extend(character.escape_default());
+        } else {
+            escaped.push(character);
+        }
+    }
+    escaped
+}
+
+/// Cuts text to a width, with a mark at the end.
 fn cut(text: &str, width: usize) -> String {
     if text.chars().count() <= width {
         return text.to_owned();
     }
-    text.chars().take(width.saturating_sub(1)).chain(['…']).collect()
+    text.chars().take(width - 1).chain(['…']).collect()
 }
 
-/// Cut to a width from the left: of an address the end tells more.
+/// Cuts an address to a width, with a mark at the start: its end differs more.
 fn cut_left(text: &str, width: usize) -> String {
     let length = text.chars().count();
     if length <= width {
@@ -114,8 +243,8 @@ fn cut_left(text: &str, width: usize) -> String {
     ['…'].into_iter().chain(text.chars().skip(length + 1 - width)).collect()
 }
 
-/// Bytes in at most five characters.
-fn bytes(count: u64) -> String {
+/// Formats a number of bytes in at most five characters.
+fn byte_count(count: u64) -> String {
     match count {
         0..100_000 => count.to_string(),
         100_000..10_240_000 => format!("{}K", count >> 10),
@@ -123,175 +252,93 @@ fn bytes(count: u64) -> String {
     }
 }
 
-struct Page(Picture);
-
-impl Page {
-    fn of(rows: usize, columns: usize) -> Self {
-        let blank = Cell { glyph: ' ', role: Role::Text };
-        Self(Picture { rows: vec![vec![blank; columns]; rows] })
-    }
-
-    fn put(&mut self, row: usize, column: usize, width: usize, text: &str, role: Role) {
-        let Some(row) = self.0.rows.get_mut(row) else { return };
-        for (cell, glyph) in row.iter_mut().skip(column).zip(cut(text, width).chars()) {
-            *cell = Cell { glyph, role };
-        }
-    }
-
-    fn rule(&mut self, row: usize, columns: usize, name: &str, second: usize, other: &str) {
-        self.put(row, 0, columns, &"─".repeat(columns), Role::Rule);
-        self.put(row, 2, columns, &format!(" {name} "), Role::Text);
-        self.put(row, second, columns - second, &format!(" {other} "), Role::Text);
-    }
-
-    /// The lines around the arrow.
-    fn source(
-        &mut self,
-        source: &Source,
-        arrow: Option<usize>,
-        path: &[(String, usize)],
-        rows: std::ops::Range<usize>,
-        width: usize,
-    ) {
-        let last = source.lines.len().saturating_sub(rows.len());
-        // More of what comes before than of what comes after: the loop's head.
-        let first = arrow.unwrap_or(0).saturating_sub(rows.len() * 2 / 3).min(last);
-        for (row, (number, line)) in rows.zip(source.lines.iter().enumerate().skip(first)) {
-            let here = arrow == Some(number);
-            let called = path.iter().any(|(_, at)| *at == number);
-            let (mark, role) = match (here, called) {
-                (true, _) => ("→", Role::Waits),
-                (false, true) => ("»", Role::Serves),
-                (false, false) => ("", Role::Text),
-            };
-            self.put(row, 0, 1, mark, role);
-            // Half of rustfmt's indent, in half of its width.
-            let code = line.trim_start();
-            let indent = if width < 60 { 2 } else { 1 };
-            let indent = (line.len() - code.len()) / indent;
-            self.put(row, 2 + indent, width.saturating_sub(2 + indent), code, role);
-        }
-    }
-
-    fn kernel(&mut self, model: &Model, rows: std::ops::Range<usize>, left: usize, width: usize) {
-        let mut row = rows.start;
-        let mut line = |text: &str, role| {
-            self.put(row, left, width, text, role);
-            row += 1;
-        };
-        if model.addr.is_none() {
-            return;
-        }
-        if model.clients.is_none() {
-            line("The system does not tell.", Role::Text);
-            return;
-        }
-        let selects = !model.step.blocks();
-        let columns = |what: String, [one, two, three]: [&str; 3]| {
-            let first = width - 18;
-            format!("{:first$}{one:>6}{two:>7}{three:>5}", cut(&what, first))
-        };
-        let client = |client: &Client, second: String| {
-            let addr = cut_left(&client.socket.remote.to_string(), width - 18 - 3);
-            let unread = bytes(client.socket.unread);
-            let seconds = format!("{}s", model.seconds(client));
-            columns(format!("{:<3}{addr}", client.letters), [&unread, &second, &seconds])
-        };
-        let (waiting, accepted) = (model.waiting().count(), model.accepted().count());
-        let lists = if selects { 4 } else { 0 };
-        // Two headings, and a row between.
-        let room = rows.len() - 3 - lists;
-        let for_waiting = waiting.min(room - accepted.min(room / 2));
-        let for_accepted = accepted.min(room - for_waiting);
-        line(&columns(format!("backlog: {waiting}"), ["unread", "place", "for"]), Role::Finding);
-        let shown = shown(waiting, for_waiting);
-        for one in model.waiting().take(shown) {
-            line(&client(one, format!("#{}", model.place_of(one))), Role::Waits);
-        }
-        if shown < waiting {
-            line(&format!("   and {} more", waiting - shown), Role::Waits);
-        }
-        line("", Role::Text);
-        line(&columns(format!("accepted: {accepted}"), ["unread", "unsent", "for"]), Role::Finding);
-        let shown = self::shown(accepted, for_accepted);
-        for one in model.accepted().take(shown) {
-            line(&client(one, bytes(one.socket.unsent)), Role::Answered);
-        }
-        if shown < accepted {
-            line(&format!("   and {} more", accepted - shown), Role::Answered);
-        }
-        if selects {
-            line("", Role::Text);
-            line("select() was given, to wait for:", Role::Finding);
-            let none = ["to_read", "to_write"].map(|name| format!("{name}: not in select() now"));
-            let lists = model.lists.as_ref().map_or(none, |[to_read, to_write]| {
-                [listed("to_read", to_read, width), listed("to_write", to_write, width)]
-            });
-            lists.iter().for_each(|list| line(list, Role::Text));
-        }
-    }
-
-    /// The last lines, those on standard error with a mark.
-    fn narration(&mut self, model: &Model, rows: std::ops::Range<usize>, columns: usize) {
-        let first = model.said.len().saturating_sub(rows.len());
-        for (row, said) in rows.zip(&model.said[first..]) {
-            let times = match said.line.times {
-                1 => String::new(),
-                times => format!("   ({times} times)"),
-            };
-            let mark = if said.is_error { "! " } else { "  " };
-            let role = if said.is_error { Role::Trouble } else { Role::Text };
-            let text = escaped(&said.line.text);
-            self.put(row, 0, columns, &format!("{mark}{text}{times}"), role);
-        }
-    }
-}
-
-/// How many of so many are shown in so many rows: where not all are, the last row counts the rest.
-fn shown(all: usize, rows: usize) -> usize {
-    if all <= rows { all } else { rows.saturating_sub(1) }
-}
-
-/// A list in so many characters: where not all fit, it counts the rest.
-fn listed(name: &str, list: &[String], width: usize) -> String {
-    if list.is_empty() {
-        return format!("{name}: nobody");
-    }
-    let mut text = format!("{name}: {}", list.join(" "));
-    let mut shown = list.len();
-    while text.len() > width && shown > 0 {
-        // A space and at least a letter each: what cannot fit is not tried.
-        shown = (shown - 1).min(width / 2);
-        text = format!("{name}: {} and {} more", list[..shown].join(" "), list.len() - shown);
-    }
-    text
-}
-
 #[cfg(test)]
 mod unit_tests {
+    use std::time::Instant;
+
+    use harness::kernel::{State, TcpSocket};
+    use harness::{Line, Step};
+    use ratatui::Terminal;
+    use ratatui::backend::TestBackend;
+
     use super::*;
+    use crate::model::{Client, OutputLine, client_name};
 
-    #[test]
-    fn what_the_server_says_steers_no_terminal() {
-        assert_eq!(
-            escaped("127.0.0.1:5 \x1b[31m\u{9b}é\r\n"),
-            "127.0.0.1:5 \\u{1b}[31m\\u{9b}é\\r\\n"
-        );
+    /// A model of a server with 3 accepted clients and 30 that wait.
+    fn crowded(step: Step) -> Model {
+        let mut model = Model::of(step);
+        model.addr = "[::1]:5000".parse().ok();
+        model.call = Some(Call::Select);
+        model.lists = Some([vec!["server_socket".to_owned(); 33], Vec::new()]);
+        let clients = (0..33).map(|number| Client {
+            name: client_name(number),
+            socket: TcpSocket {
+                local: ([127, 0, 0, 1], 5000).into(),
+                remote: format!("[2001:db8:1111:2222::7777]:{}", 40000 + number).parse().unwrap(),
+                state: State::Established,
+                unsent: 1 << 32,
+                unread: 99_999,
+                inode: if number < 3 { 1 } else { 0 },
+            },
+            found_after: number,
+            since: model.now,
+            is_missing: false,
+        });
+        model.clients = Some(clients.collect());
+        for (text, is_error) in [("\x1b[31m\u{9b}é", false), ("trouble", true)] {
+            let (at, text) = (Instant::now(), text.to_owned());
+            let line = Line { text, at, last: at, times: 7 };
+            model.output.push(OutputLine { line, is_error });
+        }
+        model
+    }
+
+    /// Draws in this size, and returns the rows.
+    fn rows(model: &Model, width: u16, height: u16) -> Vec<String> {
+        let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
+        let source = Source::read(model.step).unwrap();
+        terminal.draw(|frame| draw(frame, model, &source, false, true)).unwrap();
+        let cells = &terminal.backend().buffer().content;
+        let symbols: Vec<&str> = cells.iter().map(|cell| cell.symbol()).collect();
+        symbols.chunks(usize::from(width).max(1)).map(|row| row.concat()).collect()
     }
 
     #[test]
-    fn a_list_that_does_not_fit_counts_the_rest() {
-        let list = ["server_socket", "A", "B", "C"].map(str::to_owned);
-        assert_eq!(listed("to_read", &list, 80), "to_read: server_socket A B C");
-        assert_eq!(listed("to_read", &list, 28), "to_read: server_socket A B C");
-        let list = ["server_socket", "A", "B", "CC", "DD", "EE"].map(str::to_owned);
-        assert_eq!(listed("to_read", &list, 33), "to_read: server_socket and 5 more");
-        assert_eq!(listed("to_read", &[], 27), "to_read: nobody");
+    fn crowd_is_shown_and_counted_in_each_size() {
+        for (width, height) in [(80, 23), (100, 30), (160, 40)] {
+            for step in [Step::Functions, Step::Select] {
+                let rows = rows(&crowded(step), width, height);
+                let rows =
+                    rows.iter().map(|row| row.split_whitespace().collect::<Vec<_>>().join(" "));
+                let screen = rows.collect::<Vec<_>>().join("\n");
+                let shown = screen.matches(" #").count();
+                let more = format!("and {} more", 30 - shown);
+                assert!(shown > 2 && screen.contains(&more), "{shown} shown\n{screen}");
+                for text in [
+                    "accepted 3, waiting 30 (longest 0 s)",
+                    ":40003 99999 #1 0s",
+                    ":40002 99999 4096M 0s",
+                    "\n\\u{1b}[31m\\u{9b}é (7 times)\n! trouble (7 times)",
+                ] {
+                    assert!(screen.contains(text), "expected {text} in\n{screen}");
+                }
+                let list = screen.lines().find_map(|row| row.split_once("to_read: "));
+                assert_eq!(list.is_none(), step.blocks(), "{screen}");
+                if let Some((_, list)) = list {
+                    let (names, rest) = list.split_once(" and ").expect("a rest");
+                    let names = names.split(' ').count();
+                    assert_eq!(rest, format!("{} more", 33 - names), "{screen}");
+                }
+            }
+        }
     }
 
     #[test]
-    fn bytes_take_five_characters_at_most() {
-        let counts = [0, 99_999, 100_000, 10_239_999, 10_240_000, 1 << 32];
-        assert_eq!(counts.map(bytes), ["0", "99999", "97K", "9999K", "9M", "4096M"]);
+    fn small_terminal_gets_one_line() {
+        for (width, height) in [(79, 23), (80, 22), (20, 2), (0, 0)] {
+            let rows = rows(&crowded(Step::Blocking), width, height);
+            let text = rows.concat();
+            assert!("Too small: 80x23 or more".starts_with(text.trim_end()), "{text}");
+        }
     }
 }

@@ -1,18 +1,18 @@
-//! A step's own source: the line of each call, and the functions on the way to it.
+//! The source of a step: the line of each call, and the functions on the way to it.
 
 use std::fs;
 use std::io;
 
 use harness::Step;
 
-/// A call in which a server may wait, as the lesson names it.
+/// A call in which a server can be blocked, named as in the lesson.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Call {
     Accept,
     Recv,
     Send,
     Select,
-    /// After an `accept` that found no room.
+    /// The pause after an `accept` that failed for lack of file descriptors or memory.
     Sleep,
 }
 
@@ -27,8 +27,8 @@ impl Call {
         }
     }
 
-    /// From a name in syscalls(2).
-    pub fn of_the_kernel(name: &str) -> Option<Self> {
+    /// Translates a name from syscalls(2).
+    pub fn from_syscall(name: &str) -> Option<Self> {
         match name {
             "accept" | "accept4" => Some(Self::Accept),
             "recvfrom" => Some(Self::Recv),
@@ -39,11 +39,10 @@ impl Call {
         }
     }
 
-    /// From the narration.
-    pub fn of_line(line: &str) -> Option<Self> {
-        let calls = [Self::Accept, Self::Recv, Self::Select];
+    /// Reads the call from a line such as `Before recv()`.
+    pub fn from_narration(line: &str) -> Option<Self> {
         let name = line.strip_prefix("Before ")?;
-        calls.into_iter().find(|call| call.name() == name)
+        [Self::Accept, Self::Recv, Self::Select].into_iter().find(|call| call.name() == name)
     }
 }
 
@@ -52,12 +51,12 @@ pub struct Source {
 }
 
 impl Source {
-    pub fn of(step: Step) -> io::Result<Self> {
+    pub fn read(step: Step) -> io::Result<Self> {
         let text = fs::read_to_string(step.source())?;
         Ok(Self { lines: text.lines().map(str::to_owned).collect() })
     }
 
-    /// The line that makes a call; the first is 0.
+    /// Returns the index of the line that makes a call.
     pub fn line_of(&self, call: Call) -> Option<usize> {
         match call {
             Call::Recv => self.find(|line| line == "// recv").map(|line| line + 1),
@@ -68,22 +67,23 @@ impl Source {
         }
     }
 
-    fn find(&self, is_it: impl Fn(&str) -> bool) -> Option<usize> {
-        self.lines.iter().position(|line| is_it(line.trim_start()))
+    fn find(&self, is_wanted: impl Fn(&str) -> bool) -> Option<usize> {
+        self.lines.iter().position(|line| is_wanted(line.trim_start()))
     }
 
-    /// The functions on the way from `main` to a line, each with the line on which the next one is
-    /// called.
+    /// Returns the functions from `main` to the one around a line, each with the index of the line
+    /// that leads on.
     pub fn path_to(&self, line: usize) -> Vec<(String, usize)> {
         let mut path = Vec::new();
-        let mut at = line;
-        while let Some(function) = self.function_around(at) {
-            let called = format!("{function}(");
-            path.insert(0, (function, at));
-            let call =
-                |line: &str| is_code(line) && line.contains(&called) && !line.starts_with("fn ");
-            match self.find(call) {
-                Some(caller) if path.len() < 10 => at = caller,
+        let mut index = line;
+        while let Some(function) = self.function_around(index) {
+            let call = format!("{function}(");
+            path.insert(0, (function, index));
+            let caller =
+                self.find(|line| is_code(line) && line.contains(&call) && !line.starts_with("fn "));
+            match caller {
+                // Two functions that call each other have no end.
+                Some(caller) if path.len() < 10 => index = caller,
                 _ => break,
             }
         }
@@ -91,32 +91,13 @@ impl Source {
     }
 
     fn function_around(&self, line: usize) -> Option<String> {
-        let before = self.lines.get(..=line)?.iter().rev();
-        let head = before.filter_map(|line| line.strip_prefix("fn ")).next()?;
+        let mut before = self.lines.get(..=line)?.iter().rev();
+        let head = before.find_map(|line| line.strip_prefix("fn "))?;
         head.split_once('(').map(|(name, _)| name.to_owned())
     }
 }
 
-/// Neither a comment nor what is narrated.
+/// Returns whether a line is neither a comment nor narration.
 fn is_code(line: &str) -> bool {
     !line.starts_with("//") && !line.contains("narrate!")
-}
-
-#[cfg(test)]
-mod unit_tests {
-    use super::*;
-
-    #[test]
-    fn the_narration_and_the_kernel_name_the_same_calls() {
-        for (line, name) in [
-            ("Before accept()", "accept4"),
-            ("Before recv()", "recvfrom"),
-            ("Before select()", "pselect6"),
-        ] {
-            assert!(Call::of_line(line).is_some());
-            assert_eq!(Call::of_line(line), Call::of_the_kernel(name));
-        }
-        assert_eq!(Call::of_line("Connection from 127.0.0.1:5"), None);
-        assert_eq!(Call::of_the_kernel("write"), None);
-    }
 }

@@ -115,7 +115,11 @@ impl Client {
 
     /// Adds to an error what the client waited for.
     pub(crate) fn explain(&self, expected: &str, error: &Error) -> Error {
+        let is_over = self.deadline.is_some_and(|deadline| Instant::now() >= deadline);
         let words = match error.kind() {
+            ErrorKind::WouldBlock | ErrorKind::TimedOut if is_over => {
+                format!("no {expected} before the time for all clients was over")
+            }
             ErrorKind::WouldBlock | ErrorKind::TimedOut => {
                 format!("no {expected} within {} s", self.timeout.as_secs_f32())
             }

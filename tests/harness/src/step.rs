@@ -90,7 +90,10 @@ type Built = Result<HashMap<String, PathBuf>, String>;
 /// The binary of a program in `tests`, for the tests of another package.
 pub fn program(name: &str) -> &'static Path {
     static PROGRAMS: OnceLock<Built> = OnceLock::new();
-    let built = PROGRAMS.get_or_init(|| build("-p client -p compare --bins"));
+    // With the steps and the pages, so that the features are those of `cargo test`: then it has built
+    // the programs already.
+    let packages = "-p client -p compare -p pages -p step3-select --bins";
+    let built = PROGRAMS.get_or_init(|| build(packages));
     binary_in(built, name).unwrap_or_else(|error| panic!("{error}"))
 }
 

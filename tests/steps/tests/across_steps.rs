@@ -31,11 +31,8 @@ fn a_step_is_built_of_the_same_crates_and_features_with_package_and_with_bin() {
         for step in Step::STEPS {
             let alone = crates(&["--package", step.name()], "normal,build");
             let own = format!("{step} v"); // step 3 has the feature itself
-            // A small crate, which the programs in `tests` need with another feature.
-            let is_excepted =
-                |line: &String| line.starts_with(&own) || line.starts_with("bitflags v");
             let differ: Vec<_> =
-                alone.difference(&together).filter(|line| !is_excepted(line)).collect();
+                alone.difference(&together).filter(|line| !line.starts_with(&own)).collect();
             assert!(
                 differ.is_empty(),
                 "`cargo run --bin {step}` would build these with other features, which a member \
