@@ -217,14 +217,17 @@ pub struct Report {
 pub struct Setup {
     pub start: Start,
     pub protocol: Arc<Protocol>,
-    /// How long a client waits for anything. A case ends after twelve times as long.
+    /// How long a client waits for anything.
     pub timeout: Duration,
+    /// How long a case may take.
+    pub case_timeout: Duration,
 }
 
 impl Setup {
     /// A server that responds as ours do.
     pub fn new(start: Start, timeout: Duration) -> Self {
-        Self { start, protocol: Arc::default(), timeout }
+        let case_timeout = Duration::from_secs(60).max(12 * timeout);
+        Self { start, protocol: Arc::default(), timeout, case_timeout }
     }
 }
 

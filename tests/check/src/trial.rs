@@ -15,9 +15,6 @@ use crate::{Diagnosis, Expecting, Failure, Kind, Report, Setup, is_own_trouble};
 /// prints a traceback between the two.
 const UNTIL_IT_ENDS: Duration = Duration::from_secs(1);
 
-/// How many timeouts a whole case may take.
-const TIMEOUTS_OF_A_CASE: u32 = 12;
-
 /// A server, and what its clients can do.
 #[derive(Debug)]
 pub struct Trial {
@@ -27,6 +24,7 @@ pub struct Trial {
     pub server: Server,
     pub timeout: Duration,
     pub deadline: Instant,
+    case_timeout: Duration,
     pub protocol: Arc<Protocol>,
     journal: Journal,
     clients: usize,
@@ -41,7 +39,8 @@ impl Trial {
             kept,
             server,
             timeout: setup.timeout,
-            deadline: Instant::now() + TIMEOUTS_OF_A_CASE * setup.timeout + TIMEOUT,
+            deadline: Instant::now() + setup.case_timeout + TIMEOUT,
+            case_timeout: setup.case_timeout,
             protocol: Arc::clone(&setup.protocol),
             journal: Journal::default(),
             clients: 0,
@@ -73,7 +72,7 @@ impl Trial {
                 Ok(client) => {
                     if !self.listens {
                         self.listens = true;
-                        self.deadline = Instant::now() + TIMEOUTS_OF_A_CASE * self.timeout;
+                        self.deadline = Instant::now() + self.case_timeout;
                     }
                     let name = client_name(self.clients);
                     self.clients += 1;

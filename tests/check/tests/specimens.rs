@@ -87,7 +87,7 @@ fn each_specimen_gets_its_verdict_and_its_page() {
     let next = Mutex::new(SPECIMENS.iter());
     let problems = Mutex::new(Vec::new());
     thread::scope(|scope| {
-        for _ in 0..4 {
+        for _ in 0..8 {
             scope.spawn(|| {
                 loop {
                     let specimen = next.lock().unwrap().next();
