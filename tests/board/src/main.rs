@@ -29,7 +29,6 @@ use signal_hook::low_level::emulate_default_handler;
 use crate::model::Model;
 use crate::source::Source;
 
-/// How often the server is looked at.
 const INTERVAL: Duration = Duration::from_millis(100);
 /// The servers that block in the calls of the lesson.
 const SHOWN: [Step; 4] = [Step::Blocking, Step::Functions, Step::Select, Step::Bare];

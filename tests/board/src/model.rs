@@ -54,7 +54,6 @@ pub struct Model {
     /// None if not available on this system.
     pub clients: Option<Vec<Client>>,
     pub output: Vec<OutputLine>,
-    /// The time of the last update.
     pub now: Instant,
     clients_found: usize,
     listening_inode: Option<u64>,

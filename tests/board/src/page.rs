@@ -97,7 +97,6 @@ fn sentence(model: &Model) -> String {
     }
 }
 
-/// Returns the lines around the arrow.
 fn source_lines(source: &Source, path: &[(String, usize)], size: Size) -> Vec<Line<'static>> {
     let (width, height) = (usize::from(size.width), usize::from(size.height));
     let arrow = path.last().map(|(_, line)| *line);
@@ -293,7 +292,6 @@ mod unit_tests {
         model
     }
 
-    /// Draws in this size, and returns the rows.
     fn rows(model: &Model, width: u16, height: u16) -> Vec<String> {
         let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
         let source = Source::read(model.step).unwrap();

@@ -15,7 +15,6 @@ use harness::{Client, Log, OnTerminal, Process, Signal, StalledReader, Step, TIM
 
 const SHOWN: [Step; 4] = [Step::Blocking, Step::Functions, Step::Select, Step::Bare];
 
-/// A board on a terminal of 80x23.
 struct Board {
     terminal: OnTerminal,
     step: Step,
@@ -124,7 +123,6 @@ impl Board {
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
-    /// Returns the one child of a process.
     fn child_of(pid: u32) -> Process {
         let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
         Process(children.expect("proc(5)").trim().parse().expect("one child"))

@@ -13,7 +13,7 @@ pub struct Diagnosis {
 const DIAGNOSES: &[Diagnosis] = &[
     Diagnosis {
         signs: &["file descriptor cannot be a negative integer", "Bad file descriptor", "EBADF"],
-        sentence: "Your server closed this client's socket but left it in the list for select.",
+        sentence: "Your server closed a client's socket but left it in the list for select.",
         read: "step3-select/CARE.md#a-client-that-left-and-stayed",
     },
     Diagnosis {
@@ -52,8 +52,13 @@ const DIAGNOSES: &[Diagnosis] = &[
     },
     Diagnosis {
         signs: &["no end of the stream"],
-        sentence: "The client has sent its last byte, so recv returns 0 bytes, but your server goes on.",
+        sentence: "recv returned 0 bytes, the end of the stream, but your server sends on. Close that socket.",
         read: "step3-select/CARE.md#the-end-of-the-stream",
+    },
+    Diagnosis {
+        signs: &["a new client has not sent anything yet"],
+        sentence: "Your server waits in recv for the new client, so it cannot serve the others.",
+        read: "step3-select/CARE.md#a-call-that-blocks-the-loop",
     },
     Diagnosis {
         signs: &["'socket' object has no attribute"],

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use harness::{Client, MESSAGE, poll_until};
 
-use crate::{Case, Expecting, Failure, Kind, Level, Trial, unchanged};
+use crate::{Case, Expecting, Failure, Kind, Trial, unchanged};
 
 /// How many leave in a row.
 const MANY: usize = 20;
@@ -19,7 +19,6 @@ const RESET: &str =
 
 pub const CASES: &[Case] = &[
     Case {
-        level: Level::Leaving,
         name: "one after the other",
         question: "A client leaves. Is the next one served, and twenty more?",
         read: "step1-blocking/README.md#what-happens",
@@ -33,7 +32,6 @@ pub const CASES: &[Case] = &[
         },
     },
     Case {
-        level: Level::Leaving,
         name: "reset while silent",
         question: "A client resets its connection without sending a byte. Is the next one served?",
         read: READ,
@@ -47,7 +45,6 @@ pub const CASES: &[Case] = &[
         },
     },
     Case {
-        level: Level::Leaving,
         name: "reset with a response unread",
         question: "A client resets and has not read its response. Is the next one served?",
         read: READ,
@@ -64,7 +61,6 @@ pub const CASES: &[Case] = &[
         },
     },
     Case {
-        level: Level::Leaving,
         name: "reset while queued",
         question: "A client resets before the server accepts it. Is the next one served?",
         read: "step3-select/CARE.md#a-client-that-is-gone-before-it-is-accepted",
@@ -74,7 +70,6 @@ pub const CASES: &[Case] = &[
         run: reset_while_queued,
     },
     Case {
-        level: Level::Leaving,
         name: "descriptors",
         question: "Twenty clients come and leave. Are all their sockets closed?",
         read: "step1-blocking/README.md#the-code",
@@ -127,7 +122,7 @@ fn reset_while_queued(trial: &mut Trial) -> Result<String, Failure> {
             }
             Ok(count)
         })?;
-        trial.serve_next(&format!("{queued} that reset in the backlog"))?;
+        trial.serve_next(&format!("{queued} in the backlog reset"))?;
     }
     Ok(measured)
 }

@@ -60,12 +60,23 @@ impl Level {
             Self::Storm => "a storm",
         }
     }
+
+    pub fn cases(self) -> &'static [Case] {
+        match self {
+            Self::Responds => responses::CASES,
+            Self::Leaving => leaving::CASES,
+            Self::Together => together::CASES,
+            Self::Misbehaving => misbehaving::CASES,
+            Self::TooMany => too_many::CASES,
+            Self::World => world::CASES,
+            Self::Storm => storm::CASES,
+        }
+    }
 }
 
 /// Something that a server is expected to do.
 #[derive(Debug, Clone, Copy)]
 pub struct Case {
-    pub level: Level,
     /// The name that `check` prints and takes.
     pub name: &'static str,
     /// What it asks, in a student's words.
@@ -81,22 +92,10 @@ pub struct Case {
     run: fn(&mut Trial) -> Result<String, Failure>,
 }
 
-/// All cases, in their order.
 pub fn all() -> impl Iterator<Item = &'static Case> {
-    [
-        responses::CASES,
-        leaving::CASES,
-        together::CASES,
-        misbehaving::CASES,
-        too_many::CASES,
-        world::CASES,
-        storm::CASES,
-    ]
-    .into_iter()
-    .flatten()
+    Level::ALL.into_iter().flat_map(Level::cases)
 }
 
-/// Why a case did not pass.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Failure {
     Unexpected {
@@ -104,7 +103,6 @@ pub enum Failure {
         got: String,
         kind: Kind,
     },
-    /// The server serves one client at a time.
     OneAtATime {
         is_served_later: bool,
     },
@@ -114,11 +112,9 @@ pub enum Failure {
     Skipped(String),
 }
 
-/// What a client got in place of what it expected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     Silence,
-    /// The end of the connection.
     End,
     OtherBytes,
     Measured,
@@ -190,7 +186,6 @@ fn is_own_trouble(error: &io::Error) -> bool {
     ) || matches!(error.raw_os_error(), Some(ENFILE | EMFILE))
 }
 
-/// What came of a case.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
     /// With what was measured, if anything was.
@@ -199,7 +194,6 @@ pub enum Verdict {
     Skipped(String),
 }
 
-/// A case that failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Report {
     pub failure: Failure,
@@ -207,7 +201,6 @@ pub struct Report {
     pub server: String,
     /// The last lines that it printed on standard error.
     pub last_lines: Vec<String>,
-    /// What the clients did.
     pub steps: Vec<String>,
     pub diagnosis: Option<&'static Diagnosis>,
 }
@@ -217,9 +210,7 @@ pub struct Report {
 pub struct Setup {
     pub start: Start,
     pub protocol: Arc<Protocol>,
-    /// How long a client waits for anything.
     pub timeout: Duration,
-    /// How long a case may take.
     pub case_timeout: Duration,
 }
 
@@ -232,12 +223,16 @@ impl Setup {
 }
 
 impl Case {
+    pub fn level(&self) -> Level {
+        let is_here = |level: &Level| level.cases().iter().any(|case| case.name == self.name);
+        Level::ALL.into_iter().find(is_here).unwrap_or(Level::Storm)
+    }
+
     /// Prints that a test skips it, see [`harness::is_available`].
     pub fn skip(&self, why: &str) {
         is_available(&format!("way to run \"{}\" ({why})", self.name), false);
     }
 
-    /// Starts the server and puts it through this case.
     pub fn run(&self, setup: &Setup) -> io::Result<Verdict> {
         self.run_and_inspect(setup, |_| {})
     }
@@ -264,7 +259,6 @@ impl Case {
     }
 }
 
-/// Resets all of `clients`.
 fn reset_all(clients: Vec<Client>) -> Result<(), Failure> {
     clients.into_iter().try_for_each(|client| client.reset().expecting("a reset"))
 }

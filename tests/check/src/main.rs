@@ -17,7 +17,6 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use signal_hook::iterator::Signals;
 use socket2::{Domain, Socket, Type};
 
-/// How long a client waits for a response.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What this process needs for its clients.
@@ -37,12 +36,11 @@ fn main() -> ExitCode {
     };
     let cases: Vec<&Case> = check::all()
         .filter(|case| only.as_ref().is_none_or(|only| case.name == only))
-        .filter(|case| until.is_none_or(|until| case.level <= until))
+        .filter(|case| until.is_none_or(|until| case.level() <= until))
         .collect();
     let done = if is_list { list() } else { prepare().and_then(|()| check.run(&cases)) };
     match done {
         Ok(code) => code,
-        // Nobody reads standard output any more.
         Err(error) if error.kind() == ErrorKind::BrokenPipe => ExitCode::from(2),
         Err(error) => {
             eprintln!("check: {error}");
@@ -100,7 +98,7 @@ fn list() -> io::Result<ExitCode> {
     let mut output = io::stdout();
     for level in Level::ALL {
         writeln!(output, "{}", level.name())?;
-        for case in check::all().filter(|case| case.level == level) {
+        for case in level.cases() {
             writeln!(output, "  {:<32} {}", case.name, case.question)?;
         }
     }
@@ -119,7 +117,6 @@ fn prepare() -> io::Result<()> {
     raise_file_descriptor_limit(FILE_DESCRIPTORS).map(drop)
 }
 
-/// What is checked.
 struct Check {
     words: Vec<String>,
     port: u16,
@@ -147,9 +144,9 @@ impl Check {
         let mut why_skipped: Option<&str> = None;
         let mut level = None;
         for (number, case) in cases.iter().enumerate() {
-            if level != Some(case.level) {
-                writeln!(output, "{}", case.level.name())?;
-                level = Some(case.level);
+            if level != Some(case.level()) {
+                writeln!(output, "{}", case.level().name())?;
+                level = Some(case.level());
             }
             write!(output, "{:>4}/{} {:<32}", number + 1, cases.len(), case.name)?;
             output.flush()?;
@@ -166,7 +163,7 @@ impl Check {
                 }
                 Verdict::Fail(report) => {
                     writeln!(output, "fail")?;
-                    print_report(&report, self.read(case, &report))?;
+                    print_report(&report, page(case, &report))?;
                     if matches!(report.failure, Failure::OneAtATime { .. }) {
                         why_skipped = Some("it serves one client at a time");
                     } else if number == 0 && cases.len() > 1 {
@@ -189,11 +186,6 @@ impl Check {
         })
     }
 
-    /// The page that explains a failure: what the server printed says more than the case.
-    fn read(&self, case: &Case, report: &Report) -> &'static str {
-        report.diagnosis.map_or(case.read, |diagnosis| diagnosis.read)
-    }
-
     /// Prints how many cases passed, which levels, and what to read next.
     fn sum_up(
         &self,
@@ -203,7 +195,7 @@ impl Check {
     ) -> io::Result<()> {
         let mut reached = None;
         for level in Level::ALL {
-            let mut of_level = cases.iter().filter(|case| case.level == level).peekable();
+            let mut of_level = cases.iter().filter(|case| case.level() == level).peekable();
             let has_passed = |case: &&&Case| passed.iter().any(|other| other.name == case.name);
             if of_level.peek().is_none() || !of_level.all(|case| has_passed(&case)) {
                 break;
@@ -216,8 +208,8 @@ impl Check {
             write!(output, " Passed \"{}\".", level.name())?;
         }
         if let Some((case, report)) = first_failure {
-            let read = self.read(case, report);
-            write!(output, " Next is \"{}\": read {read}", case.level.name())?;
+            let read = page(case, report);
+            write!(output, " Next is \"{}\": read {read}", case.level().name())?;
         }
         writeln!(output)
     }
@@ -235,7 +227,6 @@ impl Check {
         writeln!(output, "and in another terminal: {recipe}")
     }
 
-    /// How to start the server, on a free port.
     fn setup(&self) -> io::Result<Setup> {
         let (mut words, mut port) = (self.words.clone(), self.port);
         if words.iter().any(|word| word.contains("{port}")) {
@@ -250,6 +241,11 @@ impl Check {
         let protocol = self.protocol.clone().unwrap_or_default();
         Ok(Setup { protocol, ..setup })
     }
+}
+
+/// The page that explains a failure: what the server printed says more than the case.
+fn page(case: &Case, report: &Report) -> &'static str {
+    report.diagnosis.map_or(case.read, |diagnosis| diagnosis.read)
 }
 
 fn print_report(report: &Report, read: &str) -> io::Result<()> {

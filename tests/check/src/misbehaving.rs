@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use harness::{Client, Response, StalledReader};
 
-use crate::{Case, Expecting, Failure, Kind, Level, Trial, reset_all, unchanged};
+use crate::{Case, Expecting, Failure, Kind, Trial, reset_all, unchanged};
 
 const READ: &str = "step3-select/CARE.md#a-client-that-never-reads";
 
@@ -19,7 +19,6 @@ const MOST_MEMORY: u64 = 8 * 1024;
 
 pub const CASES: &[Case] = &[
     Case {
-        level: Level::Misbehaving,
         name: "one never reads",
         question: "Clients send and never read. Are the others served, in little memory?",
         read: READ,
@@ -29,7 +28,6 @@ pub const CASES: &[Case] = &[
         run: never_reads,
     },
     Case {
-        level: Level::Misbehaving,
         name: "one reads late",
         question: "A client sends, and reads when no more goes through. Are its responses whole?",
         read: READ,
@@ -39,7 +37,6 @@ pub const CASES: &[Case] = &[
         run: reads_late,
     },
     Case {
-        level: Level::Misbehaving,
         name: "one floods",
         question: "Clients send as fast as they can. Are the others served?",
         read: READ,

@@ -4,13 +4,12 @@ use std::time::Duration;
 
 use harness::{Client, MESSAGE, Response};
 
-use crate::{Case, Expecting, Failure, Kind, Level, Trial, unchanged};
+use crate::{Case, Expecting, Failure, Kind, Trial, unchanged};
 
 const READ: &str = "step1-blocking/README.md#what-happens";
 
 pub const CASES: &[Case] = &[
     Case {
-        level: Level::Responds,
         name: "one message",
         question: "One client says hello. Does it get a response?",
         read: "step1-blocking/README.md#run-it",
@@ -20,7 +19,6 @@ pub const CASES: &[Case] = &[
         run: |trial| trial.connect_and_request("the first message").map(|_| String::new()),
     },
     Case {
-        level: Level::Responds,
         name: "many messages",
         question: "It says hello a hundred times. Does it get a response to each?",
         read: READ,
@@ -30,7 +28,6 @@ pub const CASES: &[Case] = &[
         run: |trial| one_by_one(trial, MESSAGE, 100),
     },
     Case {
-        level: Level::Responds,
         name: "one byte at a time",
         question: "It sends single bytes. Does it get a response to each?",
         read: READ,
@@ -40,7 +37,6 @@ pub const CASES: &[Case] = &[
         run: |trial| one_by_one(trial, b"x", 5),
     },
     Case {
-        level: Level::Responds,
         name: "one piece",
         question: "It sends three lines in one piece. Does it get one response?",
         read: READ,
@@ -50,7 +46,6 @@ pub const CASES: &[Case] = &[
         run: |trial| responses_to(trial, b"one\ntwo\nthree\n", 1),
     },
     Case {
-        level: Level::Responds,
         name: "a long message",
         question: "It sends 10000 bytes, more than one recv brings. Does it get responses?",
         read: READ,
@@ -60,7 +55,6 @@ pub const CASES: &[Case] = &[
         run: |trial| responses_to(trial, &[b'x'; 10_000], 10),
     },
     Case {
-        level: Level::Responds,
         name: "half-close",
         question: "It says hello and that it will send no more. Does it get its response?",
         read: "step2-functions/README.md#try",

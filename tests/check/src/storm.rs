@@ -9,16 +9,13 @@ use std::time::{Duration, Instant};
 use fastrand::Rng;
 use harness::{Client, Protocol, StalledReader, reset_on_close};
 
-use crate::{Case, Expecting, Level};
+use crate::{Case, Expecting};
 
-/// How many clients behave well at a time.
 const WELL_BEHAVED: usize = 16;
 
-/// How long a storm lasts in `check`.
 const DURATION: Duration = Duration::from_secs(5);
 
 pub(crate) const CASES: &[Case] = &[Case {
-    level: Level::Storm,
     name: "a storm of all of them",
     question: "Clients behave well among all kinds of misbehaving ones. Is each served?",
     read: "step3-select/CARE.md",

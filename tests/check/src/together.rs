@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use harness::{Client, MESSAGE};
 
-use crate::{Case, Expecting, Failure, Kind, Level, Trial, unchanged};
+use crate::{Case, Expecting, Failure, Kind, Trial, unchanged};
 
 const READ: &str = "step3-select/README.md#what-happens";
 
@@ -16,7 +16,6 @@ const SHARE: f64 = 0.05;
 
 pub const CASES: &[Case] = &[
     Case {
-        level: Level::Together,
         name: "a second client",
         question: "One client is connected and silent. Is a second one served?",
         read: READ,
@@ -26,7 +25,6 @@ pub const CASES: &[Case] = &[
         run: a_second_client,
     },
     Case {
-        level: Level::Together,
         name: "ten clients",
         question: "Ten clients take turns, and one after another disconnects. Is each served?",
         read: READ,
@@ -36,7 +34,6 @@ pub const CASES: &[Case] = &[
         run: ten_clients,
     },
     Case {
-        level: Level::Together,
         name: "nobody says anything",
         question: "Two clients are silent. Does the server sleep?",
         read: "step2-functions/README.md#next",
@@ -59,7 +56,9 @@ fn a_second_client(trial: &mut Trial) -> Result<String, Failure> {
     answered.expecting("a response to the second client")?;
     first.request().expecting("a response to the first client, after the second")?;
     let _silent = trial.connect()?;
-    second.request().expecting("a response while a new client has not sent anything yet")?;
+    second.request().expecting(
+        "a response to the second client while a new client has not sent anything yet",
+    )?;
     trial.connect_and_request("a client that connects after a silent one")?;
     Ok(String::new())
 }

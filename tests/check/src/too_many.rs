@@ -4,20 +4,19 @@ use std::time::Duration;
 
 use harness::{Client, MESSAGE, Start};
 
-use crate::{Case, Expecting, Failure, Level, Trial, reset_all};
+use crate::{Case, Expecting, Failure, Trial, reset_all};
 
 const READ: &str = "step3-select/CARE.md#more-clients-than-fit";
 
 /// How many wait while the server is full: on macOS the backlog holds 128.
 const WAITING: usize = 5;
 
-/// How long a client is given to be answered that may not fit. Nothing tells that it does not. It is
-/// longer than the second after which a server may look for room again.
+/// How long a client that may not fit waits for a response. It is longer than the second after which a
+/// full server may try again.
 const MOMENT: Duration = Duration::from_millis(1500);
 
 pub const CASES: &[Case] = &[
     Case {
-        level: Level::TooMany,
         name: "more than FD_SETSIZE",
         question: "File descriptors up to 1010 are in use, and clients connect until 1024 is reached. \
                    Are the connected ones served, and the others later?",
@@ -28,7 +27,6 @@ pub const CASES: &[Case] = &[
         run: |trial| more_than_fit(trial, 24),
     },
     Case {
-        level: Level::TooMany,
         name: "more than descriptors",
         question: "Clients connect until the server is out of file descriptors. Are the connected \
                    ones served, and the others later?",
@@ -39,7 +37,6 @@ pub const CASES: &[Case] = &[
         run: |trial| more_than_fit(trial, 100),
     },
     Case {
-        level: Level::TooMany,
         name: "a low one leaves and two arrive",
         question: "It is full, an early client disconnects, and two connect. Is one served, and \
                    the other later?",
@@ -50,7 +47,6 @@ pub const CASES: &[Case] = &[
         run: a_low_one_leaves_and_two_arrive,
     },
     Case {
-        level: Level::TooMany,
         name: "a shortage that passes",
         question: "For a moment there is no free file descriptor, and no client disconnects. Is the \
                    new one served afterwards?",
@@ -70,15 +66,8 @@ fn with_few_descriptors(start: Start) -> Start {
     start.file_descriptor_limit(64)
 }
 
-/// Lets clients come until one is not answered soon, which waits then, or there are `most`.
-fn fill(trial: &mut Trial, most: usize) -> Result<(Vec<Client>, Option<Client>), Failure> {
-    let mut served = vec![trial.connect_and_request("the first client")?];
-    let waiting = fill_up(trial, &mut served, most)?;
-    Ok((served, waiting))
-}
-
-/// The same, beside those who are `served` already.
-fn fill_up(
+/// Connects clients until one gets no response soon, which is returned, or until `most` are served.
+fn fill(
     trial: &mut Trial,
     served: &mut Vec<Client>,
     most: usize,
@@ -106,14 +95,13 @@ fn request_all(clients: &mut [Client]) -> Result<(), Failure> {
     Ok(())
 }
 
-/// All of them leave, and the next is served.
 fn all_leave(trial: &mut Trial, served: Vec<Client>) -> Result<(), Failure> {
     let after = format!("{} that were connected at once", served.len());
     reset_all(served)?;
     trial.serve_next(&after)
 }
 
-/// One leaves, and `waiting` is served in its place.
+/// One client disconnects, and `waiting` is served in its place.
 fn one_leaves_for(served: &mut Vec<Client>, mut waiting: Client) -> Result<(), Failure> {
     let expected = format!(
         "a response to a client that waited, when one of {} had disconnected",
@@ -126,7 +114,8 @@ fn one_leaves_for(served: &mut Vec<Client>, mut waiting: Client) -> Result<(), F
 }
 
 fn more_than_fit(trial: &mut Trial, most: usize) -> Result<String, Failure> {
-    let (mut served, waiting) = fill(trial, most)?;
+    let mut served = Vec::new();
+    let waiting = fill(trial, &mut served, most)?;
     request_all(&mut served)?;
     let measured = match waiting {
         None => format!("{} clients at once, and no limit met", served.len()),
@@ -149,9 +138,10 @@ fn more_than_fit(trial: &mut Trial, most: usize) -> Result<String, Failure> {
     Ok(measured)
 }
 
-/// What a server that remembers its last descriptor, instead of asking for the next, gets wrong.
+/// A server fails here if it remembers its last file descriptor instead of trying for the next one.
 fn a_low_one_leaves_and_two_arrive(trial: &mut Trial) -> Result<String, Failure> {
-    let (mut served, waiting) = fill(trial, 24)?;
+    let mut served = Vec::new();
+    let waiting = fill(trial, &mut served, 24)?;
     let Some(waiting) = waiting else {
         return Ok(format!("{} clients at once, and no limit met", served.len()));
     };
@@ -171,10 +161,10 @@ fn a_shortage_that_passes(trial: &mut Trial) -> Result<String, Failure> {
     let limit = |trial: &Trial, limit: u64| {
         trial.processes().into_iter().for_each(|process| process.limit_file_descriptors(limit));
     };
-    // Below what is open already: no process of it gets one more. But accept(2) takes its descriptor
-    // before it waits, so who waits there serves one client more.
+    // Below what is open already, so that no process of it gets one more. But accept(2) takes its file
+    // descriptor before it blocks: a server that is blocked there serves one more client.
     limit(trial, 4);
-    let waiting = fill_up(trial, &mut served, 10)?;
+    let waiting = fill(trial, &mut served, 10)?;
     request_all(&mut served)?;
     limit(trial, 256);
     let Some(mut waiting) = waiting else {

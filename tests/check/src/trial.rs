@@ -15,7 +15,6 @@ use crate::{Diagnosis, Expecting, Failure, Kind, Report, Setup, is_own_trouble};
 /// prints a traceback between the two.
 const UNTIL_IT_ENDS: Duration = Duration::from_secs(1);
 
-/// A server, and what its clients can do.
 #[derive(Debug)]
 pub struct Trial {
     /// Sockets of clients that have not disconnected. They are closed before the server ends, because
@@ -32,7 +31,6 @@ pub struct Trial {
 }
 
 impl Trial {
-    /// Starts the server.
     pub fn new(setup: &Setup) -> io::Result<Self> {
         let (kept, server) = (KeptSockets::default(), setup.start.try_start()?);
         Ok(Self {
@@ -59,7 +57,6 @@ impl Trial {
         self.connect_within(self.timeout)
     }
 
-    /// Connects a client that gives up after `timeout`.
     pub fn connect_within(&mut self, timeout: Duration) -> Result<Client, Failure> {
         let start = Instant::now();
         let mut next_look = start + Duration::from_secs(1);
@@ -125,14 +122,12 @@ impl Trial {
         }
     }
 
-    /// Connects a client that gets a response.
     pub fn connect_and_request(&mut self, name: &str) -> Result<Client, Failure> {
         let mut client = self.connect()?;
         client.request().expecting(&format!("a response to {name}"))?;
         Ok(client)
     }
 
-    /// A client connects, is served and disconnects.
     pub fn serve_next(&mut self, after: &str) -> Result<(), Failure> {
         let mut next = self.connect()?;
         next.request().expecting(&format!("a response to the next client after {after}"))?;
@@ -148,7 +143,6 @@ impl Trial {
         self.kept.close_all();
     }
 
-    /// Starts the server again, after it has ended.
     pub fn start_again(&mut self) -> io::Result<()> {
         let mut start = self.server.start.clone();
         if let Program::Step(_) = self.server.program() {
@@ -159,12 +153,10 @@ impl Trial {
         Ok(())
     }
 
-    /// All processes of the server.
     pub fn processes(&self) -> Vec<Process> {
         self.server.process().group()
     }
 
-    /// Sends a signal to all of its processes.
     pub fn signal(&self, signal: Signal) {
         for process in self.processes() {
             process.signal(signal);
@@ -209,7 +201,6 @@ impl Trial {
             || self.server.process().is_busy_looping(period) == Some(true)
     }
 
-    /// The memory of all its processes in KiB.
     pub fn memory(&self) -> u64 {
         self.processes().into_iter().map(Process::memory).sum()
     }
@@ -295,7 +286,6 @@ impl Trial {
     }
 }
 
-/// A, B, ..., Z, then `client 27`.
 fn client_name(number: usize) -> String {
     match ('A'..='Z').nth(number) {
         Some(letter) => letter.to_string(),

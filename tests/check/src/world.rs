@@ -2,13 +2,12 @@
 
 use harness::{MESSAGE, Signal, Start};
 
-use crate::{Case, Expecting, Failure, Kind, Level, Trial, unchanged};
+use crate::{Case, Expecting, Failure, Kind, Trial, unchanged};
 
 const READ: &str = "README.md#troubleshooting";
 
 pub const CASES: &[Case] = &[
     Case {
-        level: Level::World,
         name: "stopped and continued",
         question: "It is suspended with Ctrl-Z and continued with fg. Does it go on?",
         read: "step1-blocking/README.md#try",
@@ -18,7 +17,6 @@ pub const CASES: &[Case] = &[
         run: stopped_and_continued,
     },
     Case {
-        level: Level::World,
         name: "nobody reads what it prints",
         question: "The reader of its output exits. Does it go on?",
         read: "step3-select/CARE.md#output-that-nobody-reads",
@@ -28,7 +26,6 @@ pub const CASES: &[Case] = &[
         run: nobody_reads_what_it_prints,
     },
     Case {
-        level: Level::World,
         name: "an end",
         question: "It is asked to end (TERM). Does it?",
         read: READ,
@@ -38,7 +35,6 @@ pub const CASES: &[Case] = &[
         run: an_end,
     },
     Case {
-        level: Level::World,
         name: "a restart",
         question: "It is killed with a client connected and started again at once. Does it listen?",
         read: "step3-select/CARE.md#a-port-that-is-still-in-use",

@@ -160,16 +160,6 @@ const SERVERS: &[FaultyServer] = &[
         fails: &["one never reads", "more than descriptors", "a shortage that passes"],
     },
     FaultyServer {
-        mode: "threaded_ends_without_descriptors",
-        does: "the server ended",
-        fails: &["more than descriptors", "a shortage that passes"],
-    },
-    FaultyServer {
-        mode: "selects",
-        does: "",
-        fails: &["one never reads", "more than FD_SETSIZE", "a low one leaves and two arrive"],
-    },
-    FaultyServer {
         mode: "forgets",
         does: "",
         fails: &["one never reads", "more than FD_SETSIZE", "a low one leaves and two arrive"],
@@ -187,7 +177,6 @@ const SERVERS: &[FaultyServer] = &[
         ],
     },
     FaultyServer { mode: "never_accepts", does: "the server hangs", fails: ALL },
-    FaultyServer { mode: "answers_late", does: "the server hangs", fails: ALL },
 ];
 
 #[test]

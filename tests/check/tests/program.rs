@@ -2,12 +2,10 @@
 
 #![forbid(unsafe_code)]
 
-use std::fs;
 use std::io::{self, BufRead, BufReader};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::process::{Command, Output, Stdio};
 
-use check::Level;
 use harness::{
     Process, Signal, Start, Step, free_port, has_python, has_strace, python, run, start, wait_until,
 };
@@ -35,21 +33,6 @@ fn expect(output: &Output, code: i32, parts: &[&str]) {
     assert_eq!(output.status.code(), Some(code), "exit code of check, which said:\n{said}");
     for part in parts {
         assert!(said.contains(part), "check was expected to say {part:?}, and said:\n{said}");
-    }
-}
-
-#[test]
-fn the_list_has_every_case_under_its_level() {
-    let output = checked(&["--list"], &[]);
-    expect(&output, 0, &[]);
-    let listed = String::from_utf8_lossy(&output.stdout);
-    let names: Vec<&str> = listed.lines().map(|line| line.get(2..34).unwrap_or(line)).collect();
-    let names: Vec<&str> = names.into_iter().map(str::trim).collect();
-    for level in Level::ALL {
-        assert!(listed.lines().any(|line| line == level.name()), "{listed}");
-    }
-    for case in check::all() {
-        assert!(names.contains(&case.name), "{:?} is missing in\n{listed}", case.name);
     }
 }
 
@@ -85,21 +68,6 @@ fn one_case_alone_says_how_to_do_it_by_hand() {
     let then = "the second client waited until the first disconnected, and was served then\n";
     let server = format!("By hand: python3 {} one_at_a_time 5000\n", python(FAULTY)[1]);
     expect(&output, 1, &[then, &server, "another terminal: nc 127.0.0.1 5000 in two terminals"]);
-}
-
-#[test]
-fn of_a_traceback_the_last_line_is_shown_and_where_it_came_from() {
-    if !has_python() {
-        return;
-    }
-    let listing = [python("listings/3.py"), vec!["{port}".to_owned()]].concat();
-    let output = checked(&["--only", "one after the other"], &listing);
-    let ended = "; the server ended (exit status: 1)\n          it printed: ";
-    let error = "ValueError: file descriptor cannot be a negative integer (-1) (File \"";
-    let source = fs::read_to_string(&listing[1]).expect("the listing");
-    let line = source.lines().position(|line| line.contains("= select(")).expect("its call") + 1;
-    let place = format!("listings/3.py\", line {line}, in event_loop)\n");
-    expect(&output, 1, &[&format!("{ended}{error}"), &place]);
 }
 
 #[test]
@@ -175,16 +143,6 @@ fn a_reader_that_leaves_is_no_reason_to_panic() {
         let output = Command::new(CHECK).args(words).stdout(writer).output().expect("check");
         let said = String::from_utf8_lossy(&output.stderr);
         assert_eq!((output.status.code(), &*said), (Some(2), ""), "check {words:?}");
-    }
-}
-
-#[test]
-fn where_there_is_no_ps_all_is_asked_too() {
-    let step = Step::Select.binary().display().to_string();
-    for case in ["stopped and continued", "one never reads"] {
-        let mut check = Command::new(CHECK);
-        check.args(["--only", case, &step, "--port", "{port}"]).env("PATH", "/nowhere");
-        expect(&run(&mut check).expect("check"), 0, &["pass"]);
     }
 }
 

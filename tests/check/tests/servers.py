@@ -25,9 +25,6 @@ def listen():
 def answer(client_socket, request):
     if MODE == "answers_twice":
         client_socket.sendall(ANSWER * 2)
-    elif MODE == "answers_late":
-        time.sleep(3)
-        client_socket.sendall(ANSWER)
     elif MODE == "loses_bytes":
         answers[client_socket] = answers.get(client_socket, 0) + 1
         client_socket.sendall(ANSWER[answers[client_socket] % 50 == 0:])
@@ -80,7 +77,7 @@ def accept(server_socket):
     try:
         return server_socket.accept()[0]
     except OSError:
-        if MODE.endswith("ends_without_descriptors"):
+        if MODE == "ends_without_descriptors":
             os._exit(1)
         if MODE != "spins":
             time.sleep(0.05)
@@ -119,7 +116,7 @@ def loop(server_socket):
 
 
 def select_loop(server_socket):
-    """Dies of descriptor 1024, or watches out for 1023 and forgets that low ones are given again."""
+    """Is full at descriptor 1023, and forgets that low ones are given again."""
     clients, full = [], False
     while True:
         watched = clients if full else [server_socket] + clients
@@ -128,7 +125,7 @@ def select_loop(server_socket):
                 client_socket = accept(server_socket)
                 if client_socket:
                     clients.append(client_socket)
-                    full = MODE == "forgets" and client_socket.fileno() == 1023
+                    full = client_socket.fileno() == 1023
             elif not receive(sock):
                 clients.remove(sock)
                 sock.close()
@@ -149,7 +146,7 @@ if MODE == "never_accepts":
     time.sleep(1000)
 elif MODE.startswith("ends_at") or MODE in ("blocks", "ends_without_descriptors"):
     loop(listening)
-elif MODE in ("selects", "forgets"):
+elif MODE == "forgets":
     select_loop(listening)
 else:
     threads(listening)

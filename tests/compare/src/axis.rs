@@ -5,7 +5,6 @@ use std::time::Duration;
 /// A column's time in microseconds is one of these, or ten, a hundred ... times that.
 const ROUND: [u64; 9] = [1000, 1250, 2000, 2500, 3125, 4000, 5000, 6250, 8000];
 
-/// The scale, and the number of columns.
 #[derive(Debug)]
 pub struct Axis {
     micros_per_column: u64,
@@ -26,12 +25,10 @@ impl Axis {
         Self { micros_per_column, columns }
     }
 
-    /// Returns the column of a time, which may lie past the last one.
     pub fn column(&self, at: Duration) -> usize {
         usize::try_from(micros(at) / self.micros_per_column).unwrap_or(usize::MAX)
     }
 
-    /// Returns the time at which a column begins.
     pub fn start(&self, column: usize) -> Duration {
         Duration::from_micros(self.micros_per_column.saturating_mul(column as u64))
     }

@@ -20,7 +20,6 @@ const MEASURED_REQUESTS: u32 = 200;
 pub struct ClientLog {
     pub events: Vec<Vec<(Duration, ClientEvent)>>,
     pub addresses: HashMap<SocketAddr, usize>,
-    /// What a client could not do.
     pub failures: Vec<String>,
 }
 
@@ -56,7 +55,6 @@ impl Client {
         Self { number, actions, addr, process, log, pace, start, connection, stalled, idle }
     }
 
-    /// Does all actions, from `start` on.
     pub fn run(mut self, start: Instant) {
         sleep_until(start);
         self.start = start;

@@ -19,7 +19,6 @@ const LANE: usize = 10;
 const GAP: usize = 2;
 const BAR: Cell = Cell::new('▄', Role::Bar);
 
-/// Draws a recording for a terminal of `width` columns.
 pub fn draw(recording: &Recording, is_finished: bool, width: usize) -> Picture {
     // The last column stays free: some terminals wrap when it is written.
     let width = width.clamp(WIDTHS.0, WIDTHS.1) - 1;
@@ -95,7 +94,6 @@ impl Drawing<'_> {
         }
     }
 
-    /// The servers below each other.
     fn below(&mut self) {
         let axis = self.axis(self.width - LANE);
         let row = self.picture.add_row();
@@ -115,7 +113,6 @@ impl Drawing<'_> {
         self.legend(&axis);
     }
 
-    /// The servers beside each other.
     fn beside(&mut self) {
         let Recording { timelines, until, scenario, .. } = self.recording;
         let axis = self.axis((self.width + GAP - LANE) / timelines.len().max(1) - GAP);
@@ -169,7 +166,6 @@ impl Drawing<'_> {
         self.legend_row("server: ", &server);
     }
 
-    /// Adds signs and what they stand for.
     fn legend_row(&mut self, start: &str, entries: &[(String, Role, &str)]) {
         let mut row = self.picture.add_row();
         self.picture.put(row, 0, start, Role::Text);

@@ -39,7 +39,6 @@ use crate::scenario::{Pace, PictureKind, SCENARIOS, Scenario};
 /// More file descriptors than 900 idle clients of each of three servers take.
 const DESCRIPTORS: u64 = 2800;
 
-/// A scenario and the servers to run it on.
 type Run = (&'static Scenario, Vec<Step>);
 
 fn command() -> Command {

@@ -17,7 +17,6 @@ use signal_hook::low_level::{emulate_default_handler, raise};
 use crate::client::lock;
 use crate::picture::Picture;
 
-/// The terminal, while the page is shown.
 static PAGE: Mutex<Option<DefaultTerminal>> = Mutex::new(None);
 
 /// Returns whether standard output is a terminal that can move its cursor.
@@ -57,7 +56,6 @@ pub fn draw<B: Backend>(terminal: &mut Terminal<B>, picture: &Picture) -> Result
     terminal.draw(|frame| frame.render_widget(text, frame.area())).map(|_| ())
 }
 
-/// Gives the terminal back.
 pub fn close() {
     if lock(&PAGE).take().is_some() {
         ratatui::restore();

@@ -16,7 +16,6 @@ pub struct Recording {
     pub timelines: Vec<Timeline>,
 }
 
-/// What one server and its clients did.
 #[derive(Clone)]
 pub struct Timeline {
     pub step: Step,
@@ -24,7 +23,6 @@ pub struct Timeline {
     pub server: Vec<(Duration, ServerState)>,
     /// The events of each client, stamped by the client.
     pub clients: Vec<Vec<(Duration, ClientEvent)>>,
-    /// What a client could not do.
     pub failures: Vec<String>,
 }
 
@@ -59,7 +57,6 @@ pub enum ClientEvent {
     /// It sends again and again and never reads.
     Flood,
     Response,
-    /// It does nothing for a while.
     Think,
     /// Its own `send()` is blocked.
     Stuck,

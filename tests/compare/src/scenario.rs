@@ -26,11 +26,8 @@ impl Pace {
 /// One thing that a client does. Times are in milliseconds, at pace 1.
 #[derive(Debug, Clone, Copy)]
 pub enum Action {
-    /// Does nothing until that time.
     WaitUntil(u64),
-    /// Does nothing for that long.
     Think(u64),
-    /// Sends a message and waits for the response.
     Request,
     /// Sends this in one write over a connection of its own and counts the responses.
     Write(&'static [u8]),
@@ -38,17 +35,14 @@ pub enum Action {
     Measure(usize),
     /// Sends without reading until `send()` blocks.
     SendUntilStuck,
-    /// Does nothing until that client is stuck.
     WaitUntilStuck(usize),
     Disconnect,
-    /// Disconnects with a reset.
     Reset,
 }
 
 /// What the clients do, and what there is to see.
 #[derive(Debug)]
 pub struct Scenario {
-    /// The name on the command line.
     pub name: &'static str,
     /// What to guess before it runs.
     pub question: &'static str,
@@ -64,7 +58,6 @@ pub struct Scenario {
     pub planned: u64,
 }
 
-/// What a picture shows of a scenario.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PictureKind {
     /// A lane for the server and for each client.
@@ -92,7 +85,6 @@ const LANES: Scenario = Scenario {
     planned: 0,
 };
 
-/// All scenarios, in the order in which they run.
 pub static SCENARIOS: [Scenario; 7] = [
     Scenario {
         name: "one-client",
@@ -172,7 +164,6 @@ impl Scenario {
         SCENARIOS.iter().find(|scenario| scenario.name == name)
     }
 
-    /// Returns all servers that it can run on.
     pub fn possible_steps(&self) -> impl Iterator<Item = Step> {
         self.steps.iter().chain(self.more_steps).copied()
     }

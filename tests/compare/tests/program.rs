@@ -21,7 +21,6 @@ fn compare(arguments: &[&str]) -> Command {
     command
 }
 
-/// Runs a command and returns its exit code, its output and its errors.
 fn run(command: &mut Command) -> (Option<i32>, String, String) {
     let Output { status, stdout, stderr } = command.output().expect("it starts");
     (status.code(), text(&stdout), text(&stderr))

@@ -98,7 +98,6 @@ impl Client {
         self
     }
 
-    /// Its own address, which the server prints.
     pub fn addr(&self) -> SocketAddr {
         self.addr
     }
@@ -113,7 +112,6 @@ impl Client {
         }
     }
 
-    /// Adds to an error what the client waited for.
     pub(crate) fn explain(&self, expected: &str, error: &Error) -> Error {
         let is_over = self.deadline.is_some_and(|deadline| Instant::now() >= deadline);
         let words = match error.kind() {
@@ -128,7 +126,6 @@ impl Client {
         Error::new(error.kind(), words)
     }
 
-    /// Sends one message.
     pub fn send(&mut self, message: &[u8]) -> io::Result<()> {
         self.write(message)?;
         self.note(&format!("sends {}", shown(message)));
@@ -148,7 +145,6 @@ impl Client {
         self.exchange(MESSAGE)
     }
 
-    /// Sends `message` and receives the response.
     pub fn exchange(&mut self, message: &[u8]) -> io::Result<()> {
         self.write(message)?;
         let received = self.read_responses(1);
@@ -157,7 +153,6 @@ impl Client {
         received
     }
 
-    /// Receives one response.
     pub fn receive(&mut self) -> io::Result<()> {
         self.receive_many(1)
     }
@@ -202,7 +197,6 @@ impl Client {
         if received == expected { Ok(()) } else { Err(invalid(self.describe(&received))) }
     }
 
-    /// Explains an error after `received`.
     fn explain_part(&self, received: &[u8], error: &Error) -> Error {
         let is_whole = match &self.protocol.response {
             Response::Constant(response) => received.len().is_multiple_of(response.len().max(1)),
@@ -266,7 +260,6 @@ impl Client {
         Ok(received)
     }
 
-    /// Waits until a response has arrived, and leaves it unread.
     pub fn leave_response_unread(&self) -> io::Result<()> {
         self.stream.set_read_timeout(Some(self.timeout))?;
         let peeked = match self.stream.peek(&mut [0]) {
@@ -317,7 +310,6 @@ impl Client {
         Err(invalid("more than 4 MiB and no end of the stream".to_owned()))
     }
 
-    /// Returns an error if anything arrives before the end of the stream.
     pub fn expect_end(&mut self) -> io::Result<()> {
         let rest = self.receive_to_end()?;
         if rest.is_empty() { Ok(()) } else { Err(invalid(self.describe(&rest))) }
@@ -354,7 +346,6 @@ impl Client {
         drop(self);
     }
 
-    /// Describes received bytes, counted in responses.
     pub fn describe(&self, received: &[u8]) -> String {
         match &self.protocol.response {
             Response::Constant(response) => count_responses(response, received),
@@ -384,7 +375,6 @@ pub fn describe_error(error: &Error) -> String {
     }
 }
 
-/// Describes received bytes of our own servers.
 pub fn describe_responses(received: &[u8]) -> String {
     count_responses(RESPONSE, received)
 }
@@ -406,7 +396,6 @@ fn count_responses(response: &[u8], received: &[u8]) -> String {
     }
 }
 
-/// Shows the beginning of some bytes as text.
 pub fn shown(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(&bytes[..bytes.len().min(40)]);
     if bytes.len() > 40 {

@@ -12,33 +12,30 @@ use std::os::unix::fs::FileExt;
 
 use crate::Process;
 
-/// What a process does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Doing {
-    /// It computes, or is about to.
     Runs,
-    /// It waits in a system call.
+    /// It is blocked in a system call.
     Waits(SystemCall),
 }
 
 /// A system call that has not returned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SystemCall {
-    /// Its number, which is another on each architecture.
+    /// Each architecture has other numbers.
     pub number: libc::c_long,
-    /// What was given to it; as many of these as it takes.
     pub arguments: [u64; 6],
 }
 
 impl SystemCall {
-    /// Its name in syscalls(2), of those in which a small server may wait.
+    /// The name in syscalls(2), if a small server may be blocked in it.
     pub fn name(&self) -> Option<&'static str> {
         let names = NAMES.iter();
         names.copied().find_map(|(number, name)| (number == self.number).then_some(name))
     }
 
-    /// As a line of `/proc/PID/syscall` tells it: the number, the arguments, the stack pointer and
-    /// the program counter.
+    /// Parses a line of `/proc/PID/syscall`: the number, the arguments, the stack pointer and the
+    /// program counter.
     fn parse(line: &str) -> Option<Doing> {
         let mut words = line.split_whitespace();
         let number = words.next()?;
@@ -72,7 +69,7 @@ const NAMES: &[(libc::c_long, &str)] = &[
     (libc::SYS_sendto, "sendto"),
     (libc::SYS_write, "write"),
     (libc::SYS_writev, "writev"),
-    // Newer architectures have but the ones with more arguments.
+    // Newer architectures have only the calls with more arguments.
     #[cfg(target_arch = "x86_64")]
     (libc::SYS_epoll_wait, "epoll_wait"),
     #[cfg(target_arch = "x86_64")]
@@ -85,14 +82,13 @@ const NAMES: &[(libc::c_long, &str)] = &[
 const NAMES: &[(libc::c_long, &str)] = &[];
 
 impl Process {
-    /// What it does now; None where the system does not tell, and when there is no such process.
+    /// What it does now. None if it has ended, or if not available on this system.
     pub fn doing(self) -> Option<Doing> {
         SystemCall::parse(&fs::read_to_string(format!("/proc/{}/syscall", self.0)).ok()?)
     }
 
-    /// The lists that a `pselect6` which has not returned was given, for reading and for writing:
-    /// until it returns they stand in the memory of the process as they were asked. None where the
-    /// system does not tell, and for another call.
+    /// The sets of a `pselect6` that is blocked, for reading and for writing. Until it returns they are
+    /// in the memory of the process as they were passed. None for another call.
     pub fn selecting(self, call: &SystemCall) -> Option<[Vec<RawFd>; 2]> {
         if call.name() != Some("pselect6") {
             return None;
@@ -106,7 +102,7 @@ impl Process {
         Some([list(to_read)?, list(to_write)?])
     }
 
-    /// The descriptors below `length` in the `fd_set` at an address.
+    /// The file descriptors below `length` in the `fd_set` at an address.
     #[cfg(target_os = "linux")]
     fn descriptor_set(self, address: u64, length: usize) -> Option<Vec<RawFd>> {
         const BITS: usize = usize::BITS as usize;
@@ -134,39 +130,33 @@ impl Process {
     }
 }
 
-/// The state of a TCP socket (RFC 9293, 3.3.2), of those that matter here.
+/// The state of a TCP socket (RFC 9293, 3.3.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
-    /// It listens.
     Listen,
-    /// Both ends may send.
     Established,
-    /// The other end has said that it sends no more; this one has not closed.
+    /// The peer has sent its last byte, and this end has not closed.
     CloseWait,
-    /// Any other: not yet connected, or closed at this end.
     Other,
 }
 
-/// One row of the kernel's table of TCP sockets: this end of a connection, or a listening socket.
+/// One row of the kernel's table of TCP sockets: one end of a connection, or a listening socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TcpSocket {
-    /// The address of this end.
     pub local: SocketAddr,
-    /// The address of the other end.
     pub remote: SocketAddr,
-    /// Its state.
     pub state: State,
-    /// How many bytes the other end has not acknowledged.
+    /// How many bytes the peer has not acknowledged.
     pub unsent: u64,
-    /// How many bytes wait to be read; of a listening socket: how many connections to be accepted.
+    /// How many bytes are unread. In a listening socket: how many connections wait for `accept`.
     pub unread: u64,
-    /// The number under which a process has it open, 0 if none has, and where that is not told.
+    /// The number that a process sees too, 0 if no process has the socket open.
     pub inode: u64,
 }
 
 impl TcpSocket {
-    /// Whether it is connected and no process has accepted it yet. (One that was closed has no
-    /// process either, but it is neither `Established` nor in `CloseWait` any more.)
+    /// Whether it is connected and no process has accepted it. A closed one has no process either, but
+    /// another state.
     pub fn waits_for_accept(&self) -> bool {
         self.inode == 0 && self.is_open()
     }
@@ -176,7 +166,7 @@ impl TcpSocket {
         matches!(self.state, State::Established | State::CloseWait)
     }
 
-    /// A row of `netstat -an -p tcp`, as macOS writes it, if its local port is `port`.
+    /// Parses a row of `netstat -an -p tcp` on macOS if its local port is `port`.
     #[cfg(any(test, not(target_os = "linux")))]
     fn parse_netstat(row: &str, port: u16) -> Option<Self> {
         let mut fields = row.split_ascii_whitespace().skip(1);
@@ -217,7 +207,7 @@ impl TcpSocket {
     }
 }
 
-/// An address and a port as netstat writes them, `127.0.0.1.5000`, a star for any.
+/// Parses an address and a port as netstat prints them: `127.0.0.1.5000`, or a star for any.
 #[cfg(any(test, not(target_os = "linux")))]
 fn netstat_address(text: &str) -> Option<SocketAddr> {
     let (ip, port) = text.rsplit_once('.')?;
@@ -228,8 +218,8 @@ fn netstat_address(text: &str) -> Option<SocketAddr> {
     Some(SocketAddr::new(ip, if port == "*" { 0 } else { port.parse().ok()? }))
 }
 
-/// An address and a port as `/proc/net/tcp` and `tcp6` write them: words of four bytes in the order
-/// of this machine, and a number.
+/// Parses an address and a port of `/proc/net/tcp` or `tcp6`: words of four bytes in the order of this
+/// machine, and a number.
 #[cfg(target_os = "linux")]
 fn address(text: &str) -> Option<SocketAddr> {
     let (ip, port) = text.split_once(':')?;
@@ -247,9 +237,8 @@ fn address(text: &str) -> Option<SocketAddr> {
     Some(SocketAddr::new(ip, u16::from_str_radix(port, 16).ok()?))
 }
 
-/// The TCP sockets of this machine with the local port of a server that listens on `addr`; None
-/// where the system does not tell. They come in no order that means anything, and in pieces: where
-/// others come and go meanwhile, one may be missed or told twice.
+/// The TCP sockets with the local port of a server that listens on `addr`, in no order. If connections
+/// come and go meanwhile, one may be missing or there twice. None if not available on this system.
 #[cfg(target_os = "linux")]
 pub fn tcp_sockets(addr: SocketAddr) -> Option<Vec<TcpSocket>> {
     // One table and not both: for each the kernel goes through all that it has. A socket on `::`
@@ -259,7 +248,6 @@ pub fn tcp_sockets(addr: SocketAddr) -> Option<Vec<TcpSocket>> {
     Some(table.lines().filter_map(|row| TcpSocket::parse(row, Some(addr.port()))).collect())
 }
 
-/// The same by netstat(1), which tells of no inode.
 #[cfg(not(target_os = "linux"))]
 pub fn tcp_sockets(addr: SocketAddr) -> Option<Vec<TcpSocket>> {
     let mut netstat = std::process::Command::new("netstat");
@@ -300,7 +288,6 @@ mod tests {
     use super::*;
     use crate::{TIMEOUT, poll_until};
 
-    /// Asks until the kernel says so.
     fn wait_for<T>(what: &str, ask: impl FnMut() -> Option<T>) -> T {
         poll_until(TIMEOUT, ask).unwrap_or_else(|| panic!("expected {what}"))
     }
@@ -331,16 +318,6 @@ mod tests {
             assert!(open.is_open() && !open.waits_for_accept(), "{open:?} was accepted");
             drop(accepted);
         }
-    }
-
-    #[test]
-    fn what_is_no_row_is_no_socket() {
-        for row in ["", "  sl  local_address rem_address", "0: 0100007F:1388", "0: 7F:1388 7F:1 01"]
-        {
-            assert_eq!(TcpSocket::parse(row, Some(0x1388)), None, "{row:?}");
-        }
-        assert_eq!(SystemCall::parse("running\n"), Some(Doing::Runs));
-        assert_eq!(SystemCall::parse("0 0x3 0x7f"), None);
     }
 
     #[test]

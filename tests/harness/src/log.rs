@@ -21,20 +21,15 @@ const LINE_LENGTH: u64 = 4096;
 /// hundreds of thousands of times.
 #[derive(Debug, Clone)]
 pub struct Line {
-    /// The line without its end.
     pub text: String,
-    /// When the first line of the run was read.
     pub at: Instant,
-    /// When the last line of the run was read.
     pub last: Instant,
-    /// How many equal lines follow one another.
     pub times: usize,
 }
 
 #[derive(Debug, Default)]
 struct State {
     lines: Vec<Line>,
-    /// The bytes of these lines.
     bytes: usize,
     counts: HashMap<String, usize>,
     has_ended: bool,
@@ -156,13 +151,11 @@ impl Log {
         }
     }
 
-    /// Waits for a line that equals `text`.
     #[track_caller]
     pub fn wait_for_line(&self, text: &str) {
         self.wait_for_count(text, 1);
     }
 
-    /// Waits until the line `text` has been printed `times` times.
     #[track_caller]
     pub fn wait_for_count(&self, text: &str, times: usize) {
         let is_reached = self.reaches_count(text, times, TIMEOUT);
@@ -193,7 +186,6 @@ impl Log {
         state.expanded()
     }
 
-    /// The lines so far.
     pub fn lines(&self) -> Vec<String> {
         self.state().expanded()
     }
@@ -204,7 +196,6 @@ impl Log {
         state.lines[state.lines.len().saturating_sub(most)..].to_vec()
     }
 
-    /// How often the line `text` has been printed so far.
     pub fn count(&self, text: &str) -> usize {
         self.state().count(text)
     }
@@ -216,12 +207,8 @@ impl Log {
 }
 
 fn as_text(lines: &[Line]) -> String {
-    let omitted = lines.len().saturating_sub(1000);
     let mut text = String::new();
-    if omitted > 0 {
-        let _ = writeln!(text, "  ({omitted} more before)");
-    }
-    for Line { text: line, times, .. } in &lines[omitted..] {
+    for Line { text: line, times, .. } in &lines[lines.len().saturating_sub(1000)..] {
         let _ = match times {
             1 => writeln!(text, "  {line}"),
             _ => writeln!(text, "  {line}  ({times} times)"),

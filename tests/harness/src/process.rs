@@ -63,7 +63,6 @@ pub(crate) fn start_and_register(
     Ok(child)
 }
 
-/// Runs `command` to its end, and returns what it printed.
 pub fn run(command: &mut Command) -> io::Result<Output> {
     let command = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     start(command)?.wait_with_output()
@@ -94,13 +93,11 @@ pub struct KilledOnDrop(pub Child);
 
 impl Drop for KilledOnDrop {
     fn drop(&mut self) {
-        // It may have ended already.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
 }
 
-/// A process, known by its ID.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Process(pub u32);
 
@@ -141,14 +138,12 @@ impl Process {
         self.wait_until_stopped();
     }
 
-    /// Waits until it has stopped or ended.
     pub fn wait_until_stopped(self) {
         wait_until(&format!("process {} to stop", self.0), || {
             matches!(self.state().chars().next(), Some('T' | 'Z') | None)
         });
     }
 
-    /// Continues it after [`Process::stop`].
     pub fn resume(self) {
         self.signal(Signal::CONT);
     }
@@ -177,7 +172,6 @@ impl Process {
         Some(running * 5 >= samples * 4)
     }
 
-    /// Whether it is running, or ready to run.
     pub fn is_runnable(self) -> bool {
         self.state().starts_with('R')
     }
@@ -246,7 +240,6 @@ impl Process {
         entries.filter_map(socket).collect()
     }
 
-    /// Sets the limit on its open file descriptors while it runs.
     #[cfg(target_os = "linux")]
     pub fn limit_file_descriptors(self, limit: u64) {
         // It has inherited the hard limit of this process.
@@ -263,7 +256,6 @@ impl Process {
 /// and returns the soft limit. It never lowers it, because servers inherit it.
 pub fn raise_file_descriptor_limit(wanted: u64) -> io::Result<u64> {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
-    // None is no limit.
     let (soft, hard) = (current.unwrap_or(u64::MAX), maximum.unwrap_or(u64::MAX));
     let limit = wanted.min(hard);
     if soft >= limit {

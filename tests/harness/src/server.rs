@@ -50,7 +50,6 @@ pub struct Start {
 }
 
 impl Start {
-    /// A step on a port that the system chooses, with narration.
     pub fn of(step: Step) -> Self {
         Self::of_program(Program::Step(step))
     }
@@ -94,7 +93,6 @@ impl Start {
         self.shell(&format!("ulimit -n {limit}"))
     }
 
-    /// Takes every file descriptor below `first_free`.
     pub fn file_descriptors_taken_below(self, first_free: u32) -> Self {
         let take =
             format!("for ((d = 3; d < {first_free}; d++)); do eval \"exec $d< /dev/null\"; done");
@@ -133,7 +131,6 @@ impl Start {
         self
     }
 
-    /// The command for [`std::process`].
     pub fn command(&self) -> Command {
         let mut words: Vec<OsString> = Vec::new();
         if !self.shell_lines.is_empty() {
@@ -272,9 +269,7 @@ pub fn free_port() -> io::Result<u16> {
 pub struct Server {
     pub start: Start,
     pub addr: SocketAddr,
-    /// What it prints on standard output.
     pub narration: Log,
-    /// What it prints on standard error.
     pub errors: Log,
     child: Child,
     /// How it has ended, once it was waited for. From then on its process ID and that of its group may
@@ -283,7 +278,6 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts `step` on a port that the system chooses, and waits until it listens.
     pub fn start(step: Step) -> Self {
         Start::of(step).start()
     }
@@ -292,7 +286,6 @@ impl Server {
         &self.start.program
     }
 
-    /// Whether it is a step that serves one client at a time.
     pub fn blocks(&self) -> bool {
         matches!(self.start.program, Program::Step(step) if step.blocks())
     }
@@ -303,6 +296,14 @@ impl Server {
             Ok(client) => client,
             Err(error) => panic!("{}: connect: {error}", self.addr),
         }
+    }
+
+    /// Connects a client that gets a response.
+    #[track_caller]
+    pub fn connect_and_request(&self) -> Client {
+        let mut client = self.connect();
+        client.request().unwrap();
+        client
     }
 
     pub fn process(&self) -> Process {
@@ -321,24 +322,20 @@ impl Server {
         self.status
     }
 
-    /// Waits until it has ended, at most for `timeout`.
     pub fn wait_for(&mut self, timeout: Duration) -> Option<ExitStatus> {
         poll_until(timeout, || self.ended())
     }
 
-    /// Waits until it has ended, and panics if it does not.
     pub fn wait(&mut self) -> ExitStatus {
         let status = self.wait_for(TIMEOUT);
         status.unwrap_or_else(|| panic!("{} was expected to end", self.start.program))
     }
 
-    /// Kills it, and returns what it narrated.
     pub fn end(mut self) -> Vec<String> {
         self.kill();
         self.narration.to_end()
     }
 
-    /// Kills it, and returns what it printed on standard error.
     pub fn end_with_errors(mut self) -> Vec<String> {
         self.kill();
         self.errors.to_end()

@@ -48,18 +48,15 @@ impl StalledReader {
         Ok(Self { stream, addr, sent: 0, receive_buffer, deadline: None })
     }
 
-    /// Gives up at `deadline`.
     pub fn until(mut self, deadline: Instant) -> Self {
         self.deadline = Some(deadline);
         self
     }
 
-    /// Its own address, which the server prints.
     pub fn addr(&self) -> SocketAddr {
         self.addr
     }
 
-    /// How many bytes it has sent.
     pub fn sent(&self) -> u64 {
         self.sent
     }

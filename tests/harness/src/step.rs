@@ -10,7 +10,6 @@ use escargot::format::Message;
 
 use crate::root;
 
-/// One of the servers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Step {
     Blocking,
@@ -22,14 +21,12 @@ pub enum Step {
 }
 
 impl Step {
-    /// The three steps, without the examples.
     pub const STEPS: [Self; 3] = [Self::Blocking, Self::Functions, Self::Select];
     /// The examples that need the feature `after`.
     pub const AFTER: [Self; 2] = [Self::Mio, Self::Tokio];
     pub const ALL: [Self; 6] =
         [Self::Blocking, Self::Functions, Self::Select, Self::Bare, Self::Mio, Self::Tokio];
 
-    /// The name of the binary.
     pub fn name(self) -> &'static str {
         match self {
             Self::Blocking => "step1-blocking",
@@ -53,7 +50,6 @@ impl Step {
         })
     }
 
-    /// Whether it serves one client at a time.
     pub fn blocks(self) -> bool {
         matches!(self, Self::Blocking | Self::Functions)
     }
@@ -102,7 +98,6 @@ fn binary_in(built: &'static Built, name: &str) -> Result<&'static Path, &'stati
     binary.map(PathBuf::as_path).ok_or("cargo built another program")
 }
 
-/// Has cargo build what `arguments` name.
 fn build(arguments: &str) -> Built {
     let cargo = CargoBuild::new().manifest_path(root().join("Cargo.toml"));
     let cargo = if cfg!(debug_assertions) { cargo } else { cargo.release() };

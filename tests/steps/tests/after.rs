@@ -14,9 +14,7 @@ fn expect_pass_in_each_case(step: Step) {
     thread::scope(|scope| {
         for level in Level::ALL {
             scope.spawn(move || {
-                check::all()
-                    .filter(|case| case.level == level)
-                    .for_each(|case| expect_pass(step, case));
+                level.cases().iter().for_each(|case| expect_pass(step, case));
             });
         }
     });
@@ -57,7 +55,7 @@ fn descriptors_from_1024_on_are_taken_like_any_other() {
 fn three_clients_that_come_in_one_moment_are_all_served() {
     for step in Step::AFTER {
         let server = Server::start(step);
-        server.connect().request().unwrap();
+        server.connect_and_request();
         server.process().stop();
         let mut clients: Vec<Client> = (0..3).map(|_| server.connect()).collect();
         clients.iter_mut().for_each(|client| client.send(b"hello\n").unwrap());
@@ -71,8 +69,7 @@ fn three_clients_that_come_in_one_moment_are_all_served() {
 fn ten_thousand_bytes_in_one_piece_are_answered_to_the_last_and_so_is_the_end_behind_them() {
     for step in Step::AFTER {
         let server = Server::start(step);
-        let mut client = server.connect();
-        client.request().unwrap();
+        let mut client = server.connect_and_request();
         server.process().stop();
         client.send(&[b'x'; 10_000]).unwrap();
         client.half_close().unwrap();
@@ -155,8 +152,7 @@ fn tokio_narrates_as_step_2_does_with_the_clients_mixed() {
 #[test]
 fn while_tokio_pauses_for_want_of_a_descriptor_those_who_are_there_are_answered() {
     let server = Start::of(Step::Tokio).file_descriptor_limit(16).start();
-    let mut first = server.connect();
-    first.request().unwrap();
+    let mut first = server.connect_and_request();
     let _more_than_fit: Vec<Client> = (0..16).map(|_| server.connect()).collect();
     server.errors.wait_for("a failed accept", |lines| {
         lines.iter().find(|line| line.text.starts_with("accept: ")).map(|_| ())
@@ -173,12 +169,10 @@ fn without_descriptors_for_its_event_loop_tokio_ends_with_one_line_and_exit_code
 #[test]
 fn who_never_reads_is_dropped_by_mio() {
     let server = Start::of(Step::Mio).quiet().start();
-    let mut polite = server.connect();
-    polite.request().unwrap();
+    let mut polite = server.connect_and_request();
     // TCP may stall such a client before the server is: one of several leaves no doubt.
     let dropped = (0..20).any(|_| {
-        let client = StalledReader::connect(server.addr);
-        let mut client = client.unwrap_or_else(|error| panic!("expected a connection: {error}"));
+        let mut client = StalledReader::connect(server.addr).unwrap();
         client.send_until_stuck().is_err()
     });
     assert!(dropped, "mio was expected to drop one of twenty clients that never read");
@@ -188,12 +182,9 @@ fn who_never_reads_is_dropped_by_mio() {
 #[test]
 fn who_never_reads_waits_by_itself_at_tokio_and_gets_its_answers_when_it_reads() {
     let server = Start::of(Step::Tokio).quiet().start();
-    let mut polite = server.connect();
-    polite.request().unwrap();
-    let client = StalledReader::connect(server.addr);
-    let mut client = client.unwrap_or_else(|error| panic!("expected a connection: {error}"));
-    let stuck = client.send_until_stuck();
-    stuck.unwrap_or_else(|error| panic!("expected to get stuck in send(), but: {error}"));
+    let mut polite = server.connect_and_request();
+    let mut client = StalledReader::connect(server.addr).unwrap();
+    client.send_until_stuck().unwrap();
     (0..10).for_each(|_| polite.request().unwrap());
     let responses = client.read_again(&Arc::default(), TIMEOUT).unwrap();
     assert!(responses > 0, "whole responses were expected");

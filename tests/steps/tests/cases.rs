@@ -1,4 +1,4 @@
-//! What `check` says of the steps, of `bare` and of the three listings: as reading them predicts.
+//! Our own servers and the three listings, put through every case.
 
 #![forbid(unsafe_code)]
 
@@ -10,19 +10,15 @@ use std::thread;
 use check::{Case, Failure, Level, Report, Setup, Verdict};
 use harness::{Program, Start, Step, TIMEOUT, free_port, has_python, python, root};
 
-/// How far a server goes: it does all up to a level.
-struct Reaches {
-    /// As the table in step3-select/CARE.md names it.
+/// A server, and the cases in which it fails.
+struct Expectation {
     name: &'static str,
     start: fn() -> Start,
-    /// Its `no`s.
     fails: &'static [&'static str],
-    /// Whether it is one for one client at a time: then nothing is asked after "a second client".
-    one_at_a_time: bool,
 }
 
 fn listing(number: u8) -> Start {
-    let port = free_port().unwrap_or_else(|error| panic!("no port: {error}"));
+    let port = free_port().unwrap();
     let mut words = python(&format!("listings/{number}.py"));
     words.push(port.to_string());
     Start::command_on(words, port)
@@ -35,20 +31,10 @@ const RESETS: &[&str] = &[
     "a second client",
 ];
 
-const SERVERS: &[Reaches] = &[
-    Reaches {
-        name: "listing 1 in Python",
-        start: || listing(1),
-        fails: RESETS,
-        one_at_a_time: true,
-    },
-    Reaches {
-        name: "listing 2 in Python",
-        start: || listing(2),
-        fails: RESETS,
-        one_at_a_time: true,
-    },
-    Reaches {
+const SERVERS: &[Expectation] = &[
+    Expectation { name: "listing 1 in Python", start: || listing(1), fails: RESETS },
+    Expectation { name: "listing 2 in Python", start: || listing(2), fails: RESETS },
+    Expectation {
         name: "listing 3 in Python",
         start: || listing(3),
         fails: &[
@@ -69,60 +55,59 @@ const SERVERS: &[Reaches] = &[
             "nobody reads what it prints",
             "a storm of all of them",
         ],
-        one_at_a_time: false,
     },
-    Reaches {
+    Expectation {
         name: "step 1",
         start: || Start::of(Step::Blocking),
         fails: &["a second client"],
-        one_at_a_time: true,
     },
-    Reaches {
+    Expectation {
         name: "step 2",
         start: || Start::of(Step::Functions),
         fails: &["a second client"],
-        one_at_a_time: true,
     },
-    Reaches {
+    Expectation {
         name: "`bare`",
         start: || Start::of(Step::Bare),
         fails: &["one never reads", "more than FD_SETSIZE", "a low one leaves and two arrive"],
-        one_at_a_time: false,
     },
-    Reaches { name: "step 3", start: || Start::of(Step::Select), fails: &[], one_at_a_time: false },
+    Expectation { name: "step 3", start: || Start::of(Step::Select), fails: &[] },
 ];
 
-impl Reaches {
+impl Expectation {
+    /// Whether it serves one client at a time. Then the cases after "a second client" are skipped.
+    fn is_one_at_a_time(&self) -> bool {
+        self.fails.contains(&"a second client")
+    }
+
     fn is_asked(&self, case: &Case) -> bool {
-        !self.one_at_a_time || case.level <= Level::Leaving || case.name == "a second client"
+        !self.is_one_at_a_time() || case.level() <= Level::Leaving || case.name == "a second client"
     }
 
     /// Whether the case failed as one does at a server for one client at a time, or as any other.
     fn is_expected(&self, case: &Case, report: &Report) -> bool {
         match report.failure {
-            Failure::OneAtATime { is_served_later } => self.one_at_a_time && is_served_later,
+            Failure::OneAtATime { is_served_later } => self.is_one_at_a_time() && is_served_later,
             Failure::Unexpected { .. } => case.name != "a second client",
             _ => false,
         }
     }
 
-    /// What is wrong with its verdicts.
     fn problems(&self) -> Vec<String> {
         let mut problems = Vec::new();
         let program = (self.start)().program;
         let is_step = matches!(program, Program::Step(step) if Step::STEPS.contains(&step));
-        // What the system and the user do, the steps for one at a time stand too.
-        let and_the_world = |case: &Case| is_step && case.level == Level::World;
-        for case in check::all().filter(|case| self.is_asked(case) || and_the_world(case)) {
+        // The steps that serve one client at a time pass these too.
+        let is_of_the_world = |case: &Case| is_step && case.level() == Level::World;
+        for case in check::all().filter(|case| self.is_asked(case) || is_of_the_world(case)) {
             let is_to_fail = self.fails.contains(&case.name);
             let timeout = if is_to_fail { TIMEOUT / 10 } else { TIMEOUT };
             let start = (self.start)();
-            let start = if case.level == Level::World { start } else { start.quiet() };
+            let start = if case.level() == Level::World { start } else { start.quiet() };
             let lines = if is_step { lines_of_a_step(case) } else { None };
             let mut printed = Vec::new();
             let setup = Setup::new(start, timeout);
             let verdict = case.run_and_inspect(&setup, |server| {
-                // The last line may be on its way.
                 server.errors.reaches_lines(lines.unwrap_or(0), TIMEOUT);
                 server.kill();
                 printed = server.errors.to_end();
@@ -147,10 +132,10 @@ impl Reaches {
         problems
     }
 
-    /// Its row in the table: a level is reached in which all is yes.
+    /// The row of the table in step3-select/CARE.md.
     fn row(&self) -> String {
         let cells = Level::ALL.map(|level| {
-            let cases = || check::all().filter(move |case| case.level == level);
+            let cases = || check::all().filter(move |case| case.level() == level);
             let fails = cases().filter(|case| self.fails.contains(&case.name)).count();
             match fails {
                 0 if cases().all(|case| self.is_asked(case)) => "pass".to_owned(),
@@ -169,7 +154,7 @@ fn lines_of_a_step(case: &Case) -> Option<usize> {
         // Elsewhere accept may pass it over.
         "reset while queued" if !cfg!(target_os = "linux") => None,
         name if name.starts_with("reset") => Some(21),
-        _ if case.level <= Level::Leaving || case.name == "ten clients" => Some(0),
+        _ if case.level() <= Level::Leaving || case.name == "ten clients" => Some(0),
         _ => None,
     }
 }
@@ -227,7 +212,7 @@ fn the_page_says_how_far_each_server_gets() {
     let page = root().join("step3-select/CARE.md");
     let text = fs::read_to_string(&page).unwrap_or_else(|error| panic!("{page:?}: {error}"));
     let head = format!("| | {} |", Level::ALL.map(Level::name).join(" | "));
-    let rows = SERVERS.iter().map(Reaches::row);
+    let rows = SERVERS.iter().map(Expectation::row);
     let table = [vec![head, format!("|{}", " --- |".repeat(8))], rows.collect()].concat();
     let table = table.join("\n");
     assert!(text.contains(&format!("\n{table}\n")), "{page:?} was expected to have\n{table}");

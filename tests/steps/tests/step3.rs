@@ -8,10 +8,8 @@ use harness::{Client, Server, Step};
 fn a_second_client_is_answered_while_the_first_is_still_there() {
     for step in [Step::Select, Step::Bare] {
         let server = Server::start(step);
-        let mut first = server.connect();
-        first.request().unwrap();
-        let mut second = server.connect();
-        second.request().unwrap();
+        let mut first = server.connect_and_request();
+        let mut second = server.connect_and_request();
         second.request().unwrap();
         first.request().unwrap();
         second.close().unwrap();

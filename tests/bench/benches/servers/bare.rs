@@ -8,7 +8,6 @@ use std::os::fd::{AsFd, AsRawFd};
 use harness::RESPONSE;
 use nix::sys::select::{FdSet, select};
 
-/// Which loop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Bare {
     /// The system calls of steps 1 and 2.

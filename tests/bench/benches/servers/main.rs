@@ -21,7 +21,6 @@ use scene::{Scene, Subject, has_file_descriptors_for, pin_to_a_core};
 /// How often a step and the bare loop take turns. Odd, so that one pair is the median.
 const PAIRS: usize = 21;
 
-/// How long one turn lasts at least.
 const TURN: Duration = Duration::from_millis(40);
 
 /// The head of the table, in Markdown. README.md beside this crate shows the table.
@@ -29,7 +28,6 @@ const HEAD: &str = "\
 | load | server | CPU ratio | noise | elapsed ratio | noise | CPU, us |
 | --- | --- | --- | --- | --- | --- | --- |";
 
-/// What the clients do.
 #[derive(Debug, Clone, Copy)]
 enum Load {
     /// `active` clients send and receive, while `idle` ones are silent.
@@ -44,7 +42,6 @@ const CROWD_900: (&str, Load) = ("crowd/900", Load::Rounds { active: 900, idle: 
 const AMONG_IDLE: (&str, Load) = ("among_idle/900", Load::Rounds { active: 1, idle: 900 });
 const ARRIVALS: (&str, Load) = ("arrivals", Load::Arrivals);
 
-/// The rows of the table.
 const ROWS: [((&str, Load), Step); 15] = [
     (ROUND_TRIP, Step::Blocking),
     (ROUND_TRIP, Step::Functions),
@@ -88,7 +85,6 @@ impl Load {
 struct Cost {
     /// The server's CPU time. None if not available on this system.
     cpu: Option<f64>,
-    /// How long a client waits.
     elapsed: f64,
 }
 

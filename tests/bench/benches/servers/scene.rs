@@ -12,7 +12,6 @@ use harness::{Client, MESSAGE, Start, Step, TIMEOUT, raise_file_descriptor_limit
 
 use crate::bare::Bare;
 
-/// A server to be measured.
 #[derive(Debug, Clone, Copy)]
 pub enum Subject {
     Step(Step),
@@ -65,7 +64,6 @@ impl Scene {
         Self { server, addr, active, _idle: idle }
     }
 
-    /// Every active client sends a message, then every one receives its response.
     pub fn round(&mut self) {
         for client in &mut self.active {
             client.send(MESSAGE).unwrap();
@@ -75,7 +73,6 @@ impl Scene {
         }
     }
 
-    /// One more client connects, sends, receives and disconnects.
     pub fn arrival(&self) {
         arrive(self.addr).close().unwrap();
     }
@@ -83,7 +80,6 @@ impl Scene {
 
 impl Drop for Scene {
     fn drop(&mut self) {
-        // It may have ended.
         let _ = self.server.kill();
         let _ = self.server.wait();
     }

@@ -86,7 +86,7 @@ pub fn expect_faults(document: &Document) {
     }
     for fault in faults {
         let server = Start::of(Step::Select).injecting(fault).start();
-        server.connect().request().unwrap();
+        server.connect_and_request();
     }
     let [gone, signal] = faults;
 

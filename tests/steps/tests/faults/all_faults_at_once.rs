@@ -30,7 +30,7 @@ fn a_storm_of_every_fault_among_polite_clients_leaves_the_servers_as_they_were()
 
     let start = |step| Start::of(step).quiet().start();
     let mut servers = Step::STEPS.map(start);
-    let open = servers.each_ref().map(descriptors);
+    let open = servers.each_ref().map(|server| server.process().file_descriptors());
     storm(&servers, seed, FIRST);
     let before = memory_afterwards(&servers, &open);
     storm(&servers, !seed, Duration::from_secs(seconds));
@@ -53,24 +53,18 @@ fn variable(name: &str) -> Option<u64> {
     Some(value.parse().unwrap_or_else(|_| panic!("{name}={value}: a number was expected")))
 }
 
-/// How many descriptors a server has open, where the system tells: elsewhere nothing is compared.
-fn descriptors(server: &Server) -> Option<usize> {
-    server.process().file_descriptors()
-}
-
 /// Waits until each server has as many descriptors open as before, and returns its memory in KiB.
 fn memory_afterwards(servers: &[Server], open: &[Option<usize>]) -> Vec<u64> {
     let settled = |(server, open): (&Server, &Option<usize>)| {
         // Whoever came before this one has been accepted, and its leaving has been seen.
-        server.connect().request().unwrap();
+        server.connect_and_request();
         let expected = format!("{open:?} descriptors open at {} as before", server.program());
-        wait_until(&expected, || descriptors(server) == *open);
+        wait_until(&expected, || server.process().file_descriptors() == *open);
         server.process().memory()
     };
     servers.iter().zip(open).map(settled).collect()
 }
 
-/// Lets a storm blow on each of `servers` at the same time.
 fn storm(servers: &[Server], seed: u64, lasts: Duration) {
     thread::scope(|scope| {
         for (number, server) in servers.iter().enumerate() {

@@ -1,8 +1,8 @@
 //! More clients than there are descriptors for, or than an `fd_set` holds.
 
-use harness::{Client, Server, Start, Step, is_available};
+use harness::{Client, MESSAGE, Server, Start, Step, is_available};
 
-use crate::{MESSAGE, descriptors_allowed, side_by_side, the_next_is_served};
+use crate::{descriptors_allowed, side_by_side, the_next_is_served};
 
 /// What this process needs for a server with a full `fd_set`, twice, and for what else runs.
 const PLENTY: u64 = 4096;
@@ -10,7 +10,6 @@ const PLENTY: u64 = 4096;
 /// How many wait while the server is full: on macOS the backlog holds 128.
 const WAITING: usize = 20;
 
-/// How often one client asks while others wait.
 const ASKED: usize = 100;
 
 /// Limits on descriptors, and how many clients they leave room for: standard input, output and error
@@ -19,12 +18,6 @@ const LOW_LIMITS: [(u64, usize); 3] = [(32, 28), (6, 2), (5, 1)];
 
 /// Above 1024, where `FD_SETSIZE` is what limits.
 const HIGH_LIMIT: (u64, usize) = (1100, 1020);
-
-fn connect_and_ask(server: &Server) -> Client {
-    let mut client = server.connect();
-    client.request().unwrap();
-    client
-}
 
 fn connect_and_send(server: &Server) -> Client {
     let mut client = server.connect();
@@ -39,7 +32,7 @@ fn full(clients: usize) -> String {
 /// All that fit are answered, the rest wait, and each of the rest is answered as another leaves.
 fn those_who_do_not_fit_wait((limit, fit): (u64, usize)) {
     let server = Start::of(Step::Select).file_descriptor_limit(limit).start();
-    let mut served: Vec<Client> = (0..fit).map(|_| connect_and_ask(&server)).collect();
+    let mut served: Vec<Client> = (0..fit).map(|_| server.connect_and_request()).collect();
     server.errors.wait_for_line(&full(fit));
 
     let waiting: Vec<Client> = (0..WAITING).map(|_| connect_and_send(&server)).collect();
@@ -72,15 +65,11 @@ fn those_who_do_not_fit_wait((limit, fit): (u64, usize)) {
 }
 
 #[test]
-fn more_clients_than_an_fd_set_holds_wait_and_each_is_answered_as_another_leaves() {
+fn more_clients_than_fit_wait_and_each_is_served_as_another_disconnects() {
+    LOW_LIMITS.into_iter().for_each(those_who_do_not_fit_wait);
     if descriptors_allowed(PLENTY) {
         those_who_do_not_fit_wait(HIGH_LIMIT);
     }
-}
-
-#[test]
-fn more_clients_than_descriptors_wait_and_each_is_answered_as_another_leaves() {
-    LOW_LIMITS.into_iter().for_each(those_who_do_not_fit_wait);
 }
 
 #[test]
@@ -131,7 +120,7 @@ fn with_the_last_descriptors_of_an_fd_set_step_3_serves_one_client_or_ends() {
         return;
     }
     let server = Start::of(Step::Select).file_descriptors_taken_below(1022).start();
-    let client = connect_and_ask(&server);
+    let client = server.connect_and_request();
     server.errors.wait_for_line(&full(1));
     let mut waiting = connect_and_send(&server);
     client.close().unwrap();
@@ -145,7 +134,7 @@ fn with_the_last_descriptors_of_an_fd_set_step_3_serves_one_client_or_ends() {
 #[test]
 fn with_no_descriptor_left_bare_serves_those_it_has_and_never_rests() {
     let server = Start::of(Step::Bare).file_descriptor_limit(5).start();
-    let mut client = connect_and_ask(&server);
+    let mut client = server.connect_and_request();
     let waiting = connect_and_send(&server);
     server.narration.wait_for_count("Ready to read: server_socket", 50);
     client.request().unwrap();
@@ -164,7 +153,6 @@ mod while_it_runs {
         Start::of(Step::Select).shell("true").start()
     }
 
-    /// The reason that comes with `EMFILE`.
     const TRYING_AGAIN: &str =
         "accept: Too many open files (os error 24): trying again in a second";
 
@@ -172,7 +160,7 @@ mod while_it_runs {
     fn a_table_that_fills_later_gets_one_line_a_second_at_steps_1_and_2_until_there_is_room() {
         side_by_side(&[Step::Blocking, Step::Functions], |step| {
             let server = Server::start(step);
-            let first = connect_and_ask(&server);
+            let first = server.connect_and_request();
             server.process().limit_file_descriptors(4);
             let since = Instant::now();
             let mut waiting = connect_and_send(&server);
@@ -194,7 +182,7 @@ mod while_it_runs {
     /// one more come, and raises the limit again.
     fn a_limit_lowered_and_raised_again(idle: usize) {
         let mut server = Server::start(Step::Select);
-        let mut clients: Vec<Client> = (0..idle).map(|_| connect_and_ask(&server)).collect();
+        let mut clients: Vec<Client> = (0..idle).map(|_| server.connect_and_request()).collect();
         server.narration.wait_for_line("Before select()");
         server.process().limit_file_descriptors(4);
         let mut waiting = connect_and_send(&server);
@@ -216,12 +204,8 @@ mod while_it_runs {
     }
 
     #[test]
-    fn a_limit_that_is_raised_again_is_noticed_within_two_seconds_with_nobody_connected() {
+    fn a_limit_that_is_raised_again_is_noticed_within_two_seconds() {
         a_limit_lowered_and_raised_again(0);
-    }
-
-    #[test]
-    fn a_limit_that_is_raised_again_is_noticed_within_two_seconds_beside_one_idle_client() {
         a_limit_lowered_and_raised_again(1);
     }
 
@@ -229,7 +213,7 @@ mod while_it_runs {
     fn a_server_that_is_full_notices_within_two_seconds_that_its_limit_was_raised() {
         let mut server = with_nothing_inherited();
         server.process().limit_file_descriptors(6);
-        let mut clients: Vec<Client> = (0..2).map(|_| connect_and_ask(&server)).collect();
+        let mut clients: Vec<Client> = (0..2).map(|_| server.connect_and_request()).collect();
         server.errors.wait_for_line(&full(2));
         let mut waiting = connect_and_send(&server);
         clients[0].request().unwrap();
@@ -248,7 +232,7 @@ mod while_it_runs {
     fn a_table_that_is_full_still_after_one_left_is_asked_about_and_not_reported_again() {
         let mut server = with_nothing_inherited();
         server.process().limit_file_descriptors(7);
-        let mut clients: Vec<Client> = (0..3).map(|_| connect_and_ask(&server)).collect();
+        let mut clients: Vec<Client> = (0..3).map(|_| server.connect_and_request()).collect();
         server.errors.wait_for_line(&full(3));
         server.process().limit_file_descriptors(5);
         let mut waiting = connect_and_send(&server);
@@ -269,7 +253,7 @@ mod while_it_runs {
     #[test]
     fn full_in_the_round_in_which_another_leaves_it_takes_the_next() {
         let server = Start::of(Step::Select).file_descriptor_limit(8).start();
-        let mut clients: Vec<Client> = (0..3).map(|_| connect_and_ask(&server)).collect();
+        let mut clients: Vec<Client> = (0..3).map(|_| server.connect_and_request()).collect();
         server.process().stop();
         let mut fourth = connect_and_send(&server);
         let mut waiting = connect_and_send(&server);
@@ -308,7 +292,7 @@ mod while_it_runs {
         /// `O_NONBLOCK` as proc(5) shows it.
         const NONBLOCK: u32 = 0o4000;
         let server = Server::start(Step::Select);
-        let _clients: Vec<Client> = (0..3).map(|_| connect_and_ask(&server)).collect();
+        let _clients: Vec<Client> = (0..3).map(|_| server.connect_and_request()).collect();
         let sockets = server.process().sockets();
         assert_eq!(sockets.len(), 4, "the listening socket and three clients: {sockets:?}");
         for (descriptor, _, flags) in sockets {

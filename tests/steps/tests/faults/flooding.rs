@@ -1,8 +1,6 @@
 //! A client that floods while a polite one asks.
 
-use harness::{Server, Step};
-
-use crate::MESSAGE;
+use harness::{MESSAGE, Server, Step};
 
 /// How many request buffers full of bytes wait for the server; a receive buffer holds them.
 const ROUNDS: usize = 10;
@@ -10,10 +8,8 @@ const ROUNDS: usize = 10;
 #[test]
 fn a_client_that_floods_gets_one_recv_in_each_round_of_step_3_and_the_others_their_turn() {
     let server = Server::start(Step::Select);
-    let mut flood = server.connect();
-    flood.request().unwrap();
-    let mut polite = server.connect();
-    polite.request().unwrap();
+    let mut flood = server.connect_and_request();
+    let mut polite = server.connect_and_request();
 
     server.process().stop();
     flood.send(&[b'x'; ROUNDS * 4096]).unwrap();

@@ -5,9 +5,9 @@ use std::io::{self, Read};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use harness::{Client, Server, Start, Step, TIMEOUT, has_strace};
+use harness::{Client, MESSAGE, Server, Start, Step, TIMEOUT, has_strace};
 
-use crate::{MESSAGE, side_by_side, the_next_is_served};
+use crate::{side_by_side, the_next_is_served};
 
 /// The calls with which step 3 waits: which of them depends on the machine.
 const SELECT: &str = "?select,pselect6";
@@ -34,8 +34,7 @@ fn again(error: i32) -> String {
 /// A client that is answered although `fault` comes, and nothing is reported.
 fn is_served_in_spite_of(step: Step, fault: &str) {
     let Some(mut server) = start(step, fault) else { return };
-    let mut client = server.connect();
-    client.request().unwrap();
+    let mut client = server.connect_and_request();
     client.request().unwrap();
     client.half_close().unwrap();
     client.expect_end().unwrap();
@@ -124,7 +123,7 @@ fn a_connection_that_is_gone_before_it_is_accepted_is_passed_over() {
         is_served_in_spite_of(step, "accept4:error=EAGAIN:when=1..3");
 
         let Some(mut server) = start(step, "accept4:error=ECONNABORTED:when=1..3") else { return };
-        server.connect().request().unwrap();
+        server.connect_and_request();
         the_next_is_served(&mut server);
         let aborted = "accept: Software caused connection abort (os error 103)";
         assert_eq!(server.end_with_errors(), [aborted; 3], "{step}: a line for each");
@@ -139,8 +138,7 @@ fn a_shortage_that_passes_costs_one_line_and_a_second() {
             let fault = format!("accept4:error={name}:when=1");
             let Some(mut server) = start(step, &fault) else { return };
             let began = Instant::now();
-            let mut client = server.connect();
-            client.request().unwrap();
+            let client = server.connect_and_request();
             let passed = began.elapsed();
             assert!(passed > Duration::from_millis(900), "{step}, {name}: again after {passed:?}");
             client.close().unwrap();
@@ -153,10 +151,8 @@ fn a_shortage_that_passes_costs_one_line_and_a_second() {
 #[test]
 fn a_shortage_that_passes_while_one_idle_client_is_there_is_noticed_at_step_3() {
     let Some(mut server) = start(Step::Select, "accept4:error=ENOMEM:when=2") else { return };
-    let mut idle = server.connect();
-    idle.request().unwrap();
-    let mut client = server.connect();
-    client.request().unwrap();
+    let mut idle = server.connect_and_request();
+    let _client = server.connect_and_request();
     idle.request().unwrap();
     the_next_is_served(&mut server);
     assert_eq!(server.end_with_errors(), [again(12)]);
@@ -207,25 +203,17 @@ fn a_shortage_that_lasts_costs_no_more_while_one_client_chats_and_others_leave_a
 }
 
 #[test]
-fn a_broken_listening_socket_ends_the_server_with_one_line_and_exit_code_1() {
+fn an_error_of_the_listening_socket_or_of_select_ends_the_server() {
     for step in Step::STEPS {
         for (name, error) in [("EBADF", 9), ("EINVAL", 22), ("ENOTSOCK", 88), ("EFAULT", 14)] {
             let fault = format!("accept4:error={name}:when=1");
             ends_while_it_serves(step, &fault, "accept", error);
         }
     }
-}
-
-#[test]
-fn a_select_that_fails_ends_step_3_with_one_line_and_exit_code_1() {
     for (name, error) in [("EBADF", 9), ("EINVAL", 22), ("ENOMEM", 12)] {
         let fault = format!("{SELECT}:error={name}:when=1");
         ends_while_it_serves(Step::Select, &fault, "select", error);
     }
-}
-
-#[test]
-fn a_listening_socket_that_cannot_be_told_not_to_block_ends_step_3() {
     let fault = format!("ioctl:error=ENOMEM:when={IOCTL_OF_THE_LISTENING_SOCKET}");
     ends_while_it_serves(Step::Select, &fault, "ioctl", 12);
 }

@@ -21,13 +21,9 @@ use std::thread;
 
 use harness::{Server, Step, is_available, raise_file_descriptor_limit};
 
-/// A message whose answer is waited for later: the server may be busy with another client.
-const MESSAGE: &[u8] = b"hello\n";
-
 /// What every fault is followed by: a client that is served.
 fn the_next_is_served(server: &mut Server) {
-    let mut next = server.connect();
-    next.request().unwrap();
+    let next = server.connect_and_request();
     next.close().unwrap();
     assert!(server.is_running(), "{} was expected to go on", server.program());
 }

@@ -15,8 +15,7 @@ const REQUEST: usize = 4096;
 fn one_answer_for_each_recv(step: Step, message: &[u8], mut piece: impl FnMut() -> usize) -> usize {
     let mut server = Server::start(step);
     let mut client = server.connect();
-    let set = client.stream().set_nodelay(true);
-    set.unwrap_or_else(|error| panic!("TCP_NODELAY: {error}"));
+    client.stream().set_nodelay(true).unwrap();
     let mut rest = message;
     while !rest.is_empty() {
         let (now, later) = rest.split_at(piece().clamp(1, rest.len()));
@@ -58,26 +57,14 @@ fn random_bytes(length: usize) -> Vec<u8> {
     iter::repeat_with(|| rng.u8(..)).take(length).collect()
 }
 
-fn whole_and_in_drips(length: usize, drip: usize) {
-    let message = random_bytes(length);
-    let mut rng = Rng::with_seed(7);
-    for step in Step::STEPS {
-        one_answer_for_each_recv(step, &message, || length);
-        one_answer_for_each_recv(step, &message, || rng.usize(1..=drip));
+#[test]
+fn each_recv_gets_one_response_whatever_the_length_and_the_pieces() {
+    for (length, longest_piece) in [(REQUEST, 64), (REQUEST + 1, 64), (1 << 20, 2000)] {
+        let message = random_bytes(length);
+        let mut rng = Rng::with_seed(7);
+        for step in Step::STEPS {
+            one_answer_for_each_recv(step, &message, || length);
+            one_answer_for_each_recv(step, &message, || rng.usize(1..=longest_piece));
+        }
     }
-}
-
-#[test]
-fn as_many_bytes_as_the_request_buffer_holds_get_one_answer_for_each_recv() {
-    whole_and_in_drips(REQUEST, 64);
-}
-
-#[test]
-fn one_byte_more_than_the_request_buffer_holds_gets_one_answer_for_each_recv() {
-    whole_and_in_drips(REQUEST + 1, 64);
-}
-
-#[test]
-fn a_megabyte_of_random_bytes_gets_one_answer_for_each_recv() {
-    whole_and_in_drips(1 << 20, 2000);
 }

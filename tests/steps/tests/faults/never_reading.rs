@@ -7,20 +7,19 @@ use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::Duration;
 
-use harness::{Client, RESPONSE, Server, StalledReader, Start, Step, TIMEOUT, describe_responses};
+use harness::{
+    Client, MESSAGE, RESPONSE, Server, StalledReader, Start, Step, TIMEOUT, describe_responses,
+};
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::{MESSAGE, side_by_side, the_next_is_served};
+use crate::{side_by_side, the_next_is_served};
 
 /// How much a server's memory may grow, in KiB: allocators round up.
 const SLACK: u64 = 1024;
 
-/// Connects a client that never reads, and lets it send until it is stuck.
 fn stuck(server: &Server) -> StalledReader {
-    let client = StalledReader::connect(server.addr);
-    let mut client = client.unwrap_or_else(|error| panic!("expected a connection: {error}"));
-    let sent = client.send_until_surely_stuck();
-    sent.unwrap_or_else(|error| panic!("expected to get stuck in send(), but: {error}"));
+    let mut client = StalledReader::connect(server.addr).unwrap();
+    client.send_until_surely_stuck().unwrap();
     client
 }
 
@@ -28,7 +27,7 @@ fn stuck(server: &Server) -> StalledReader {
 fn a_client_that_never_reads_stops_all_but_step_3_until_it_leaves_and_all_are_served_then() {
     side_by_side(&[Step::Blocking, Step::Functions, Step::Bare], |step| {
         let mut server = Start::of(step).quiet().start();
-        server.connect().request().unwrap();
+        server.connect_and_request();
         let before = server.process().memory();
         let culprit = stuck(&server);
         let mut waiting: Vec<_> = (0..3).map(|_| server.connect()).collect();
@@ -105,16 +104,12 @@ fn a_client_that_waits_for_each_recv_gets_as_many_answers_as_messages_though_it_
     // Again where TCP did stall before the server: then nothing was ready to write.
     let had_to_wait = (0..5).any(|_| {
         let mut server = Server::start(Step::Select);
-        let stream = connect_with_little_room(&server);
-        let mut stream = stream.unwrap_or_else(|error| panic!("expected a connection: {error}"));
+        let mut stream = connect_with_little_room(&server).unwrap();
         let ready = format!("Ready to write: {}", stream.local_addr().expect("its address"));
         let messages = send_until_the_server_waits(&server, &mut stream);
-        let client = Client::from_stream(stream, TIMEOUT);
-        let received = client.and_then(|mut client| {
-            client.half_close()?;
-            client.receive_to_end()
-        });
-        let received = received.unwrap_or_else(|error| panic!("expected the end, came {error}"));
+        let mut client = Client::from_stream(stream, TIMEOUT).unwrap();
+        client.half_close().unwrap();
+        let received = client.receive_to_end().unwrap();
         assert!(
             received == RESPONSE.repeat(messages),
             "{messages} answers were expected, as many as messages, came {}",

@@ -14,8 +14,7 @@ const HEED_INTERRUPTS: &str = "{ ! command -v perl > /dev/null || \
 fn ends_at_once(signal: Signal) {
     for step in Step::STEPS {
         let mut server = Start::of(step).shell(HEED_INTERRUPTS).start();
-        let mut client = server.connect();
-        client.request().unwrap();
+        let mut client = server.connect_and_request();
         let waiting = server.connect();
         server.process().signal(signal);
         let status = server.wait();
@@ -32,11 +31,7 @@ fn ends_at_once(signal: Signal) {
 }
 
 #[test]
-fn an_interrupt_ends_it_at_once() {
+fn an_interrupt_and_a_termination_end_it_at_once() {
     ends_at_once(Signal::INT);
-}
-
-#[test]
-fn a_termination_ends_it_at_once() {
     ends_at_once(Signal::TERM);
 }

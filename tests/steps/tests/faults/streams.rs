@@ -10,8 +10,7 @@ fn serves_before_and_after_a_reset(start: impl Fn(Start) -> Start) {
         let mut server = start(Start::of(step)).start();
         the_next_is_served(&mut server);
         for _ in 0..3 {
-            let mut client = server.connect();
-            client.request().unwrap();
+            let client = server.connect_and_request();
             client.reset().unwrap();
             the_next_is_served(&mut server);
         }
