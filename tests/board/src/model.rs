@@ -10,7 +10,6 @@ use harness::{Line, Server, Step};
 
 use crate::source::Call;
 
-/// A connection that the kernel has for the server.
 pub struct Client {
     /// A letter, or several after Z.
     pub name: String,

@@ -23,6 +23,10 @@ const ASKED_OF_ALL: &[&str] = &[
     "a second client",
 ];
 
+/// The cases that take long. A server that fails in many others is not put through them.
+const LONG: &[&str] =
+    &["one never reads", "one reads late", "one floods", "a storm of all of them"];
+
 const ALL: &[&str] = &["all of them"];
 
 /// A server of `servers.py`, which makes one mistake.
@@ -43,8 +47,9 @@ impl FaultyServer {
         // A server without a mistake has to pass every case.
         env::var_os("ASK_ALL").is_some()
             || self.fails.is_empty()
-            || self.fails.contains(&case.name)
             || ASKED_OF_ALL.contains(&case.name)
+            || self.fails.contains(&case.name)
+                && (self.fails.len() < 5 || !LONG.contains(&case.name))
     }
 
     /// Returns what is wrong with the verdict of a case.

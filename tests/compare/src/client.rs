@@ -101,7 +101,6 @@ impl Client {
         sleep_until(time);
     }
 
-    /// Returns its connection. The first call connects.
     pub fn connection(&mut self) -> io::Result<&mut harness::Client> {
         let connection = match self.connection.take() {
             Some(connection) => connection,

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use crate::recording::{ClientEvent, Recording, Timeline, letter};
 
-/// Returns how long the last client waited, and when one got stuck.
 pub fn waits(timeline: &Timeline) -> String {
     let mut parts = Vec::new();
     for client in 0..timeline.clients.len() {

@@ -47,7 +47,6 @@ pub enum Call {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ClientEvent {
-    /// It sends one message and waits for the response.
     Request,
     /// It sends this much in one write and waits for responses.
     Write {

@@ -40,11 +40,9 @@ pub enum Action {
     Reset,
 }
 
-/// What the clients do, and what there is to see.
 #[derive(Debug)]
 pub struct Scenario {
     pub name: &'static str,
-    /// What to guess before it runs.
     pub question: &'static str,
     /// What to look for in the finished picture.
     pub task: &'static str,
