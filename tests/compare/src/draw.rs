@@ -139,7 +139,6 @@ impl Drawing<'_> {
         self.legend(&axis);
     }
 
-    /// The signs in the lanes: those of the clients and those of the server.
     fn legend(&mut self, axis: &Axis) {
         let Recording { timelines, until, .. } = self.recording;
         let mut used = BTreeSet::from([lane::WAIT.glyph]);

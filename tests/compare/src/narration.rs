@@ -12,7 +12,6 @@ const SHORT: Duration = Duration::from_millis(2);
 
 type State = ServerState<SocketAddr>;
 
-/// The narration of a server, as far as it was read.
 pub struct Narration {
     step: Step,
     log: Log,
