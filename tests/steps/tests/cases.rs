@@ -93,13 +93,14 @@ impl Expectation {
         }
     }
 
-    fn problems(&self) -> Vec<String> {
+    fn problems(&self, level: Level) -> Vec<String> {
         let mut problems = Vec::new();
         let program = (self.start)().program;
         let is_step = matches!(program, Program::Step(step) if Step::STEPS.contains(&step));
         // The steps that serve one client at a time pass these too.
         let is_of_the_world = |case: &Case| is_step && case.level() == Level::World;
-        for case in check::all().filter(|case| self.is_asked(case) || is_of_the_world(case)) {
+        let cases = level.cases().iter();
+        for case in cases.filter(|case| self.is_asked(case) || is_of_the_world(case)) {
             let is_to_fail = self.fails.contains(&case.name);
             let timeout = if is_to_fail { TIMEOUT / 10 } else { TIMEOUT };
             let start = (self.start)();
@@ -171,7 +172,11 @@ fn are_reports(said: &[String], lines: usize) -> bool {
 
 fn expect_verdicts(name: &str) {
     let server = SERVERS.iter().find(|server| server.name == name).expect("a server of this name");
-    let problems = server.problems();
+    // Side by side, because the cases mostly wait.
+    let problems = thread::scope(|scope| {
+        let levels = Level::ALL.map(|level| scope.spawn(move || server.problems(level)));
+        levels.into_iter().flat_map(|level| level.join().unwrap()).collect::<Vec<String>>()
+    });
     assert!(problems.is_empty(), "{name}:\n{}", problems.join("\n"));
 }
 

@@ -1,7 +1,5 @@
 //! The program `check`: what it says, and with which exit code it ends.
 
-#![forbid(unsafe_code)]
-
 use std::io::{self, BufRead, BufReader};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::process::{Command, Output, Stdio};
@@ -9,9 +7,6 @@ use std::process::{Command, Output, Stdio};
 use harness::{
     Process, Signal, Start, Step, free_port, has_python, has_strace, python, run, start, wait_until,
 };
-
-/// The servers with one fault each: what they are started with is a mode and a port.
-const FAULTY: &str = "check/tests/servers.py";
 
 const CHECK: &str = env!("CARGO_BIN_EXE_check");
 
@@ -23,7 +18,7 @@ fn checked(options: &[&str], words: &[String]) -> Output {
 
 /// A server of `servers.py`, on a port that `check` chooses.
 fn server(mode: &str) -> Vec<String> {
-    [python(FAULTY), vec![mode.to_owned(), "{port}".to_owned()]].concat()
+    [python(crate::FAULTY), vec![mode.to_owned(), "{port}".to_owned()]].concat()
 }
 
 #[track_caller]
@@ -66,7 +61,7 @@ fn one_case_alone_says_how_to_do_it_by_hand() {
     }
     let output = checked(&["--only", "a second client"], &server("one_at_a_time"));
     let then = "the second client waited until the first disconnected, and was served then\n";
-    let server = format!("By hand: python3 {} one_at_a_time 5000\n", python(FAULTY)[1]);
+    let server = format!("By hand: python3 {} one_at_a_time 5000\n", python(crate::FAULTY)[1]);
     expect(&output, 1, &[then, &server, "another terminal: nc 127.0.0.1 5000 in two terminals"]);
 }
 
@@ -109,7 +104,7 @@ fn an_interrupted_check_leaves_nobody_behind() {
     }
     for signal in [Signal::INT, Signal::TERM, Signal::KILL] {
         let port = free_port().expect("a free port");
-        let words = [python(FAULTY), vec!["forks".to_owned(), port.to_string()]].concat();
+        let words = [python(crate::FAULTY), vec!["forks".to_owned(), port.to_string()]].concat();
         let mut check = Command::new(CHECK);
         if signal == Signal::KILL && has_strace() {
             // While it starts the server: with slow looks at who has copies of its sockets.

@@ -1,7 +1,5 @@
 //! Servers with one fault each: each gets its `no`s and no other.
 
-#![forbid(unsafe_code)]
-
 use std::env;
 use std::sync::Mutex;
 use std::thread;
@@ -9,9 +7,6 @@ use std::time::Duration;
 
 use check::{Case, Setup, Verdict};
 use harness::{Start, TIMEOUT, free_port, has_python, python};
-
-/// The servers with one fault each: what they are started with is a mode and a port.
-const FAULTY: &str = "check/tests/servers.py";
 
 /// The cases that every server is put through, besides those in which it fails. With `ASK_ALL=1` in
 /// the environment every server is put through all of them.
@@ -56,7 +51,7 @@ impl FaultyServer {
     fn problem(self, case: &Case) -> Option<String> {
         let is_to_fail = self.fails_in(case);
         let port = free_port().unwrap();
-        let mut words = python(FAULTY);
+        let mut words = python(crate::FAULTY);
         words.extend([self.mode.to_owned(), port.to_string()]);
         let start = Start::command_on(words, port);
         // Wrong bytes, or the end of the stream, arrive sooner or later. Otherwise nothing does, and

@@ -1,7 +1,5 @@
 //! Servers that each make one mistake that real authors made: `check` names it and the page about it.
 
-#![forbid(unsafe_code)]
-
 use std::path::Path;
 use std::process::Command;
 use std::sync::Mutex;
@@ -79,9 +77,9 @@ const SPECIMENS: &[(&str, &str, &[&str])] = &[
 /// Returns the words that start a specimen. None if it cannot be built here.
 fn command(file: &str) -> Option<Vec<String>> {
     let Some(name) = file.strip_suffix(".c") else {
-        return has_python().then(|| python(&format!("check/tests/specimens/{file}")));
+        return has_python().then(|| python(&format!("check/tests/check/specimens/{file}")));
     };
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/specimens").join(file);
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/check/specimens").join(file);
     let binary = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     let [source, binary] = [source, binary].map(|path| path.display().to_string());
     is_available("cc", runs("cc", &["-o", &binary, &source])).then(|| vec![binary])
