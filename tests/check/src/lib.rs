@@ -217,7 +217,7 @@ pub struct Setup {
 impl Setup {
     /// A server that responds as ours do.
     pub fn new(start: Start, timeout: Duration) -> Self {
-        let case_timeout = Duration::from_secs(60).max(12 * timeout);
+        let case_timeout = Duration::from_secs(120).max(12 * timeout);
         Self { start, protocol: Arc::default(), timeout, case_timeout }
     }
 }

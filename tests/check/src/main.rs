@@ -60,7 +60,7 @@ fn command() -> Command {
              server must listen on localhost.\n\n\
              First check sends two messages to find out how the server responds: always with the same\n\
              text, with what it received, or with something else. A client waits 5 seconds for a\n\
-             response. A case ends after 60 seconds, and the server has 30 seconds to listen.",
+             response. A case ends after 120 seconds, and the server has 30 seconds to listen.",
         )
         .arg(
             option("port", "PORT", "Port on which the server listens, if no argument has {port}")

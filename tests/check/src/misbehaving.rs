@@ -53,20 +53,25 @@ fn never_reads(trial: &mut Trial) -> Result<String, Failure> {
     // Half of the time is left for the other clients.
     let addr = trial.server.addr;
     let deadline = trial.deadline - trial.deadline.saturating_duration_since(Instant::now()) / 2;
-    let stalled: io::Result<Vec<StalledReader>> = thread::scope(|scope| {
+    let stalled: io::Result<Vec<(StalledReader, bool)>> = thread::scope(|scope| {
         let each: Vec<_> = (0..STALLED)
             .map(|_| {
                 scope.spawn(move || {
                     let mut client = StalledReader::connect(addr)?.until(deadline);
-                    // A server that takes everything has no need to block.
-                    let _ = client.send_until_surely_stuck();
-                    Ok(client)
+                    // A server that takes everything, or drops the client, has no need to block.
+                    let stuck = client.send_until_surely_stuck();
+                    let is_late = stuck.is_err_and(|error| error.kind() == ErrorKind::TimedOut);
+                    Ok((client, is_late))
                 })
             })
             .collect();
         each.into_iter().map(|client| client.join().expect("no panic in it")).collect()
     });
-    let stalled = stalled.expecting("a connection")?;
+    let (stalled, late): (Vec<_>, Vec<_>) = stalled.expecting("a connection")?.into_iter().unzip();
+    if late.contains(&true) {
+        let why = "the server still took requests when the time was over";
+        return Err(Failure::Skipped(why.to_owned()));
+    }
     for client in &stalled {
         trial.keep(client.stream());
     }

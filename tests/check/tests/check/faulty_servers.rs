@@ -80,7 +80,6 @@ impl FaultyServer {
 
 const SERVERS: &[FaultyServer] = &[
     FaultyServer { mode: "threads", does: "", fails: &[] },
-    FaultyServer { mode: "forks", does: "", fails: &[] },
     FaultyServer {
         mode: "ends_at_the_first_who_leaves",
         does: "",
@@ -116,7 +115,6 @@ const SERVERS: &[FaultyServer] = &[
             "a storm of all of them",
         ],
     },
-    FaultyServer { mode: "blocks", does: "the server hangs", fails: &["one never reads"] },
     FaultyServer {
         mode: "answers_twice",
         does: "the server responded wrongly",

@@ -144,7 +144,7 @@ if MODE == "spins":
     listening.setblocking(False)
 if MODE == "never_accepts":
     time.sleep(1000)
-elif MODE.startswith("ends_at") or MODE in ("blocks", "ends_without_descriptors"):
+elif MODE.startswith("ends_at") or MODE == "ends_without_descriptors":
     loop(listening)
 elif MODE == "forgets":
     select_loop(listening)
