@@ -76,7 +76,6 @@ fn headline(model: &Model, width: usize) -> String {
     if text.len() <= width { text } else { format!("{step}   {connect}   {counts}") }
 }
 
-/// Says where the server is blocked, and how we know.
 fn sentence(model: &Model) -> String {
     let Some(call) = model.call else { return String::new() };
     let client = model.blocked_for.as_deref().unwrap_or("a client");
@@ -193,7 +192,6 @@ fn list_line(name: &str, list: &[String], width: usize) -> String {
     }
 }
 
-/// Returns the last lines of the output, those of standard error with a mark.
 fn output_lines(model: &Model, size: Size) -> Vec<Line<'static>> {
     let first = model.output.len().saturating_sub(size.height.into());
     let mut lines = Vec::new();

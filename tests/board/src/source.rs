@@ -56,7 +56,6 @@ impl Source {
         Ok(Self { lines: text.lines().map(str::to_owned).collect() })
     }
 
-    /// Returns the index of the line that makes a call.
     pub fn line_of(&self, call: Call) -> Option<usize> {
         match call {
             Call::Recv => self.find(|line| line == "// recv").map(|line| line + 1),

@@ -72,7 +72,6 @@ fn command() -> Command {
         .group(ArgGroup::new("misbehaviour").args(["reset", "stall", "crowd"]))
 }
 
-/// An IPv4 address first, as the servers do.
 fn resolve(host: &str, port: u16) -> io::Result<SocketAddr> {
     let found: Vec<SocketAddr> = (host, port).to_socket_addrs()?.collect();
     let ipv4 = found.iter().find(|address| address.is_ipv4());

@@ -71,7 +71,6 @@ impl Picture {
         self.rows.len() - 1
     }
 
-    /// Puts text in a row, from a column on.
     pub fn put(&mut self, row: usize, column: usize, text: &str, role: Role) {
         let cells: Vec<Cell> = text.chars().map(|glyph| Cell { glyph, role }).collect();
         self.put_cells(row, column, &cells);
@@ -83,7 +82,6 @@ impl Picture {
         row[column..column + cells.len()].copy_from_slice(cells);
     }
 
-    /// Adds text at the bottom, in rows of at most `width` characters.
     pub fn add_paragraph(&mut self, text: &str, width: usize) {
         let mut line = String::new();
         for word in text.split_whitespace() {
@@ -99,7 +97,6 @@ impl Picture {
         self.put(row, 0, &line, Role::Text);
     }
 
-    /// Returns the picture for ratatui.
     pub fn text(&self, has_colour: bool) -> Text<'static> {
         let mut lines = Vec::new();
         for row in &self.rows {

@@ -86,7 +86,6 @@ struct Recorder {
     server: Server,
     narration: Narration,
     log: SharedLog,
-    /// The clients that have not started.
     clients: Vec<Client>,
     threads: Vec<JoinHandle<()>>,
 }

@@ -64,7 +64,6 @@ fn is_text(role: Role) -> bool {
     matches!(role, Role::Text | Role::Label | Role::Strong)
 }
 
-/// Adds a run of cells: a block, text, or text on a block.
 fn add(body: &mut String, x: usize, y: usize, run: &[Cell]) {
     let Cell { glyph, role } = run[0];
     let mut class = format!("{role:?}").to_lowercase();
