@@ -58,10 +58,7 @@ impl FaultyServer {
         // the timeout can be short.
         let is_seen = ["the server responded wrongly", "the server ended"].contains(&self.does);
         let timeout = if is_to_fail && !is_seen { Duration::from_secs(1) } else { TIMEOUT };
-        let mut setup = Setup::new(start, timeout);
-        // It takes gigabytes until a server that keeps all responses has grown.
-        setup.case_timeout = Duration::from_secs(600);
-        let verdict = case.run(&setup).unwrap();
+        let verdict = case.run(&Setup::new(start, timeout)).unwrap();
         match &verdict {
             Verdict::Skipped(why) => {
                 case.skip(why);

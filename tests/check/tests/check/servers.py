@@ -29,13 +29,9 @@ def answer(client_socket, request):
         answers[client_socket] = answers.get(client_socket, 0) + 1
         client_socket.sendall(ANSWER[answers[client_socket] % 50 == 0:])
     elif MODE == "grows":
-        # Reads on, and keeps all that does not go through.
-        unsent = answers.setdefault(client_socket, bytearray())
-        unsent += ANSWER
-        try:
-            del unsent[:client_socket.send(unsent, socket.MSG_DONTWAIT)]
-        except BlockingIOError:
-            pass
+        # Keeps all that it has received.
+        answers.setdefault(client_socket, []).append(request)
+        client_socket.sendall(ANSWER)
     else:
         client_socket.sendall(ANSWER)
 
@@ -47,8 +43,6 @@ def receive(client_socket):
         if request:
             answer(client_socket, request)
             return True
-        if MODE == "grows":
-            client_socket.sendall(answers.pop(client_socket, b""))
     except OSError:
         if MODE == "ends_at_a_reset":
             os._exit(1)
