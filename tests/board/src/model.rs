@@ -179,7 +179,6 @@ impl Model {
         self.clients.iter().flatten().partition(|client| client.is_waiting())
     }
 
-    /// Returns how many seconds a client has been waiting, or accepted.
     pub fn seconds(&self, client: &Client) -> u64 {
         self.now.saturating_duration_since(client.since).as_secs()
     }

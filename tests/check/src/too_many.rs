@@ -18,13 +18,16 @@ const MOMENT: Duration = Duration::from_millis(1500);
 pub const CASES: &[Case] = &[
     Case {
         name: "more than FD_SETSIZE",
-        question: "File descriptors up to 1010 are in use, and clients connect until 1024 is reached. \
+        question: "File descriptors up to 1011 are in use, and clients connect until 1024 is reached. \
                    Are the connected ones served, and the others later?",
         read: READ,
         by_hand: "(ulimit -n 4096 && {server}), and cargo run --bin client -- --port {port} --crowd 1100",
         compares_responses: false,
         prepare: with_twelve_below_1024,
-        run: |trial| more_than_fit(trial, 24),
+        run: |trial| {
+            trial.note("file descriptors up to 1011 are in use");
+            more_than_fit(trial, 24)
+        },
     },
     Case {
         name: "more than descriptors",

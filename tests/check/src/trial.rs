@@ -82,7 +82,12 @@ impl Trial {
                 return Err(error).expecting("a connection");
             }
             if is_own_trouble(&error) {
-                let why = format!("{}: this machine refused to connect: {error}", self.server.addr);
+                let addr = self.server.addr;
+                let hint = match error.kind() {
+                    io::ErrorKind::NetworkUnreachable => ". Is the loopback interface up?",
+                    _ => "",
+                };
+                let why = format!("{addr}: this machine refused to connect: {error}{hint}");
                 return Err(Failure::NotListening(why));
             }
             if !self.server.is_running() {

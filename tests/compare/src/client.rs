@@ -15,7 +15,6 @@ use crate::scenario::{Action, Pace};
 
 const MEASURED_REQUESTS: u32 = 200;
 
-/// What the clients of one server have done so far.
 #[derive(Clone, Default)]
 pub struct ClientLog {
     pub events: Vec<Vec<(Duration, ClientEvent)>>,

@@ -57,7 +57,6 @@ pub enum ClientEvent {
     Flood,
     Response,
     Think,
-    /// Its own `send()` is blocked.
     Stuck,
     /// So much time one response took, CPU time of the server if the system reports it.
     Measured {

@@ -17,7 +17,6 @@ impl Pace {
         Duration::from_millis(milliseconds).mul_f64(self.0)
     }
 
-    /// Returns how long a client waits for a response before it gives up.
     pub fn timeout(self) -> Duration {
         Duration::from_secs(8) + self.time(2000)
     }
@@ -33,7 +32,6 @@ pub enum Action {
     Write(&'static [u8]),
     /// Measures requests while that many more clients are connected that send nothing.
     Measure(usize),
-    /// Sends without reading until `send()` blocks.
     SendUntilStuck,
     WaitUntilStuck(usize),
     Disconnect,
@@ -44,7 +42,6 @@ pub enum Action {
 pub struct Scenario {
     pub name: &'static str,
     pub question: &'static str,
-    /// What to look for in the finished picture.
     pub task: &'static str,
     pub steps: &'static [Step],
     /// The servers that `--step` can add.

@@ -76,7 +76,6 @@ impl Drop for OnTerminal {
             Process(self.child.id()).signal(Signal::TERM);
         }
         let _ = poll_until(Duration::from_secs(5), || self.child.try_wait().ok()?);
-        // It may have ended by then.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
