@@ -175,7 +175,7 @@ fn lasts(step: Step, error: &str, number: i32) {
     let first = Instant::now();
     server.errors.wait_for_count(&again(number), 3);
     let passed = first.elapsed();
-    assert!(passed > Duration::from_millis(1800), "{step}, {error}: two more lines in {passed:?}");
+    assert!(passed > Duration::from_millis(1000), "{step}, {error}: two more lines in {passed:?}");
     client.expect_silence().unwrap();
     let narration = server.narration.clone();
     let lines = server.end_with_errors().len();
@@ -198,7 +198,7 @@ fn a_shortage_that_lasts_costs_no_more_while_one_client_chats_and_others_leave_a
         drop(others.pop());
     }
     let passed = first.elapsed();
-    assert!(passed > Duration::from_millis(1800), "two more lines in {passed:?}");
+    assert!(passed > Duration::from_millis(1000), "two more lines in {passed:?}");
     waiting.expect_silence().unwrap();
 }
 
