@@ -46,7 +46,6 @@ impl Board {
         screen.rows(0, columns.get()).map(|row| row.trim_end().to_owned()).collect()
     }
 
-    /// Waits until `find` finds something in the rows.
     #[track_caller]
     fn wait_for<T>(&mut self, expected: &str, find: impl Fn(&[String]) -> Option<T>) -> T {
         let give_up = Instant::now() + TIMEOUT;

@@ -244,7 +244,7 @@ impl Case {
         inspect: impl FnOnce(&mut Server),
     ) -> io::Result<Verdict> {
         if self.compares_responses && setup.protocol.response == harness::Response::Dependent {
-            return Ok(Verdict::Skipped("its response depends on the request".to_owned()));
+            return Ok(Verdict::Skipped("its response is not known in advance".to_owned()));
         }
         let setup = Setup { start: (self.prepare)(setup.start.clone()), ..setup.clone() };
         let mut trial = Trial::new(&setup)?;

@@ -75,6 +75,9 @@ fn fill(
     served: &mut Vec<Client>,
     most: usize,
 ) -> Result<Option<Client>, Failure> {
+    if served.is_empty() {
+        served.push(trial.connect_and_request("the first client")?);
+    }
     while served.len() < most {
         let mut client = trial.connect()?;
         client.send(MESSAGE).expecting("room for the message")?;

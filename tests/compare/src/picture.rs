@@ -8,9 +8,7 @@ use ratatui::text::{Line, Span, Text};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
     Text,
-    /// Numbers of an axis, and names of rows.
     Label,
-    /// Names, and what was measured.
     Strong,
     /// A client waits: the eye must catch it.
     Wait,
@@ -18,9 +16,7 @@ pub enum Role {
     /// A client does something for itself, or the server is blocked.
     Line,
     Disconnect,
-    /// A client resets or is stuck.
     Trouble,
-    /// The server handles a client.
     Turn,
     Bar,
 }

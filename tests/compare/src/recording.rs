@@ -48,12 +48,10 @@ pub enum Call {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ClientEvent {
     Request,
-    /// It sends this much in one write and waits for responses.
     Write {
         messages: usize,
         bytes: usize,
     },
-    /// It sends again and again and never reads.
     Flood,
     Response,
     Think,
@@ -73,7 +71,6 @@ pub fn letter(client: usize) -> char {
 }
 
 impl Timeline {
-    /// Returns the first time of an event of a client.
     pub fn first(&self, client: usize, event: ClientEvent) -> Option<Duration> {
         let events = self.clients.get(client)?;
         events.iter().find(|(_, it)| *it == event).map(|(at, _)| *at)

@@ -28,7 +28,6 @@ pub enum Action {
     WaitUntil(u64),
     Think(u64),
     Request,
-    /// Sends this in one write over a connection of its own and counts the responses.
     Write(&'static [u8]),
     /// Measures requests while that many more clients are connected that send nothing.
     Measure(usize),
@@ -44,7 +43,6 @@ pub struct Scenario {
     pub question: &'static str,
     pub task: &'static str,
     pub steps: &'static [Step],
-    /// The servers that `--step` can add.
     pub more_steps: &'static [Step],
     /// What the clients do, `A` first. Each connects when it first needs a connection.
     pub clients: &'static [&'static [Action]],

@@ -295,9 +295,9 @@ impl Client {
         }
     }
 
-    /// Receives until the end of the stream, at most 4 MiB.
+    /// Receives until the end of the stream, at most 1 MiB.
     pub fn receive_to_end(&mut self) -> io::Result<Vec<u8>> {
-        const MOST: usize = 4 << 20;
+        const MOST: usize = 1 << 20;
         let mut received = Vec::new();
         while received.len() < MOST {
             let bytes = self.read_at_most(usize::MAX);
@@ -307,7 +307,7 @@ impl Client {
             }
             received.extend(bytes);
         }
-        Err(invalid("more than 4 MiB and no end of the stream".to_owned()))
+        Err(invalid("more than 1 MiB and no end of the stream".to_owned()))
     }
 
     pub fn expect_end(&mut self) -> io::Result<()> {

@@ -141,6 +141,9 @@ impl StalledReader {
                 )));
             }
             received += bytes.len() as u64;
+            if received > 256 << 20 {
+                return Err(invalid("more than 256 MiB and no end of the stream".to_owned()));
+            }
             let responses = received.saturating_sub(protocol.greeting.len() as u64);
             let unit = unit.len().max(1) as u64;
             if bytes.is_empty() && responses.is_multiple_of(unit) {
