@@ -1,4 +1,4 @@
-//! What is known of the server: the call in which it is blocked, its clients, and its output.
+//! The state of the server: the call in which it is blocked, its clients, and its output.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
@@ -38,7 +38,7 @@ pub struct OutputLine {
 
 pub struct Model {
     pub step: Step,
-    /// Where the server listens, once it does.
+    /// The address, once the server listens.
     pub addr: Option<SocketAddr>,
     /// The call in which the server is blocked, or that it narrated last.
     pub call: Option<Call>,

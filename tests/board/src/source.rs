@@ -27,7 +27,6 @@ impl Call {
         }
     }
 
-    /// Translates a name from syscalls(2).
     pub fn from_syscall(name: &str) -> Option<Self> {
         match name {
             "accept" | "accept4" => Some(Self::Accept),

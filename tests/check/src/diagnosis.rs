@@ -1,4 +1,4 @@
-//! What the last lines of a server mean.
+//! The mistakes that the last lines of a server reveal.
 
 /// A mistake that is known by what the server prints when it ends.
 #[derive(Debug, PartialEq, Eq)]
@@ -6,7 +6,6 @@ pub struct Diagnosis {
     /// One of these stands in a line that the server printed.
     signs: &'static [&'static str],
     pub sentence: &'static str,
-    /// The page and section that explain it.
     pub read: &'static str,
 }
 

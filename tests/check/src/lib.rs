@@ -79,7 +79,7 @@ impl Level {
 pub struct Case {
     /// The name that `check` prints and takes.
     pub name: &'static str,
-    /// What it asks, in a student's words.
+    /// The question, in a student's words.
     pub question: &'static str,
     /// The page and section that explain it.
     pub read: &'static str,
@@ -197,7 +197,7 @@ pub enum Verdict {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Report {
     pub failure: Failure,
-    /// What the server does now, in words.
+    /// The state of the server, in words.
     pub server: String,
     /// The last lines that it printed on standard error.
     pub last_lines: Vec<String>,

@@ -1,7 +1,7 @@
 //! Puts any server through the cases, and prints what it found.
 
 #![forbid(unsafe_code)]
-#![deny(clippy::print_stdout)] // which panics when nobody reads
+#![deny(clippy::print_stdout)] // which panics if the reader has exited
 
 use std::io::{self, ErrorKind, Write};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -19,7 +19,7 @@ use socket2::{Domain, Socket, Type};
 
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What this process needs for its clients.
+/// The limit of this process, for its clients.
 const FILE_DESCRIPTORS: u64 = 4096;
 
 fn main() -> ExitCode {

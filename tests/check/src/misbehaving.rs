@@ -123,7 +123,7 @@ fn reads_late(trial: &mut Trial) -> Result<String, Failure> {
     Ok(format!("{responses} responses"))
 }
 
-/// Floods as fast as the server takes it, and reads what comes back, until told to stop.
+/// Sends as fast as the server takes it, and reads the responses, until `stop` is set.
 fn flood(client: &Client, stop: &AtomicBool) -> io::Result<()> {
     let mut stream = client.stream();
     stream.set_nonblocking(true)?;

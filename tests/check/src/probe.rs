@@ -11,7 +11,7 @@ use crate::{Failure, Setup};
 /// After so long without a byte, a response is complete.
 const SILENCE: Duration = Duration::from_millis(200);
 
-/// What a client sends in the two conversations. Both start with another server, because many servers
+/// The messages of the two conversations. Both start with another server, because many servers
 /// end when their first client disconnects.
 const CONVERSATIONS: [[&str; 2]; 2] = [["hello\n", "how are you\n"], ["are you there\n", "hi\n"]];
 
@@ -19,7 +19,7 @@ const CONVERSATIONS: [[&str; 2]; 2] = [["hello\n", "how are you\n"], ["are you t
 #[derive(Debug)]
 pub struct Probe {
     pub protocol: Protocol,
-    /// What differs from our servers, in one line.
+    /// The difference from our servers, in one line.
     pub remark: Option<String>,
 }
 

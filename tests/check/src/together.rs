@@ -8,7 +8,7 @@ use crate::{Case, Expecting, Failure, Kind, Trial, unchanged};
 
 const READ: &str = "step3-select/README.md#what-happens";
 
-/// How long it is watched while nobody says anything.
+/// How long the server is watched while all clients are silent.
 const IDLE: Duration = Duration::from_secs(2);
 
 /// How much of a core it may use meanwhile.

@@ -109,7 +109,7 @@ impl Trial {
         }
     }
 
-    /// Looks where else the server listens: on `::1`, where `localhost` may be, or on another port.
+    /// Finds out whether the server listens on `::1`, which `localhost` may mean, or on another port.
     fn look_elsewhere(&mut self) -> Result<(), Failure> {
         let port = self.server.addr.port();
         let Some(addresses) = listening_addresses(&self.processes()) else { return Ok(()) };

@@ -19,7 +19,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "nobody reads what it prints",
         question: "The reader of its output exits. Does it go on?",
-        read: "step3-select/CARE.md#output-that-nobody-reads",
+        read: "step3-select/CARE.md#output-without-a-reader",
         by_hand: "{server} 2>&1 | head -1, then nc 127.0.0.1 {port}",
         compares_responses: false,
         prepare: Start::readers_exit,

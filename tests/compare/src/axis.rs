@@ -33,7 +33,6 @@ impl Axis {
         Duration::from_micros(self.micros_per_column.saturating_mul(column as u64))
     }
 
-    /// Returns the labels of columns: milliseconds, the first with its unit.
     pub fn labels(&self) -> Vec<(usize, String)> {
         let round = (0..12).flat_map(|zeros| [1, 2, 5].map(|digit| digit * 10_u64.pow(zeros)));
         let ticks = round.filter(|time| time % self.micros_per_column == 0);

@@ -121,7 +121,6 @@ impl Client {
         Ok(())
     }
 
-    /// Measures requests while `idle` more clients are connected.
     fn measure(&mut self, idle: usize) -> io::Result<()> {
         self.idle.truncate(idle);
         while self.idle.len() < idle {

@@ -36,7 +36,6 @@ pub fn spread(timeline: &Timeline) -> [String; 3] {
         .map(|wait| wait.map_or("no response".to_owned(), |it| format!("waited {}", in_words(*it))))
 }
 
-/// Returns for each write its messages, its bytes and the responses to it.
 pub fn writes(timeline: &Timeline) -> Vec<[usize; 3]> {
     let mut writes: Vec<[usize; 3]> = Vec::new();
     for (_, event) in timeline.clients.iter().flatten() {

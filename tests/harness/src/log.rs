@@ -71,7 +71,6 @@ impl State {
 pub struct Log(Arc<(Mutex<State>, Condvar)>);
 
 impl Log {
-    /// Reads `stream` to its end on a thread of its own.
     pub fn of(stream: impl Read + Send + 'static) -> Self {
         Self::of_first(usize::MAX, stream)
     }
@@ -173,7 +172,6 @@ impl Log {
         self.wait_within(timeout, |state| (printed(state) >= lines).then_some(())).is_ok()
     }
 
-    /// Waits for the end of the stream, at most for `timeout`.
     pub fn wait_for_end(&self, timeout: Duration) {
         let _ = self.wait_within(timeout, |_| None::<()>);
     }

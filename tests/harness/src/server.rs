@@ -341,7 +341,6 @@ impl Server {
         self.errors.to_end()
     }
 
-    /// Kills it with everything that it started.
     pub fn kill(&mut self) {
         if self.status.is_some() {
             return;

@@ -1,4 +1,4 @@
-//! What a server costs, as a ratio to a bare loop that makes the same system calls:
+//! The cost of a server, as a ratio to a bare loop that makes the same system calls:
 //! `cargo bench -p bench`, or some of its loads by name, `cargo bench -p bench -- crowd`.
 //!
 //! A machine is never quiet for long, so a step and the bare loop are measured in turn, in many

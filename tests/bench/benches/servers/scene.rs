@@ -1,4 +1,4 @@
-//! What is measured: a server in a process of its own, and its clients.
+//! A server in a process of its own, and its clients.
 
 use std::env;
 use std::fs;

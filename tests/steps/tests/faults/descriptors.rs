@@ -178,6 +178,21 @@ mod while_it_runs {
         });
     }
 
+    /// Raises the limit, and expects that `waiting` is served within two seconds, and the others too.
+    fn expect_service_after_raising_the_limit(
+        server: &mut Server,
+        mut clients: Vec<Client>,
+        mut waiting: Client,
+    ) {
+        server.process().limit_file_descriptors(64);
+        let raised = Instant::now();
+        waiting.receive().unwrap();
+        let passed = raised.elapsed();
+        assert!(passed < Duration::from_secs(2), "served after {passed:?}: two seconds were to do");
+        clients.iter_mut().for_each(|client| client.request().unwrap());
+        the_next_is_served(server);
+    }
+
     /// Lowers the limit of descriptors while step 3 waits in `select`, beside `idle` clients, lets
     /// one more come, and raises the limit again.
     fn a_limit_lowered_and_raised_again(idle: usize) {
@@ -185,7 +200,7 @@ mod while_it_runs {
         let mut clients: Vec<Client> = (0..idle).map(|_| server.connect_and_request()).collect();
         server.narration.wait_for_line("Before select()");
         server.process().limit_file_descriptors(4);
-        let mut waiting = connect_and_send(&server);
+        let waiting = connect_and_send(&server);
         server.errors.wait_for_line(TRYING_AGAIN);
         // Once a second it looks whether there is room, and waits for the next second.
         let rounds = server.narration.count("Before select()");
@@ -193,13 +208,7 @@ mod while_it_runs {
         clients.iter_mut().for_each(|client| client.request().unwrap());
         waiting.expect_silence().unwrap();
 
-        server.process().limit_file_descriptors(64);
-        let raised = Instant::now();
-        waiting.receive().unwrap();
-        let passed = raised.elapsed();
-        assert!(passed < Duration::from_secs(2), "served after {passed:?}: two seconds were to do");
-        clients.iter_mut().for_each(|client| client.request().unwrap());
-        the_next_is_served(&mut server);
+        expect_service_after_raising_the_limit(&mut server, clients, waiting);
         assert_eq!(server.end_with_errors(), [TRYING_AGAIN], "one try failed");
     }
 
@@ -215,16 +224,10 @@ mod while_it_runs {
         server.process().limit_file_descriptors(6);
         let mut clients: Vec<Client> = (0..2).map(|_| server.connect_and_request()).collect();
         server.errors.wait_for_line(&full(2));
-        let mut waiting = connect_and_send(&server);
+        let waiting = connect_and_send(&server);
         clients[0].request().unwrap();
         waiting.expect_silence().unwrap();
-        server.process().limit_file_descriptors(64);
-        let raised = Instant::now();
-        waiting.receive().unwrap();
-        let passed = raised.elapsed();
-        assert!(passed < Duration::from_secs(2), "served after {passed:?}: two seconds were to do");
-        clients.iter_mut().for_each(|client| client.request().unwrap());
-        the_next_is_served(&mut server);
+        expect_service_after_raising_the_limit(&mut server, clients, waiting);
         assert_eq!(server.end_with_errors(), [full(2)]);
     }
 
