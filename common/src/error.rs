@@ -42,7 +42,7 @@ pub enum Error {
         reason: io::Error,
     },
     /// `select` takes no descriptor from `FD_SETSIZE` on, and not one below it is free for a client.
-    NoRoom {
+    NoDescriptor {
         /// The address on which it listened.
         address: String,
     },
@@ -54,9 +54,9 @@ impl Error {
         Self::Broken { address: address(server_socket), call, reason: reason.into() }
     }
 
-    /// That not one client fits, see [`Error::NoRoom`].
-    pub(crate) fn no_room(server_socket: &impl AsFd) -> Self {
-        Self::NoRoom { address: address(server_socket) }
+    /// That not one client fits, see [`Error::NoDescriptor`].
+    pub(crate) fn no_descriptor(server_socket: &impl AsFd) -> Self {
+        Self::NoDescriptor { address: address(server_socket) }
     }
 
     /// Ends the process, as clap does after a wrong flag: with this in one line on standard error,
@@ -85,7 +85,7 @@ impl Display for Error {
             ),
             Self::NotListening { addr, call, reason } => advise(line, addr, call, *reason),
             Self::Broken { address, call, reason } => write!(line, "{address}: {call}: {reason}"),
-            Self::NoRoom { address } => write!(
+            Self::NoDescriptor { address } => write!(
                 line,
                 "{address}: no descriptor left for even one client: select takes those below \
                  {FD_SETSIZE}, and none of them is free: start the server with fewer files open"
