@@ -13,7 +13,7 @@ const MANY: usize = 20;
 /// How long a client waits for a place in the backlog. If there is none, its SYN is dropped.
 const QUEUE_TIMEOUT: Duration = Duration::from_millis(500);
 
-const READ: &str = "step3-select/CARE.md#a-client-that-resets";
+const READ: &str = "step3-select/HARDENING.md#a-client-that-resets";
 const RESET: &str =
     "cargo run --bin client -- --port {port} --reset, type hello, Ctrl-D; then nc 127.0.0.1 {port}";
 
@@ -63,7 +63,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "reset while queued",
         question: "A client resets before the server accepts it. Is the next one served?",
-        read: "step3-select/CARE.md#a-client-that-is-gone-before-it-is-accepted",
+        read: "step3-select/HARDENING.md#a-client-that-is-gone-before-it-is-accepted",
         by_hand: "stop the server with Ctrl-Z, let clients come and go, and let it go on with fg",
         compares_responses: false,
         prepare: unchanged,

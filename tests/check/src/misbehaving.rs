@@ -9,7 +9,7 @@ use harness::{Client, Response, StalledReader};
 
 use crate::{Case, Expecting, Failure, Kind, Trial, reset_all, unchanged};
 
-const READ: &str = "step3-select/CARE.md#a-client-that-never-reads";
+const READ: &str = "step3-select/HARDENING.md#a-client-that-never-reads";
 
 /// How many clients never read. TCP may stall one of them before the server does, but hardly all.
 const STALLED: usize = 5;

@@ -18,7 +18,7 @@ const DURATION: Duration = Duration::from_secs(5);
 pub(crate) const CASES: &[Case] = &[Case {
     name: "a storm of all of them",
     question: "Clients behave well among all kinds of misbehaving ones. Is each served?",
-    read: "step3-select/CARE.md",
+    read: "step3-select/HARDENING.md",
     by_hand: "cargo test -p steps --test faults storm",
     compares_responses: false,
     prepare: crate::unchanged,

@@ -6,7 +6,7 @@ use harness::{Client, MESSAGE, Start};
 
 use crate::{Case, Expecting, Failure, Trial, reset_all};
 
-const READ: &str = "step3-select/CARE.md#more-clients-than-fit";
+const READ: &str = "step3-select/HARDENING.md#more-clients-than-fit";
 
 /// How many wait while the server is full: on macOS the backlog holds 128.
 const WAITING: usize = 5;

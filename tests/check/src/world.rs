@@ -10,7 +10,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "stopped and continued",
         question: "It is suspended with Ctrl-Z and continued with fg. Does it go on?",
-        read: "step1-blocking/README.md#try",
+        read: "step3-select/HARDENING.md#a-signal",
         by_hand: "Ctrl-Z and fg in the server's terminal, with a client connected",
         compares_responses: false,
         prepare: unchanged,
@@ -19,7 +19,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "nobody reads what it prints",
         question: "The reader of its output exits. Does it go on?",
-        read: "step3-select/CARE.md#output-without-a-reader",
+        read: "step3-select/HARDENING.md#output-without-a-reader",
         by_hand: "{server} 2>&1 | head -1, then nc 127.0.0.1 {port}",
         compares_responses: false,
         prepare: Start::readers_exit,
@@ -37,7 +37,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "a restart",
         question: "It is killed with a client connected and started again at once. Does it listen?",
-        read: "step3-select/CARE.md#a-port-that-is-still-in-use",
+        read: "step3-select/HARDENING.md#a-port-that-is-still-in-use",
         by_hand: "connect with nc, Ctrl-C in the server's terminal, and start it again",
         compares_responses: false,
         prepare: unchanged,

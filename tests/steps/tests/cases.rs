@@ -133,7 +133,7 @@ impl Expectation {
         problems
     }
 
-    /// The row of the table in step3-select/CARE.md.
+    /// The row of the table in step3-select/HARDENING.md.
     fn row(&self) -> String {
         let cells = Level::ALL.map(|level| {
             let cases = || check::all().filter(move |case| case.level() == level);
@@ -214,7 +214,7 @@ fn the_listings_in_python_get_as_far_as_they_do() {
 
 #[test]
 fn the_page_says_how_far_each_server_gets() {
-    let page = root().join("step3-select/CARE.md");
+    let page = root().join("step3-select/HARDENING.md");
     let text = fs::read_to_string(&page).unwrap_or_else(|error| panic!("{page:?}: {error}"));
     let head = format!("| | {} |", Level::ALL.map(Level::name).join(" | "));
     let rows = SERVERS.iter().map(Expectation::row);

@@ -11,7 +11,7 @@ pub const PAGES: [&str; 7] = [
     "step1-blocking/README.md",
     "step2-functions/README.md",
     "step3-select/README.md",
-    "step3-select/CARE.md",
+    "step3-select/HARDENING.md",
     "step3-select/AFTER.md",
     "tests/bench/README.md",
 ];

@@ -10,11 +10,11 @@ fn rows(text: &str, is_head: impl Fn(&str) -> bool) -> impl Iterator<Item = &str
     table.skip(2).take_while(|line| line.starts_with('|'))
 }
 
-/// Returns the cases of `check` that the table with the column "seen by `check`" names although they
+/// Returns the cases of `check` that the table with the column "case of `check`" names although they
 /// do not exist, and those that it leaves out.
 pub fn wrong_cases(document: &Document) -> Vec<String> {
     let mut named = BTreeSet::new();
-    for row in rows(&document.text, |line| line.ends_with("| seen by `check` |")) {
+    for row in rows(&document.text, |line| line.ends_with("| case of `check` |")) {
         let cell = row.trim_end_matches(['|', ' ']).rsplit('|').next().unwrap_or_default();
         let names = cell.split(',').map(|name| name.trim().trim_matches('`'));
         named.extend(names.filter(|name| !name.is_empty()));
