@@ -9,7 +9,6 @@ mod experiments;
 mod markdown;
 mod names;
 mod session;
-mod system_calls;
 mod tables;
 
 use std::{env, fs, thread};
@@ -63,16 +62,6 @@ fn each_case_of_check_names_a_page_and_a_section() {
 #[test]
 fn table_of_costs_is_the_one_that_the_benchmark_prints() {
     expect_none(tables::wrong_loads(&Document::read("tests/bench/README.md")));
-}
-
-#[test]
-fn each_list_of_system_calls_is_what_strace_prints() {
-    documents().for_each(|document| system_calls::expect_calls(&document));
-}
-
-#[test]
-fn injected_faults_stop_bare_but_not_step_3() {
-    system_calls::expect_faults(&Document::read("step3-select/HARDENING.md"));
 }
 
 #[test]
@@ -146,12 +135,6 @@ mod red {
             let document = Document::parse("step1-blocking/README.md", &format!("`{code}`"));
             assert_eq!(names::problems(&document).len(), 1, "{code}");
         }
-    }
-
-    #[test]
-    #[should_panic(expected = "the calls are")]
-    fn stale_call_is_found() {
-        system_calls::expect_calls(&changed("step3-select/README.md", "[3 4]", "[3 5]"));
     }
 
     #[test]

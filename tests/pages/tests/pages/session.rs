@@ -1,10 +1,10 @@
 //! The console blocks: what terminals show, in the order of the page.
 //!
-//! A block `console terminal=N` continues terminal N. After `$ ` stands a command: a server, always in
-//! terminal 1, begins a new story; the others are clients and `ss`. The programs run on
-//! pseudo-terminals, and all that a terminal shows is compared. Our own client runs for `nc`; under
-//! it, a line that is not a response is typed. `^C` ends the program. A block without `terminal` has
-//! only commands that exit, and all that they print.
+//! A block `console terminal=N` continues terminal N. After `$ ` stands a command. A server, which is
+//! always in terminal 1 and may run under strace(1), begins a new story. The other commands are
+//! clients and `ss`. The programs run on pseudo-terminals, and all that a terminal shows is compared.
+//! Our own client runs for `nc`; under it, a line that is not a response is typed. `^C` ends a
+//! program. A block without `terminal` has only commands that exit, and all that they print.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -13,11 +13,11 @@ use std::process::Command;
 
 use harness::kernel::tcp_sockets;
 use harness::{
-    OnTerminal, Process, Signal, Start, Step, TIMEOUT, is_available, poll_until, program, run,
-    wait_until,
+    OnTerminal, Process, Signal, Start, Step, TIMEOUT, has_strace, is_available, poll_until,
+    program, run, wait_until,
 };
 
-use crate::markdown::{Block, Document, words};
+use crate::markdown::{Block, Document};
 
 /// The server's port on the pages.
 const SHOWN_PORT: &str = "5000";
@@ -39,70 +39,75 @@ fn expect_output(shown: &str) {
     let (cargo, arguments) = command.split_once(" -- ").expect("the program has arguments");
     let step = Step::named(cargo.rsplit(' ').next().unwrap_or_default());
     let program = step.map_or_else(|| program("compare"), Step::binary);
-    let output = run(Command::new(program).args(words(arguments))).expect("the program starts");
+    let output = run(Command::new(program).args(arguments.split(' '))).expect("the program starts");
     let printed = [output.stdout, output.stderr].concat();
     assert_eq!(shown, String::from_utf8_lossy(&printed), "the output of `{command}`");
 }
 
-/// A server and its clients, by the numbers of their terminals.
+/// A server and its clients.
 #[derive(Default)]
-struct Story(BTreeMap<String, Terminal>);
+struct Story {
+    /// By their numbers.
+    terminals: BTreeMap<String, Terminal>,
+    is_skipped: bool,
+}
 
 impl Story {
     fn play(&mut self, name: &str, block: &Block) {
         let mut lines = block.text.lines();
         while let Some(line) = lines.next() {
             let place = format!("{}: {line:?}", block.place);
-            if let Some(command) = line.strip_prefix("$ ss ") {
-                let shown = lines.by_ref().map(|line| format!("{line}\n")).collect::<String>();
-                self.expect_sockets(command, &shown);
+            if let Some(server) = line.strip_prefix("$ ").and_then(server) {
+                self.terminals.clear();
+                // The call has another name on other machines.
+                self.is_skipped = line.starts_with("$ strace ")
+                    && !is_available("strace", cfg!(target_arch = "x86_64") && has_strace());
+                if !self.is_skipped {
+                    self.terminals.insert(name.to_owned(), Terminal::start(server, false));
+                }
+            } else if self.is_skipped {
+            } else if line.starts_with("$ ss ") {
+                let shown: Vec<&str> = lines.by_ref().collect();
+                self.expect_sockets(&line[2..], &shown.join("\n"));
             } else if let Some(command) = line.strip_prefix("$ ") {
-                let mut program = if let Some(start) = server_start(command) {
-                    self.0.clear();
-                    start.shell("exec 2>&1").command()
-                } else {
-                    client(command, self.server())
-                };
-                let mut terminal = Terminal::start(&mut program);
-                terminal.is_typed_in = command.starts_with("nc ");
-                self.0.insert(name.to_owned(), terminal);
+                let client = client(command, self.server());
+                let is_typed_in = command.starts_with("nc ");
+                self.terminals.insert(name.to_owned(), Terminal::start(client, is_typed_in));
             } else if line == "^C" {
-                let terminal = self.0.remove(name);
-                terminal.expect("a program runs in the terminal").end(&place);
+                self.terminals.remove(name).expect("a program runs here").end(&place);
             } else {
-                let terminal = self.0.get_mut(name).expect("a program runs in the terminal");
-                terminal.play(line, &place);
+                self.terminals.get_mut(name).expect("a program runs here").play(line, &place);
             }
         }
-        let unread = self.0.get(name).map_or(0, |terminal| terminal.unanswered);
-        if unread == 0 {
-            return;
+        let unread = self.terminals.get(name).map_or(0, |terminal| terminal.unanswered);
+        if unread > 0 {
+            wait_until(&format!("{}: {unread} bytes that wait in the kernel", block.place), || {
+                let sockets = tcp_sockets(self.server()).expect("the system shows its sockets");
+                sockets.iter().any(|socket| socket.unread == unread)
+            });
         }
-        wait_until(&format!("{}: {unread} bytes that wait in the kernel", block.place), || {
-            let sockets = tcp_sockets(self.server()).expect("the system shows its sockets");
-            sockets.iter().any(|socket| socket.unread == unread)
-        });
     }
 
     /// Returns the address of the server.
     fn server(&self) -> SocketAddr {
-        let mut lines = self.0.get("1").expect("a server runs in terminal 1").printed.lines();
+        let mut lines =
+            self.terminals.get("1").expect("a server runs in terminal 1").printed.lines();
         let addr = lines.find_map(|line| line.strip_prefix("Listening on ")?.parse().ok());
         addr.expect("the server has printed where it listens")
     }
 
     /// Expects that `ss` shows these sockets, in any order, once all bytes have arrived.
-    fn expect_sockets(&self, arguments: &str, shown: &str) {
+    fn expect_sockets(&self, command: &str, shown: &str) {
         if !is_available("ss", run(Command::new("ss").arg("-V")).is_ok()) {
             return;
         }
-        let arguments = arguments.replace(SHOWN_PORT, &self.server().port().to_string());
+        let command = command.replace(SHOWN_PORT, &self.server().port().to_string());
         // With what the server printed before, so that a port means the same client.
-        let server = &self.0["1"];
+        let server = &self.terminals["1"];
         let page = numbered(&format!("{}{}", server.shown, table(shown)));
         let mut here = String::new();
         let is_shown = poll_until(TIMEOUT, || {
-            let ss = run(Command::new("ss").args(words(&arguments))).expect("ss starts");
+            let ss = run(Command::new("sh").args(["-c", &command])).expect("a shell starts");
             let printed = table(&String::from_utf8_lossy(&ss.stdout));
             here = numbered(&format!("{}{printed}", server.printed));
             (page == here).then_some(())
@@ -127,7 +132,21 @@ fn table(printed: &str) -> String {
     rows.join("\n")
 }
 
-/// Returns how to start the server of `command`, around which `(ulimit -n 4096 && ...)` may stand.
+/// Returns the server that `command` starts, if it starts one. `(ulimit -n 4096 && ...)` may stand
+/// around it.
+fn server(command: &str) -> Option<Command> {
+    if let Some((strace, server)) = command.split_once("target/debug/") {
+        let (name, flags) = server.split_once(' ').unwrap_or((server, ""));
+        let step = Step::named(name.trim_start_matches("examples/"))?;
+        let mut shell = Command::new("sh");
+        shell
+            .args(["-c", &format!("exec {strace} \"$0\" --port 0 {flags} 2>&1")])
+            .arg(step.binary());
+        return Some(shell);
+    }
+    Some(server_start(command)?.shell("exec 2>&1").command())
+}
+
 fn server_start(command: &str) -> Option<Start> {
     if let Some(limited) = command.strip_prefix("(ulimit -n ") {
         let (limit, command) = limited.strip_suffix(')')?.split_once(" && ")?;
@@ -160,10 +179,10 @@ struct Terminal {
 }
 
 impl Terminal {
-    fn start(command: &mut Command) -> Self {
-        let program = OnTerminal::start(command, (24, 100)).expect("a terminal");
+    fn start(mut command: Command, is_typed_in: bool) -> Self {
+        let program = OnTerminal::start(&mut command, (24, 100)).expect("a terminal");
         let (shown, printed) = (String::new(), String::new());
-        Self { program, is_typed_in: false, unanswered: 0, shown, printed }
+        Self { program, is_typed_in, unanswered: 0, shown, printed }
     }
 
     /// Types the line, unless it is a response, and expects that the terminal shows it.
@@ -180,7 +199,7 @@ impl Terminal {
 
     /// Waits until all lines that the page shows so far have been printed.
     fn expect_shown(&mut self, place: &str) {
-        while !numbered(&self.printed).starts_with(&numbered(&self.shown)) {
+        while !numbered(&self.printed).starts_with(numbered(&self.shown).trim_end()) {
             let is_read = self.read() && self.printed.len() < self.shown.len() + 10_000;
             let Self { shown, printed, .. } = self;
             assert!(is_read, "{place}: the page shows\n{shown}but printed was\n{printed}");
@@ -210,6 +229,7 @@ impl Terminal {
 /// Returns `text` with its ports, which follow 127.0.0.1, numbered in the order in which they appear.
 fn numbered(text: &str) -> String {
     let mut known = Vec::new();
+    let text = text.replace("htons(", "127.0.0.1 "); // by strace
     let mut parts = text.split("127.0.0.1");
     let mut numbered = parts.next().unwrap_or_default().to_owned();
     for part in parts {
