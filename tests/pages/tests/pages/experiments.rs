@@ -92,29 +92,22 @@ pub fn run_experiment(document: &Document, block: &Block) {
     cargo.args(arguments).arg("--offline").current_dir(&folder);
     let cargo = run(cargo.env("CARGO_TARGET_DIR", &target_folder)).expect("cargo starts");
     let errors = String::from_utf8_lossy(&cargo.stderr);
+    let output = String::from_utf8_lossy(&cargo.stdout);
     if let Some(code) = block.attribute("refused") {
         let error = errors.lines().find(|line| line.starts_with("error[")).unwrap_or_default();
         let is_on_page = document.blocks_in("text").any(|block| block.text.trim() == error);
         assert!(error.contains(code) && is_on_page, "{place}: the compiler printed\n{errors}");
-        return;
-    }
-    if target.is_none() {
+    } else if target.is_some() {
+        assert!(output.contains("test result: "), "{place}: no test ran:\n{errors}");
+        let failed = output.lines().filter_map(|line| line.strip_suffix(" ... FAILED"));
+        let failed: BTreeSet<_> = failed.map(|line| line.replace("test ", "")).collect();
+        assert_eq!(failed, names(block, "red"), "{place}: the tests that fail");
+    } else {
         assert!(cargo.status.success(), "{place}: the changed code does not build:\n{errors}");
         if block.attribute("fails").is_some() {
             run_cases(block, &target_folder.join("debug/step3-select"));
         }
-        return;
     }
-    let output = String::from_utf8_lossy(&cargo.stdout);
-    assert!(output.contains("test result: "), "{place}: no test ran:\n{errors}");
-    let failed = output.lines().filter_map(|line| {
-        line.strip_prefix("test ")?.strip_suffix(" ... FAILED").map(str::to_owned)
-    });
-    assert_eq!(
-        failed.collect::<BTreeSet<_>>(),
-        names(block, "red"),
-        "{place}: the tests that fail"
-    );
 }
 
 /// Returns the cases of `check` that the block says fail, or all if it says that no case fails.
@@ -145,6 +138,7 @@ fn run_cases(block: &Block, server: &Path) {
     }
     let Some(last_line) = block.attribute("ends-with") else { return };
     let server = start().start();
+    server.narration.wait_for_line(&format!("Listening on {}", server.addr));
     let mut client = server.connect();
     for request in [&*format!("{last_line}s\n"), &last_line[..2]] {
         client.send(request.as_bytes()).unwrap();

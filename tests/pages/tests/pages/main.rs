@@ -30,8 +30,8 @@ fn expect_none(problems: impl IntoIterator<Item = String>) {
 fn each_diff_is_the_real_one() {
     if env::var_os("UPDATE_PAGES").is_some() {
         for document in documents() {
-            let text = diffs::renewed(&document).unwrap_or_else(|problem| panic!("{problem}"));
-            fs::write(root().join(&document.path), text).expect("a page can be written");
+            fs::write(root().join(&document.path), diffs::renewed(&document))
+                .expect("a page can be written");
         }
     }
     expect_none(documents().flat_map(|document| diffs::problems(&document)));
@@ -47,8 +47,9 @@ fn each_console_shows_what_happens() {
 }
 
 #[test]
-fn table_of_what_servers_do_names_each_case_of_check() {
+fn tables_name_each_case_of_check_and_what_the_benchmark_prints() {
     expect_none(tables::wrong_cases(&Document::read("step3-select/HARDENING.md")));
+    expect_none(tables::wrong_loads(&Document::read("tests/bench/README.md")));
 }
 
 #[test]
@@ -57,11 +58,6 @@ fn each_case_of_check_names_a_page_and_a_section() {
     let pages = pages.chain(check::Diagnosis::all().map(|diagnosis| diagnosis.read));
     let pages: Vec<String> = pages.map(|page| format!("[]({page})")).collect();
     expect_none(names::dead_links(&Document::parse("README.md", &pages.join("\n"))));
-}
-
-#[test]
-fn table_of_costs_is_the_one_that_the_benchmark_prints() {
-    expect_none(tables::wrong_loads(&Document::read("tests/bench/README.md")));
 }
 
 #[test]
@@ -142,11 +138,5 @@ mod red {
     fn missing_line_of_a_server_is_found() {
         let path = "step1-blocking/README.md";
         session::play(&changed(path, "\nBefore accept()\n^C", "\n^C"));
-    }
-
-    #[test]
-    #[should_panic(expected = "the output of `cargo run -p step1-blocking -- --help`")]
-    fn stale_help_is_found() {
-        session::play(&changed("README.md", "--quiet  ", "--silent "));
     }
 }

@@ -44,13 +44,9 @@ fn expect_output(shown: &str) {
     assert_eq!(shown, String::from_utf8_lossy(&printed), "the output of `{command}`");
 }
 
-/// A server and its clients.
+/// A server and its clients, by the numbers of their terminals. It has none if it is skipped.
 #[derive(Default)]
-struct Story {
-    /// By their numbers.
-    terminals: BTreeMap<String, Terminal>,
-    is_skipped: bool,
-}
+struct Story(BTreeMap<String, Terminal>);
 
 impl Story {
     fn play(&mut self, name: &str, block: &Block) {
@@ -58,28 +54,28 @@ impl Story {
         while let Some(line) = lines.next() {
             let place = format!("{}: {line:?}", block.place);
             if let Some(server) = line.strip_prefix("$ ").and_then(server) {
-                self.terminals.clear();
-                // The call has another name on other machines.
-                self.is_skipped = line.starts_with("$ strace ")
-                    && !is_available("strace", cfg!(target_arch = "x86_64") && has_strace());
-                if !self.is_skipped {
-                    self.terminals.insert(name.to_owned(), Terminal::start(server, false));
+                self.0.clear();
+                // The calls have other names on other machines.
+                let can_trace = || cfg!(target_arch = "x86_64") && has_strace();
+                if !line.starts_with("$ strace ") || is_available("strace", can_trace()) {
+                    self.0.insert(name.to_owned(), Terminal::start(server, false));
                 }
-            } else if self.is_skipped {
+            } else if self.0.is_empty() {
+                return;
             } else if line.starts_with("$ ss ") {
                 let shown: Vec<&str> = lines.by_ref().collect();
                 self.expect_sockets(&line[2..], &shown.join("\n"));
             } else if let Some(command) = line.strip_prefix("$ ") {
                 let client = client(command, self.server());
                 let is_typed_in = command.starts_with("nc ");
-                self.terminals.insert(name.to_owned(), Terminal::start(client, is_typed_in));
+                self.0.insert(name.to_owned(), Terminal::start(client, is_typed_in));
             } else if line == "^C" {
-                self.terminals.remove(name).expect("a program runs here").end(&place);
+                self.0.remove(name).expect("a program runs here").end(&place);
             } else {
-                self.terminals.get_mut(name).expect("a program runs here").play(line, &place);
+                self.0.get_mut(name).expect("a program runs here").play(line, &place);
             }
         }
-        let unread = self.terminals.get(name).map_or(0, |terminal| terminal.unanswered);
+        let unread = self.0.get(name).map_or(0, |terminal| terminal.unanswered);
         if unread > 0 {
             wait_until(&format!("{}: {unread} bytes that wait in the kernel", block.place), || {
                 let sockets = tcp_sockets(self.server()).expect("the system shows its sockets");
@@ -90,8 +86,7 @@ impl Story {
 
     /// Returns the address of the server.
     fn server(&self) -> SocketAddr {
-        let mut lines =
-            self.terminals.get("1").expect("a server runs in terminal 1").printed.lines();
+        let mut lines = self.0.get("1").expect("a server runs in terminal 1").printed.lines();
         let addr = lines.find_map(|line| line.strip_prefix("Listening on ")?.parse().ok());
         addr.expect("the server has printed where it listens")
     }
@@ -103,7 +98,7 @@ impl Story {
         }
         let command = command.replace(SHOWN_PORT, &self.server().port().to_string());
         // With what the server printed before, so that a port means the same client.
-        let server = &self.terminals["1"];
+        let server = &self.0["1"];
         let page = numbered(&format!("{}{}", server.shown, table(shown)));
         let mut here = String::new();
         let is_shown = poll_until(TIMEOUT, || {
