@@ -20,7 +20,6 @@ fn documents() -> impl Iterator<Item = Document> {
     PAGES.into_iter().map(Document::read)
 }
 
-/// Fails with all the problems that there are.
 fn expect_none(problems: impl IntoIterator<Item = String>) {
     let problems: Vec<String> = problems.into_iter().collect();
     assert!(problems.is_empty(), "{} problems:\n{}", problems.len(), problems.join("\n"));
@@ -54,10 +53,10 @@ fn tables_name_each_case_of_check_and_what_the_benchmark_prints() {
 
 #[test]
 fn each_case_of_check_names_a_page_and_a_section() {
-    let pages = check::all().map(|case| case.read);
-    let pages = pages.chain(check::Diagnosis::all().map(|diagnosis| diagnosis.read));
-    let pages: Vec<String> = pages.map(|page| format!("[]({page})")).collect();
-    expect_none(names::dead_links(&Document::parse("README.md", &pages.join("\n"))));
+    let diagnoses = check::Diagnosis::all().map(|diagnosis| diagnosis.read);
+    let pages = check::all().map(|case| case.read).chain(diagnoses);
+    let links: String = pages.map(|page| format!("[]({page})\n")).collect();
+    expect_none(names::dead_links(&Document::parse("README.md", &links)));
 }
 
 #[test]

@@ -13,11 +13,10 @@ use crate::markdown::{Document, read};
 const EXTENSIONS: [&str; 8] = [".md", ".py", ".rs", ".sh", ".svg", ".toml", ".txt", ".yml"];
 
 /// The sources in which the programs and the servers declare their flags.
-static PROGRAMS: LazyLock<String> = LazyLock::new(|| {
-    let sources = ["common/src/command_line.rs"].into_iter().map(str::to_owned);
-    let tools =
-        ["board", "check", "client", "compare"].map(|tool| format!("tests/{tool}/src/main.rs"));
-    sources.chain(tools).map(|path| read(&path)).collect()
+static SOURCES: LazyLock<String> = LazyLock::new(|| {
+    let tools = ["board", "check", "client", "compare"];
+    let tools = tools.map(|tool| read(&format!("tests/{tool}/src/main.rs"))).concat();
+    tools + &read("common/src/command_line.rs")
 });
 
 /// Returns what is wrong with the names in the code spans and the commands of `document`.
@@ -43,7 +42,7 @@ fn unknown_word<'a>(document: &Document, code: &'a str) -> Option<&'a str> {
     let mut option = "";
     code.split([' ', ')']).find(|word| {
         let is_known = if let Some(flag) = word.strip_prefix("--").filter(|_| is_argument) {
-            ["", "help", "version"].contains(&flag) || PROGRAMS.contains(&format!("\"{flag}\""))
+            ["", "help", "version"].contains(&flag) || SOURCES.contains(&format!("\"{flag}\""))
         } else if let Some(name) = word.strip_prefix("target/debug/") {
             let is_example = name.starts_with("examples/");
             let option = if is_example { "--example" } else { "--bin" };
@@ -51,8 +50,7 @@ fn unknown_word<'a>(document: &Document, code: &'a str) -> Option<&'a str> {
         } else {
             (!is_cargo || is_target(option, word)) && is_path_known(document, code, word)
         };
-        is_argument |= *word == "--" && code.contains("cargo run ");
-        is_argument |= word.starts_with("target/debug/");
+        is_argument |= *word == "--" && code.contains("run ") || word.starts_with("target/debug/");
         option = word;
         !is_known
     })

@@ -14,7 +14,7 @@ use std::process::Command;
 use harness::kernel::tcp_sockets;
 use harness::{
     OnTerminal, Process, Signal, Start, Step, TIMEOUT, has_strace, is_available, poll_until,
-    program, run, wait_until,
+    program, run, runs, wait_until,
 };
 
 use crate::markdown::{Block, Document};
@@ -55,12 +55,11 @@ impl Story {
             let place = format!("{}: {line:?}", block.place);
             if let Some(server) = line.strip_prefix("$ ").and_then(server) {
                 self.0.clear();
-                // The calls have other names on other machines.
-                let can_trace = || cfg!(target_arch = "x86_64") && has_strace();
-                if !line.starts_with("$ strace ") || is_available("strace", can_trace()) {
-                    self.0.insert(name.to_owned(), Terminal::start(server, false));
+                if line.starts_with("$ strace ") && !can_trace() {
+                    continue;
                 }
-            } else if self.0.is_empty() {
+                self.0.insert(name.to_owned(), Terminal::start(server, false));
+            } else if self.0.is_empty() && !can_trace() {
                 return;
             } else if line.starts_with("$ ss ") {
                 let shown: Vec<&str> = lines.by_ref().collect();
@@ -76,12 +75,10 @@ impl Story {
             }
         }
         let unread = self.0.get(name).map_or(0, |terminal| terminal.unanswered);
-        if unread > 0 {
-            wait_until(&format!("{}: {unread} bytes that wait in the kernel", block.place), || {
-                let sockets = tcp_sockets(self.server()).expect("the system shows its sockets");
-                sockets.iter().any(|socket| socket.unread == unread)
-            });
-        }
+        wait_until(&format!("{}: {unread} bytes that wait in the kernel", block.place), || {
+            let sockets = || tcp_sockets(self.server()).expect("the system shows its sockets");
+            unread == 0 || sockets().iter().any(|socket| socket.unread == unread)
+        });
     }
 
     /// Returns the address of the server.
@@ -93,7 +90,7 @@ impl Story {
 
     /// Expects that `ss` shows these sockets, in any order, once all bytes have arrived.
     fn expect_sockets(&self, command: &str, shown: &str) {
-        if !is_available("ss", run(Command::new("ss").arg("-V")).is_ok()) {
+        if !is_available("ss", runs("ss", &["-V"])) {
             return;
         }
         let command = command.replace(SHOWN_PORT, &self.server().port().to_string());
@@ -111,11 +108,16 @@ impl Story {
     }
 }
 
+/// Returns whether strace(1) may trace here. On other machines the calls have other names.
+fn can_trace() -> bool {
+    is_available("strace", cfg!(target_arch = "x86_64") && has_strace())
+}
+
 /// Returns a table of `ss` with one blank between words, its rows sorted, and without the size of the
 /// backlog, which each system chooses.
 fn table(printed: &str) -> String {
     let mut rows = Vec::new();
-    // In a narrow table `ss` leaves out the blank between its last two headings.
+    // In a narrow table there is no blank between the last two headings.
     for row in printed.replace("PortProcess", "Port Process").lines() {
         let mut words: Vec<&str> = row.split_whitespace().collect();
         if words.first() == Some(&"LISTEN") {
@@ -133,10 +135,9 @@ fn server(command: &str) -> Option<Command> {
     if let Some((strace, server)) = command.split_once("target/debug/") {
         let (name, flags) = server.split_once(' ').unwrap_or((server, ""));
         let step = Step::named(name.trim_start_matches("examples/"))?;
+        let line = format!("exec {strace} \"$0\" --port 0 {flags} 2>&1");
         let mut shell = Command::new("sh");
-        shell
-            .args(["-c", &format!("exec {strace} \"$0\" --port 0 {flags} 2>&1")])
-            .arg(step.binary());
+        shell.args(["-c", &line]).arg(step.binary());
         return Some(shell);
     }
     Some(server_start(command)?.shell("exec 2>&1").command())
