@@ -10,8 +10,7 @@ fn rows<'a>(document: &'a Document, head: &str) -> impl Iterator<Item = &'a str>
     table.skip(2).take_while(|line| line.starts_with('|'))
 }
 
-/// Returns the cases of `check` that the table with the column "case of `check`" names although they
-/// do not exist, and those that it leaves out.
+/// Returns the cases that differ between `check` and the table with the column "case of `check`".
 pub fn wrong_cases(document: &Document) -> Vec<String> {
     let cells = rows(document, "| case of `check` |").filter_map(|row| row.split('|').nth(4));
     // The names are the code spans of the cell.
@@ -21,8 +20,8 @@ pub fn wrong_cases(document: &Document) -> Vec<String> {
     wrong.map(|name| format!("{}: the case {name:?} of `check`", document.path)).collect()
 }
 
-/// Returns the loads that the table of costs in `document` names although the benchmark has none of
-/// that name, and its head if the benchmark prints another.
+/// Returns the loads in the table of costs that the benchmark does not have. The head of the table
+/// must be the one that the benchmark prints.
 pub fn wrong_loads(document: &Document) -> Vec<String> {
     let benchmark = read("tests/bench/benches/servers/main.rs");
     let head = document.text.lines().find(|line| line.starts_with("| load | server |"));
