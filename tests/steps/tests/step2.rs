@@ -7,11 +7,11 @@ mod one_at_a_time;
 use harness::Step;
 
 #[test]
-fn a_second_client_still_waits_until_the_first_has_left() {
-    one_at_a_time::a_second_client_waits_until_the_first_has_left(Step::Functions);
+fn second_client_still_waits_until_the_first_disconnects() {
+    one_at_a_time::second_client_waits_until_the_first_disconnects(Step::Functions);
 }
 
 #[test]
-fn the_narration_says_each_call_before_it_is_made() {
-    one_at_a_time::the_narration_says_each_call_before_it_is_made(Step::Functions);
+fn narration_shows_each_call_before_it_is_made() {
+    one_at_a_time::narration_shows_each_call_before_it_is_made(Step::Functions);
 }

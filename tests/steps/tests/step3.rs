@@ -5,7 +5,7 @@
 use harness::{Client, Server, Step};
 
 #[test]
-fn a_second_client_is_answered_while_the_first_is_still_there() {
+fn second_client_gets_responses_while_the_first_is_silent() {
     for step in [Step::Select, Step::Bare] {
         let server = Server::start(step);
         let mut first = server.connect_and_request();
@@ -18,7 +18,7 @@ fn a_second_client_is_answered_while_the_first_is_still_there() {
 }
 
 #[test]
-fn the_narration_says_whom_select_found_ready() {
+fn narration_shows_which_sockets_are_ready() {
     for step in [Step::Select, Step::Bare] {
         let server = Server::start(step);
         let listening = format!("Listening on {}", server.addr);

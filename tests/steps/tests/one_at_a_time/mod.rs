@@ -19,7 +19,7 @@ fn narration(step: Step, clients: [(&str, usize); 2]) -> Vec<String> {
     lines
 }
 
-pub fn a_second_client_waits_until_the_first_has_left(step: Step) {
+pub fn second_client_waits_until_the_first_disconnects(step: Step) {
     let server = Server::start(step);
     let mut first = server.connect();
     let first_addr = first.addr().to_string();
@@ -47,7 +47,7 @@ pub fn a_second_client_waits_until_the_first_has_left(step: Step) {
     );
 }
 
-pub fn the_narration_says_each_call_before_it_is_made(step: Step) {
+pub fn narration_shows_each_call_before_it_is_made(step: Step) {
     let server = Server::start(step);
     let listening = format!("Listening on {}", server.addr);
     let addrs = [1, 2].map(|messages| {
