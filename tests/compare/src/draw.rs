@@ -1,238 +1,244 @@
-//! Draws a recording: a picture that fits a terminal.
+//! Draws a recording as a picture that fits a terminal.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use harness::Step;
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
+use ratatui::style::Style;
+use ratatui::text::{Line, Span};
+use ratatui::widgets::{Paragraph, Widget, Wrap};
 
 use crate::axis::Axis;
-use crate::lane;
+use crate::lane::{BLOCKED_LEGEND, CLIENT_LEGEND, HANDLED_LEGEND, Sign, WAIT, lanes};
 use crate::measure;
-use crate::picture::{Cell, Picture, Role};
-use crate::recording::{Recording, Timeline, letter};
+use crate::recording::{Recording, Timeline};
 use crate::scenario::PictureKind;
 
-/// The narrowest and the widest picture.
-const WIDTHS: (usize, usize) = (60, 160);
-/// The column in which lanes begin, and the columns between two of them.
-const LANE: usize = 10;
-const GAP: usize = 2;
-const BAR: Cell = Cell::new('▄', Role::Bar);
+const NARROWEST: u16 = 60;
+const WIDEST: u16 = 160;
+/// More rows than any picture needs.
+const HIGHEST: u16 = 200;
+/// The column in which lanes begin.
+const LEFT: u16 = 10;
+/// The columns between lanes that are side by side.
+const GAP: u16 = 2;
+const PLAIN: Style = Style::new();
+const STRONG: Style = Style::new().bold();
+const BAR: Sign = Sign::new('▄', Style::new().cyan());
 
-pub fn draw(recording: &Recording, is_finished: bool, width: usize) -> Picture {
-    // The last column stays free: some terminals wrap when it is written.
-    let width = width.clamp(WIDTHS.0, WIDTHS.1) - 1;
-    let mut drawing = Drawing { picture: Picture::default(), recording, is_finished, width };
-    let scenario = recording.scenario;
-    drawing.title();
-    match scenario.kind {
-        PictureKind::Lanes => drawing.below(),
-        PictureKind::Crowd => drawing.beside(),
-        PictureKind::Writes => drawing.writes(),
-        PictureKind::Bars => drawing.bars(),
+pub fn draw(recording: &Recording, is_finished: bool, columns: u16) -> Buffer {
+    // The last column stays free, because some terminals wrap when it is written.
+    let area = Rect::new(0, 0, columns.clamp(NARROWEST, WIDEST) - 1, HIGHEST);
+    let buffer = Buffer::empty(area);
+    let mut drawing = Drawing {
+        buffer,
+        row: 0,
+        used_signs: BTreeSet::from([WAIT.glyph]),
+        recording,
+        is_finished,
+    };
+    drawing.add_title();
+    match recording.scenario.kind {
+        PictureKind::Lanes => drawing.add_lanes(),
+        PictureKind::Crowd => drawing.add_lanes_side_by_side(),
+        PictureKind::Writes => drawing.add_writes(),
+        PictureKind::Bars => drawing.add_bars(),
     }
-    let Drawing { mut picture, .. } = drawing;
     if is_finished {
-        picture.add_row();
-        picture.add_paragraph(scenario.task, width);
+        drawing.row += 1;
+        drawing.add_paragraph(recording.scenario.task);
     }
-    picture
+    drawing.buffer.resize(Rect { height: drawing.row, ..area });
+    drawing.buffer
 }
 
 struct Drawing<'a> {
-    picture: Picture,
+    buffer: Buffer,
+    /// The row that comes next.
+    row: u16,
+    used_signs: BTreeSet<char>,
     recording: &'a Recording,
     is_finished: bool,
-    width: usize,
 }
 
 impl Drawing<'_> {
-    fn title(&mut self) {
+    fn put(&mut self, column: u16, text: &str, style: Style) {
+        self.buffer.set_string(column, self.row, text, style);
+    }
+
+    fn put_name(&mut self, name: &str) {
+        self.put(0, &format!("{name:>8}"), PLAIN);
+    }
+
+    /// Puts a measured time, which is not known while the scenario runs.
+    fn put_measured(&mut self, column: u16, time: &str) {
+        if self.is_finished {
+            self.put(column, time, STRONG);
+        }
+    }
+
+    fn add_paragraph(&mut self, text: &str) {
+        let area = Rect { y: self.row, height: HIGHEST - self.row, ..self.buffer.area };
+        Paragraph::new(text).wrap(Wrap { trim: true }).render(area, &mut self.buffer);
+        while self.buffer[(0, self.row)].symbol() != " " {
+            self.row += 1;
+        }
+    }
+
+    fn add_title(&mut self) {
         let Recording { scenario, until, .. } = self.recording;
-        let row = self.picture.add_row();
-        self.picture.put(row, 0, scenario.name, Role::Strong);
+        self.put(0, scenario.name, STRONG);
         if !self.is_finished {
-            // At a slow pace a column takes seconds, but something must move.
-            let now = format!("{} ms", until.as_millis() / 100 * 100);
-            self.picture.put(row, self.width - now.len(), &now, Role::Label);
+            // With a slow pace a column takes seconds, but the reader needs to see that time passes.
+            let now = format!("{:>8} ms", until.as_millis() / 100 * 100);
+            self.put(self.buffer.area.width - now.len() as u16, &now, PLAIN);
         }
-        self.picture.add_paragraph(scenario.question, self.width);
-        if matches!(scenario.kind, PictureKind::Writes | PictureKind::Bars) {
-            self.picture.add_row();
-        }
+        self.row += 1;
+        self.add_paragraph(scenario.question);
     }
 
-    /// Puts what was measured, once it is.
-    fn put_measured(&mut self, row: usize, column: usize, measured: &str) {
-        if self.is_finished {
-            self.picture.put(row, column, measured, Role::Strong);
-        }
+    fn axis(&self, room: u16) -> Axis {
+        let Recording { until, planned, .. } = self.recording;
+        Axis::new(if self.is_finished { *until } else { *planned.max(until) }, room)
     }
 
-    fn put_name(&mut self, row: usize, name: &str) {
-        self.picture.put(row, 0, &format!("{name:>8}"), Role::Label);
-    }
-
-    /// A finished recording needs room for its events, a live one for what is planned.
-    fn axis(&self, room: usize) -> Axis {
-        let Recording { timelines, until, planned, .. } = self.recording;
-        if self.is_finished {
-            let last_event = timelines.iter().map(Timeline::last_event).max().unwrap_or_default();
-            return Axis::new(last_event, *until, room);
-        }
-        let planned = *planned.max(until);
-        Axis::new(planned.mul_f64(0.95), planned, room)
-    }
-
-    fn put_labels(&mut self, row: usize, left: usize, axis: &Axis) {
+    fn add_labels(&mut self, left: u16, axis: &Axis) {
         for (column, label) in axis.labels() {
-            let in_seconds = label.strip_suffix("000").map(|it| format!("{it}s"));
-            let fits = |label: &String| column + label.len() <= axis.columns;
-            if let Some(label) = Some(label).filter(fits).or(in_seconds.filter(fits)) {
-                self.picture.put(row, left + column, &label, Role::Label);
+            self.put(left + column, &label, PLAIN);
+        }
+        self.row += 1;
+    }
+
+    fn add_lanes_of(&mut self, timeline: &Timeline, left: u16, axis: &Axis) {
+        for (name, lane) in lanes(timeline, self.recording.until, axis) {
+            self.put_name(&name);
+            for (column, sign) in (left..).zip(lane) {
+                let cell = &mut self.buffer[(column, self.row)];
+                cell.set_char(sign.glyph).set_style(sign.style);
+                self.used_signs.insert(match sign.glyph {
+                    'A'..='Z' => 'A',
+                    'a'..='z' => 'a',
+                    glyph => glyph,
+                });
             }
+            self.row += 1;
         }
     }
 
-    fn below(&mut self) {
-        let axis = self.axis(self.width - LANE);
-        let row = self.picture.add_row();
-        self.put_labels(row, LANE, &axis);
+    fn add_lanes(&mut self) {
+        let axis = self.axis(self.buffer.area.width - LEFT);
+        self.add_labels(LEFT, &axis);
         for timeline in &self.recording.timelines {
-            let row = self.picture.add_row();
-            self.picture.put(row, 0, timeline.step.name(), Role::Strong);
-            let column = timeline.step.name().len() + 3;
-            self.put_measured(row, column, &measure::waits(timeline));
-            for (name, cells) in lanes(timeline, self.recording.until, &axis) {
-                let row = self.picture.add_row();
-                self.put_name(row, &name);
-                self.picture.put_cells(row, LANE, &cells);
-            }
-            self.picture.add_row();
+            let name = timeline.step.name();
+            self.put(0, name, STRONG);
+            self.put_measured(name.len() as u16 + 3, &measure::waits(timeline));
+            self.row += 1;
+            self.add_lanes_of(timeline, LEFT, &axis);
+            self.row += 1;
         }
-        self.legend(&axis);
+        self.add_lane_legend();
     }
 
-    fn beside(&mut self) {
-        let Recording { timelines, until, scenario, .. } = self.recording;
-        let axis = self.axis((self.width + GAP - LANE) / timelines.len().max(1) - GAP);
-        let top = self.picture.rows.len();
-        // Two rows above the lanes, that of the server, and three below.
-        (0..scenario.clients.len() + 6).for_each(|_| _ = self.picture.add_row());
-        for (number, timeline) in timelines.iter().enumerate() {
-            let left = LANE + number * (axis.columns + GAP);
-            self.picture.put(top, left, timeline.step.name(), Role::Strong);
-            self.put_labels(top + 1, left, &axis);
-            let mut row = top + 2;
-            for (name, cells) in lanes(timeline, *until, &axis) {
-                self.put_name(row, &name);
-                self.picture.put_cells(row, left, &cells);
-                row += 1;
-            }
-            let spread = measure::spread(timeline);
-            for (name, measured) in ["shortest", "median", "longest"].into_iter().zip(spread) {
-                self.put_name(row, if self.is_finished { name } else { "" });
-                self.put_measured(row, left, &measured);
-                row += 1;
-            }
+    fn add_lanes_side_by_side(&mut self) {
+        let timelines = &self.recording.timelines;
+        let axis = self.axis((self.buffer.area.width + GAP - LEFT) / timelines.len() as u16 - GAP);
+        let top = self.row;
+        for (number, timeline) in (0..).zip(timelines) {
+            let left = LEFT + number * (axis.columns + GAP);
+            self.row = top;
+            self.put(left, timeline.step.name(), STRONG);
+            self.row += 1;
+            self.add_labels(left, &axis);
+            self.add_lanes_of(timeline, left, &axis);
+            self.put_measured(left, &measure::longest_wait(timeline));
+            self.row += 1;
         }
-        self.legend(&axis);
+        self.add_lane_legend();
     }
 
-    fn legend(&mut self, axis: &Axis) {
-        let Recording { timelines, until, .. } = self.recording;
-        let mut used = BTreeSet::from([lane::WAIT.glyph]);
-        for (_, cells) in timelines.iter().flat_map(|it| lanes(it, *until, axis)) {
-            used.extend(cells.iter().map(|cell| cell.glyph));
-        }
-        let entries = |signs: &[(Cell, &'static str)]| -> Vec<_> {
-            let used = signs.iter().filter(|(sign, _)| used.contains(&sign.glyph));
-            used.map(|(sign, text)| (sign.glyph.to_string(), sign.role, *text)).collect()
+    /// Adds the meaning of the signs that the lanes use.
+    fn add_lane_legend(&mut self) {
+        let entries = |legend: &[(Sign, &str)]| -> Vec<Line<'static>> {
+            let used = legend.iter().filter(|(sign, _)| self.used_signs.contains(&sign.glyph));
+            used.map(|(sign, meaning)| legend_entry(*sign, meaning)).collect()
         };
-        self.legend_row("", &entries(&lane::CLIENT_SIGNS));
-        let letters: Vec<char> = used.iter().copied().filter(char::is_ascii_uppercase).collect();
-        let letters = match letters.as_slice() {
-            [first, _, .., last] => format!("{first}..{last}"),
-            letters => letters.iter().map(char::to_string).collect::<Vec<_>>().join(" "),
-        };
-        let mut server = vec![(letters, Role::Turn, "served")];
-        server.extend(entries(&[(lane::SEVERAL, "several")]));
-        server.push((String::new(), Role::Text, "blocked in"));
-        server.extend(entries(&lane::CALL_SIGNS));
-        if timelines.iter().any(|timeline| Step::AFTER.contains(&timeline.step)) {
-            server.push((String::new(), Role::Text, "(or epoll, kqueue)"));
+        let clients = entries(&CLIENT_LEGEND);
+        let mut server = entries(&HANDLED_LEGEND);
+        server.push(Line::from(" blocked in"));
+        server.extend(entries(&BLOCKED_LEGEND));
+        let mut timelines = self.recording.timelines.iter();
+        if timelines.any(|timeline| Step::AFTER.contains(&timeline.step)) {
+            server.push(Line::from("(or epoll, kqueue)"));
         }
-        self.legend_row("server: ", &server);
+        self.add_legend("", clients);
+        self.add_legend("server: ", server);
     }
 
-    fn legend_row(&mut self, start: &str, entries: &[(String, Role, &str)]) {
-        let mut row = self.picture.add_row();
-        self.picture.put(row, 0, start, Role::Text);
-        let mut column = start.len();
-        for (signs, role, text) in entries {
-            let signs_width = signs.chars().count();
-            if column + signs_width + 1 + text.len() > self.width {
-                row = self.picture.add_row();
-                column = start.len();
+    fn add_legend(&mut self, start: &str, entries: Vec<Line>) {
+        self.put(0, start, PLAIN);
+        let left = start.len() as u16;
+        let mut column = left;
+        for entry in entries {
+            let width = entry.width() as u16;
+            if column + width > self.buffer.area.width {
+                self.row += 1;
+                column = left;
             }
-            self.picture.put(row, column, signs, *role);
-            self.picture.put(row, column + signs_width + 1, text, Role::Text);
-            column += signs_width + text.len() + 3;
+            self.buffer.set_line(column, self.row, &entry, width);
+            column += width + 2;
         }
+        self.row += 1;
     }
 
-    /// For each server, what was sent in one write and how many responses came.
-    fn writes(&mut self) {
-        let mut add = |name: &str, [messages, bytes, responses]: [String; 3], role| {
-            let row = self.picture.add_row();
-            self.picture.put(row, 0, name, Role::Strong);
-            let columns = format!("{messages:>24}{bytes:>8}{responses:>12}");
-            self.picture.put(row, 15, &columns, role);
-        };
-        add("", ["messages in one write", "bytes", "responses"].map(str::to_owned), Role::Label);
+    /// Adds for each server what was sent in one write, and how many responses came.
+    fn add_writes(&mut self) {
+        self.row += 1;
+        let header = format!("{:>39}{:>8}{:>12}", "messages in one write", "bytes", "responses");
+        self.put(0, &header, PLAIN);
+        self.row += 1;
         for timeline in &self.recording.timelines {
             let mut name = timeline.step.name();
-            for write in measure::writes(timeline) {
-                add(name, write.map(|number| number.to_string()), Role::Strong);
+            for [messages, bytes, responses] in measure::writes(timeline) {
+                self.put(0, name, STRONG);
                 name = "";
+                self.put(15, &format!("{messages:>24}{bytes:>8}{responses:>12}"), STRONG);
+                self.row += 1;
             }
         }
     }
 
-    /// For each number of idle clients, the time that a response took.
-    fn bars(&mut self) {
-        const VALUES: usize = 20;
-        let room = self.width - LANE - VALUES;
-        let bars: Vec<_> = self.recording.timelines.iter().map(measure::bars).collect();
+    /// Adds for each number of idle clients the time that a response took.
+    fn add_bars(&mut self) {
+        const VALUES_WIDTH: u16 = 20;
+        let room = self.buffer.area.width - LEFT - VALUES_WIDTH;
+        let timelines = &self.recording.timelines;
+        let bars: Vec<_> = timelines.iter().map(measure::bars).collect();
         let longest = bars.iter().flatten().map(|(_, time)| *time).max().unwrap_or_default();
-        let part = |time: Duration, of: Duration| time.as_secs_f64() / of.as_secs_f64().max(1e-9);
-        for (timeline, bars) in self.recording.timelines.iter().zip(bars) {
-            let row = self.picture.add_row();
-            self.picture.put(row, 0, timeline.step.name(), Role::Strong);
+        for (timeline, bars) in timelines.iter().zip(bars) {
+            self.row += 1;
+            self.put(0, timeline.step.name(), STRONG);
+            self.row += 1;
             for (idle, time) in &bars {
-                let row = self.picture.add_row();
-                self.put_name(row, &format!("{idle} idle"));
-                // At least one column, at most all of them.
-                let bar = ((part(*time, longest) * room as f64).round() as usize).clamp(1, room);
-                self.picture.put_cells(row, LANE, &vec![BAR; bar]);
-                let (ms, ratio) = (time.as_secs_f64() * 1000.0, part(*time, bars[0].1));
-                let values = format!("{ms:>10.3} ms {ratio:>5.1}×");
-                self.picture.put(row, LANE + room, &values, Role::Strong);
+                self.put_name(&format!("{idle} idle"));
+                let length = time.div_duration_f64(longest) * f64::from(room);
+                let length = (length.round() as usize).max(1);
+                self.put(LEFT, &BAR.glyph.to_string().repeat(length), BAR.style);
+                let ms = time.as_secs_f64() * 1000.0;
+                let ratio = time.div_duration_f64(bars[0].1);
+                self.put(LEFT + room, &format!("{ms:>10.3} ms {ratio:>5.1}×"), STRONG);
+                self.row += 1;
             }
-            self.picture.add_row();
         }
-        let legend = measure::bar_legend(self.recording);
-        let bar = (BAR.glyph.to_string(), BAR.role, legend.as_str());
-        let ratio = ("×".to_owned(), Role::Strong, "times that without idle clients");
-        self.legend_row("", &[bar, ratio]);
+        self.row += 1;
+        let bar = measure::bar_legend(self.recording);
+        let ratio = Sign::new('×', STRONG);
+        let entries = [(BAR, &*bar), (ratio, "times that without idle clients")];
+        self.add_legend("", entries.map(|(sign, meaning)| legend_entry(sign, meaning)).into());
     }
 }
 
-/// Returns the lanes of one server with their names, the server's first.
-fn lanes(timeline: &Timeline, until: Duration, axis: &Axis) -> Vec<(String, Vec<Cell>)> {
-    let mut lanes = vec![("server".to_owned(), lane::of_server(&timeline.server, until, axis))];
-    for (client, events) in timeline.clients.iter().enumerate() {
-        lanes.push((letter(client).to_string(), lane::of_client(events, until, axis)));
-    }
-    lanes
+fn legend_entry(sign: Sign, meaning: &str) -> Line<'static> {
+    let glyph = Span::styled(sign.glyph.to_string(), sign.style);
+    Line::from(vec![glyph, Span::raw(format!(" {meaning}"))])
 }
