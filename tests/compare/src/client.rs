@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use harness::{Process, RESPONSE, Server, StalledReader, describe_responses};
+use harness::{Process, RESPONSE, StalledReader, TIMEOUT, describe_responses, poll_until};
 
 use crate::recording::{ClientEvent, letter};
 use crate::scenario::{Action, Pace};
@@ -29,40 +29,19 @@ pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 pub struct Client {
-    number: usize,
-    actions: &'static [Action],
-    server: SocketAddr,
-    process: Process,
-    log: SharedLog,
-    pace: Pace,
-    start: Instant,
-    connection: Option<harness::Client>,
-    stalled_reader: Option<StalledReader>,
-    idle_clients: Vec<harness::Client>,
+    pub number: usize,
+    pub actions: &'static [Action],
+    pub server: SocketAddr,
+    pub process: Process,
+    pub log: SharedLog,
+    pub pace: Pace,
+    pub start: Instant,
+    pub connection: Option<harness::Client>,
+    pub stalled_reader: Option<StalledReader>,
+    pub idle_clients: Vec<harness::Client>,
 }
 
 impl Client {
-    pub fn new(
-        number: usize,
-        actions: &'static [Action],
-        server: &Server,
-        log: &SharedLog,
-        pace: Pace,
-    ) -> Self {
-        Self {
-            number,
-            actions,
-            server: server.addr,
-            process: server.process(),
-            log: Arc::clone(log),
-            pace,
-            start: Instant::now(),
-            connection: None,
-            stalled_reader: None,
-            idle_clients: Vec::new(),
-        }
-    }
-
     pub fn run(mut self, start: Instant) {
         sleep_until(start);
         self.start = start;
@@ -183,17 +162,14 @@ impl Client {
         Ok(())
     }
 
-    /// Waits until another client is stuck, or has failed.
+    /// Waits until another client is stuck, or a client has failed.
     fn wait_until_stuck(&self, other: usize) {
-        loop {
-            let log = lock(&self.log);
-            let is_stuck = log.events[other].iter().any(|(_, event)| *event == ClientEvent::Stuck);
-            if is_stuck || !log.failures.is_empty() {
-                return;
-            }
-            drop(log);
-            thread::sleep(Duration::from_millis(2));
-        }
+        // After the timeout the scenario goes on, and the picture shows that.
+        let _ = poll_until(TIMEOUT, || {
+            let ClientLog { events, failures, .. } = &*lock(&self.log);
+            let is_stuck = events[other].iter().any(|(_, event)| *event == ClientEvent::Stuck);
+            (is_stuck || !failures.is_empty()).then_some(())
+        });
     }
 }
 

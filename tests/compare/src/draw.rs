@@ -38,8 +38,11 @@ pub fn draw(recording: &Recording, is_finished: bool, columns: u16) -> Buffer {
         recording,
         is_finished,
     };
-    drawing.add_title();
-    match recording.scenario.kind {
+    let scenario = recording.scenario;
+    drawing.put(0, scenario.name, STRONG);
+    drawing.row += 1;
+    drawing.add_paragraph(scenario.question);
+    match scenario.kind {
         PictureKind::Lanes => drawing.add_lanes(),
         PictureKind::Crowd => drawing.add_lanes_side_by_side(),
         PictureKind::Writes => drawing.add_writes(),
@@ -47,7 +50,7 @@ pub fn draw(recording: &Recording, is_finished: bool, columns: u16) -> Buffer {
     }
     if is_finished {
         drawing.row += 1;
-        drawing.add_paragraph(recording.scenario.task);
+        drawing.add_paragraph(scenario.task);
     }
     drawing.buffer.resize(Rect { height: drawing.row, ..area });
     drawing.buffer
@@ -71,7 +74,7 @@ impl Drawing<'_> {
         self.put(0, &format!("{name:>8}"), PLAIN);
     }
 
-    /// Puts a measured time, which is not known while the scenario runs.
+    /// Puts a measured time. It is not known while the scenario runs.
     fn put_measured(&mut self, column: u16, time: &str) {
         if self.is_finished {
             self.put(column, time, STRONG);
@@ -84,18 +87,6 @@ impl Drawing<'_> {
         while self.buffer[(0, self.row)].symbol() != " " {
             self.row += 1;
         }
-    }
-
-    fn add_title(&mut self) {
-        let Recording { scenario, until, .. } = self.recording;
-        self.put(0, scenario.name, STRONG);
-        if !self.is_finished {
-            // With a slow pace a column takes seconds, but the reader needs to see that time passes.
-            let now = format!("{:>8} ms", until.as_millis() / 100 * 100);
-            self.put(self.buffer.area.width - now.len() as u16, &now, PLAIN);
-        }
-        self.row += 1;
-        self.add_paragraph(scenario.question);
     }
 
     fn axis(&self, room: u16) -> Axis {

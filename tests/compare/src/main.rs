@@ -42,45 +42,24 @@ const FILE_DESCRIPTORS: u64 = 2800;
 type Run = (&'static Scenario, Vec<Step>);
 
 fn command() -> Command {
-    let flag = |name| Arg::new(name).long(name).action(ArgAction::SetTrue);
+    let flag = |name, help| Arg::new(name).long(name).action(ArgAction::SetTrue).help(help);
+    let option = |name, value, help| Arg::new(name).long(name).value_name(value).help(help);
+    let scenarios = PossibleValuesParser::new(SCENARIOS.iter().map(|scenario| scenario.name));
+    let scenarios =
+        Arg::new("scenario").value_name("SCENARIO").num_args(0..).value_parser(scenarios);
+    let step = option("step", "STEP", "Run only this server; may be repeated");
+    let steps = PossibleValuesParser::new(Step::ALL.map(Step::name));
+    let pace_option = option("pace", "N", "Make clients wait N times as long, 1 to 60");
+    let svg = option("svg", "DIR", "Write each picture to DIR too, as SVG");
     Command::new("compare")
         .version(env!("CARGO_PKG_VERSION"))
         .about("Runs the same clients on several servers, and draws in which call each is blocked")
-        .arg(
-            Arg::new("scenario")
-                .value_name("SCENARIO")
-                .num_args(0..)
-                .value_parser(PossibleValuesParser::new(
-                    SCENARIOS.iter().map(|scenario| scenario.name),
-                ))
-                .hide_possible_values(true)
-                .help("Scenarios to run; all if none is named"),
-        )
-        .arg(flag("list").help("List the scenarios and their questions"))
-        .arg(
-            Arg::new("step")
-                .long("step")
-                .value_name("STEP")
-                .action(ArgAction::Append)
-                .value_parser(PossibleValuesParser::new(Step::ALL.map(Step::name)))
-                .help("Run only this server; may be repeated"),
-        )
-        .arg(flag("pause").help("Before each scenario, ask what you expect and wait for Enter"))
-        .arg(
-            Arg::new("pace")
-                .long("pace")
-                .value_name("N")
-                .default_value("1")
-                .value_parser(pace)
-                .help("Make clients wait N times as long, 1 to 60"),
-        )
-        .arg(
-            Arg::new("svg")
-                .long("svg")
-                .value_name("DIR")
-                .value_parser(value_parser!(PathBuf))
-                .help("Write each picture to DIR too, as SVG"),
-        )
+        .arg(scenarios.help("Scenarios to run; all if none is named"))
+        .arg(flag("list", "List the scenarios and their questions"))
+        .arg(step.action(ArgAction::Append).value_parser(steps))
+        .arg(flag("pause", "Before each scenario, ask what you expect and wait for Enter"))
+        .arg(pace_option.default_value("1").value_parser(pace))
+        .arg(svg.value_parser(value_parser!(PathBuf)))
 }
 
 fn pace(text: &str) -> Result<Pace, String> {
@@ -124,8 +103,8 @@ fn run(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
 
 fn chosen_runs(matches: &ArgMatches) -> Vec<Run> {
     let names = matches.get_many::<String>("scenario").unwrap_or_default();
-    let named = |name| SCENARIOS.iter().find(|scenario| scenario.name == name);
-    let mut scenarios: Vec<&Scenario> = names.filter_map(|name| named(name)).collect();
+    let named = |name: &String| SCENARIOS.iter().find(|scenario| scenario.name == *name);
+    let mut scenarios: Vec<&Scenario> = names.filter_map(named).collect();
     if scenarios.is_empty() {
         scenarios.extend(&SCENARIOS);
     }

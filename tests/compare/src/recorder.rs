@@ -2,7 +2,7 @@
 
 use std::io;
 use std::panic;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -33,12 +33,6 @@ pub fn record(
     for step in steps {
         recorders.push(Recorder::start(*step, scenario, pace)?);
     }
-    if scenario.kind == PictureKind::Crowd {
-        // The backlog keeps the order in which the clients connect.
-        for client in recorders.iter_mut().flat_map(|recorder| &mut recorder.clients) {
-            client.connection()?;
-        }
-    }
 
     let start = Instant::now() + LEAD;
     for recorder in &mut recorders {
@@ -61,10 +55,9 @@ pub fn record(
         show(&recording)?;
         let mut threads = recorders.iter().flat_map(|recorder| &recorder.threads);
         if end.is_none() && threads.all(JoinHandle::is_finished) {
-            end = Some(Instant::now() + pace.time(TAIL));
+            end = Some(now + pace.time(TAIL));
         }
-        let next = end.map_or(now + FRAME, |end| end.min(now + FRAME));
-        thread::sleep(next.saturating_duration_since(Instant::now()));
+        thread::sleep(FRAME);
     };
     for thread in recorders.into_iter().flat_map(|recorder| recorder.threads) {
         thread.join().unwrap_or_else(|panic| panic::resume_unwind(panic));
@@ -90,15 +83,31 @@ impl Recorder {
             start = start.quiet();
         }
         let server = start.try_start()?;
-        let mut log = ClientLog::default();
-        log.events.resize(scenario.clients.len(), Vec::new());
-        let log = Arc::new(Mutex::new(log));
-        let clients = scenario.clients.iter().enumerate();
-        let clients =
-            clients.map(|(number, actions)| Client::new(number, actions, &server, &log, pace));
+        let log = SharedLog::default();
+        let mut clients = Vec::new();
+        for (number, actions) in scenario.clients.iter().enumerate() {
+            lock(&log).events.push(Vec::new());
+            let mut client = Client {
+                number,
+                actions,
+                server: server.addr,
+                process: server.process(),
+                log: Arc::clone(&log),
+                pace,
+                start: Instant::now(),
+                connection: None,
+                stalled_reader: None,
+                idle_clients: Vec::new(),
+            };
+            if scenario.kind == PictureKind::Crowd {
+                // The backlog keeps the order in which the clients connect.
+                client.connection()?;
+            }
+            clients.push(client);
+        }
         Ok(Self {
             step,
-            clients: clients.collect(),
+            clients,
             narration: Narration::new(step, server.narration.clone()),
             server,
             log,

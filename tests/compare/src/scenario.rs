@@ -73,65 +73,57 @@ pub enum PictureKind {
 /// The numbers of idle clients take turns, so that other load on the machine affects all of them.
 const MEASURE: [[Action; 3]; 11] = [[Measure(0), Measure(100), Measure(900)]; 11];
 
-/// The defaults of the scenarios.
-const LANES: Scenario = Scenario {
-    name: "",
-    question: "",
-    task: "",
-    steps: &Step::STEPS,
-    clients: &[],
-    kind: PictureKind::Lanes,
-    planned: 0,
-};
-
 pub static SCENARIOS: [Scenario; 7] = [
     Scenario {
         name: "one-client",
         question: "A sends three requests. Is one of the servers faster?",
         task: "Compare A's waits on the three servers. Would A notice a difference?",
+        steps: &Step::STEPS,
         clients: &[&[Request, WaitUntil(200), Request, WaitUntil(400), Request, Disconnect]],
+        kind: PictureKind::Lanes,
         planned: 500,
-        ..LANES
     },
     Scenario {
         name: "two-clients",
         question: "A stays connected while B connects. Must B wait for A?",
         task: "Compare B's bar with A's line. When does B get its first response?",
+        steps: &Step::STEPS,
         clients: &[
             &[Request, WaitUntil(1000), Disconnect],
             &[WaitUntil(200), Request, Think(200), Request, Disconnect],
         ],
+        kind: PictureKind::Lanes,
         planned: 1300,
-        ..LANES
     },
     Scenario {
         name: "crowd",
         question: "Eight clients connect, each sends two requests. Which one waits longest?",
         task: "Follow H's bar. In which call is the server blocked, and for which clients?",
+        steps: &Step::STEPS,
         clients: &[&[Request, Think(100), Request] as &[Action]; 8],
         kind: PictureKind::Crowd,
         planned: 900,
-        ..LANES
     },
     Scenario {
         name: "stream",
         question: "A sends 3 messages in one write, then a long one. How many responses?",
         task: "Does a server respond to a message, or to whatever one recv() returns?",
+        steps: &Step::STEPS,
         clients: &[&[Write(b"one\ntwo\nthree\n"), Write(&[b'x'; 10_000])]],
         kind: PictureKind::Writes,
         planned: 200,
-        ..LANES
     },
     Scenario {
         name: "vanished-client",
         question: "A resets its connection. Does B notice?",
         task: "When does B get its first response? Does it get a second one after A's reset?",
+        steps: &Step::STEPS,
         clients: &[
             &[Request, WaitUntil(400), Reset],
             &[WaitUntil(100), Request, WaitUntil(600), Request, Disconnect],
         ],
+        kind: PictureKind::Lanes,
         planned: 700,
-        ..LANES
     },
     Scenario {
         name: "stalled-reader",
@@ -142,8 +134,8 @@ pub static SCENARIOS: [Scenario; 7] = [
             &[SendUntilStuck, Think(500), Disconnect],
             &[WaitUntilStuck(0), Request, Disconnect],
         ],
+        kind: PictureKind::Lanes,
         planned: 2500,
-        ..LANES
     },
     Scenario {
         name: "idle-crowd",
@@ -153,6 +145,5 @@ pub static SCENARIOS: [Scenario; 7] = [
         clients: &[MEASURE.as_flattened()],
         kind: PictureKind::Bars,
         planned: 3000,
-        ..LANES
     },
 ];

@@ -10,7 +10,7 @@ use ratatui::style::Style;
 
 use crate::draw::draw;
 use crate::recording::Call::{Accept, Recv, Select};
-use crate::recording::ClientEvent::{self, Disconnect, Measured, Request, Response, Think, Write};
+use crate::recording::ClientEvent::{self, Disconnect, Measured, Request, Response, Think};
 use crate::recording::{Recording, ServerState, Timeline, letter};
 use crate::scenario::SCENARIOS;
 use crate::svg::svg;
@@ -84,13 +84,6 @@ fn crowd() -> Recording {
     recording("crowd", 850, timelines)
 }
 
-fn stream() -> Recording {
-    let short = (0, Write { messages: 3, bytes: 14 });
-    let long = (2, Write { messages: 1, bytes: 10_000 });
-    let events = vec![short, (1, Response), long, (3, Response), (3, Response), (3, Response)];
-    recording("stream", 3, Step::STEPS.map(|step| timeline(step, "", vec![events.clone()])))
-}
-
 fn idle_crowd() -> Recording {
     let steps = [(Step::Select, [10, 30, 180]), (Step::Mio, [20; 3]), (Step::Tokio, [20, 21, 24])];
     let timelines = steps.map(|(step, micros)| {
@@ -120,7 +113,7 @@ fn expect_file(name: &str, drawn: &str) {
 
 #[test]
 fn recordings_are_drawn_as_expected() {
-    for recording in [two_clients(), crowd(), stream(), idle_crowd()] {
+    for recording in [two_clients(), crowd(), idle_crowd()] {
         let (name, mut picture) = (recording.scenario.name, draw(&recording, true, 80));
         expect_file(&format!("{name}.svg"), &svg(&picture, name));
         picture.set_style(picture.area, Style::reset());
@@ -137,7 +130,7 @@ fn recordings_are_drawn_as_expected() {
 
 #[test]
 fn pictures_fit_from_60_to_160_columns_and_in_22_rows() {
-    for recording in [two_clients(), crowd(), stream(), idle_crowd()] {
+    for recording in [two_clients(), crowd(), idle_crowd()] {
         for columns in 60..=160 {
             for is_finished in [false, true] {
                 let area = draw(&recording, is_finished, columns).area;

@@ -47,9 +47,15 @@ fn every_scenario_is_measured_and_written_as_svg() {
     let (code, output, errors) = run(compare(&["--svg"]).arg(&folder));
     assert_eq!(code, Some(0), "{errors}");
     assert!(!output.contains('\x1b'), "expected plain text: {output}");
-    for measured in ["A waited ", "B waited ", "longest wait ", "A stuck after ", "900 idle"] {
-        // Three servers, and three scenarios with a client B.
-        let times = if measured == "B waited " { 9 } else { 3 };
+    // On three servers each.
+    for (measured, times) in [
+        ("A waited ", 3),
+        ("B waited ", 9),
+        ("longest wait ", 3),
+        ("A stuck after ", 3),
+        ("3      14           1", 3),
+        ("900 idle", 3),
+    ] {
         assert_eq!(output.matches(measured).count(), times, "{measured} in {output}");
     }
     assert!(output.contains('◇'), "expected a server in send(): {output}");
