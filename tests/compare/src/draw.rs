@@ -6,7 +6,7 @@ use harness::Step;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::style::Style;
-use ratatui::text::{Line, Span};
+use ratatui::text::{Line, Span, Text};
 use ratatui::widgets::{Paragraph, Widget, Wrap};
 
 use crate::axis::Axis;
@@ -17,15 +17,17 @@ use crate::scenario::PictureKind;
 
 const NARROWEST: u16 = 60;
 const WIDEST: u16 = 160;
-/// More rows than any picture needs.
-const HIGHEST: u16 = 200;
+/// More rows than a picture of all steps needs.
+const HIGHEST: u16 = 80;
 /// The column in which lanes begin.
 const LEFT: u16 = 10;
-/// The columns between lanes that are side by side.
+/// How many servers are side by side, and the columns between them.
+const SIDE_BY_SIDE: usize = 3;
 const GAP: u16 = 2;
 const PLAIN: Style = Style::new();
 const STRONG: Style = Style::new().bold();
-const BAR: Sign = Sign::new('▄', Style::new().cyan());
+const BAR: &str = "▄";
+const BAR_STYLE: Style = Style::new().cyan();
 
 pub fn draw(recording: &Recording, is_finished: bool, columns: u16) -> Buffer {
     // The last column stays free, because some terminals wrap when it is written.
@@ -81,9 +83,10 @@ impl Drawing<'_> {
         }
     }
 
-    fn add_paragraph(&mut self, text: &str) {
+    fn add_paragraph(&mut self, text: impl Into<Text<'static>>) {
         let area = Rect { y: self.row, height: HIGHEST - self.row, ..self.buffer.area };
         Paragraph::new(text).wrap(Wrap { trim: true }).render(area, &mut self.buffer);
+        // Each row of the paragraph begins with a word.
         while self.buffer[(0, self.row)].symbol() != " " {
             self.row += 1;
         }
@@ -132,54 +135,48 @@ impl Drawing<'_> {
     }
 
     fn add_lanes_side_by_side(&mut self) {
-        let timelines = &self.recording.timelines;
-        let axis = self.axis((self.buffer.area.width + GAP - LEFT) / timelines.len() as u16 - GAP);
-        let top = self.row;
-        for (number, timeline) in (0..).zip(timelines) {
-            let left = LEFT + number * (axis.columns + GAP);
-            self.row = top;
-            self.put(left, timeline.step.name(), STRONG);
-            self.row += 1;
-            self.add_labels(left, &axis);
-            self.add_lanes_of(timeline, left, &axis);
-            self.put_measured(left, &measure::longest_wait(timeline));
-            self.row += 1;
+        let room = (self.buffer.area.width + GAP - LEFT) / SIDE_BY_SIDE as u16 - GAP;
+        let axis = self.axis(room);
+        for timelines in self.recording.timelines.chunks(SIDE_BY_SIDE) {
+            let top = self.row;
+            for (number, timeline) in (0..).zip(timelines) {
+                let left = LEFT + number * (axis.columns + GAP);
+                self.row = top;
+                self.put(left, timeline.step.name(), STRONG);
+                self.row += 1;
+                self.add_labels(left, &axis);
+                self.add_lanes_of(timeline, left, &axis);
+                self.put_measured(left, &measure::longest_wait(timeline));
+                self.row += 1;
+            }
         }
         self.add_lane_legend();
     }
 
     /// Adds the meaning of the signs that the lanes use.
     fn add_lane_legend(&mut self) {
-        let entries = |legend: &[(Sign, &str)]| -> Vec<Line<'static>> {
-            let used = legend.iter().filter(|(sign, _)| self.used_signs.contains(&sign.glyph));
-            used.map(|(sign, meaning)| legend_entry(*sign, meaning)).collect()
-        };
-        let clients = entries(&CLIENT_LEGEND);
-        let mut server = entries(&HANDLED_LEGEND);
-        server.push(Line::from(" blocked in"));
-        server.extend(entries(&BLOCKED_LEGEND));
+        let clients = self.meanings(&CLIENT_LEGEND);
+        let mut server = Line::from("server: ");
+        server.extend(self.meanings(&HANDLED_LEGEND));
+        server.push_span(" blocked in  ");
+        server.extend(self.meanings(&BLOCKED_LEGEND));
         let mut timelines = self.recording.timelines.iter();
         if timelines.any(|timeline| Step::AFTER.contains(&timeline.step)) {
-            server.push(Line::from("(or epoll, kqueue)"));
+            server.push_span("(epoll/kqueue)");
         }
-        self.add_legend("", clients);
-        self.add_legend("server: ", server);
+        self.add_paragraph(Line::from(clients));
+        self.add_paragraph(server);
     }
 
-    fn add_legend(&mut self, start: &str, entries: Vec<Line>) {
-        self.put(0, start, PLAIN);
-        let left = start.len() as u16;
-        let mut column = left;
-        for entry in entries {
-            let width = entry.width() as u16;
-            if column + width > self.buffer.area.width {
-                self.row += 1;
-                column = left;
+    fn meanings(&self, legend: &[(Sign, &str)]) -> Vec<Span<'static>> {
+        let mut spans = Vec::new();
+        for (sign, meaning) in legend {
+            if self.used_signs.contains(&sign.glyph) {
+                spans.push(Span::styled(sign.glyph.to_string(), sign.style));
+                spans.push(Span::raw(format!(" {meaning}  ")));
             }
-            self.buffer.set_line(column, self.row, &entry, width);
-            column += width + 2;
         }
-        self.row += 1;
+        spans
     }
 
     /// Adds for each server what was sent in one write, and how many responses came.
@@ -214,7 +211,7 @@ impl Drawing<'_> {
                 self.put_name(&format!("{idle} idle"));
                 let length = time.div_duration_f64(longest) * f64::from(room);
                 let length = (length.round() as usize).max(1);
-                self.put(LEFT, &BAR.glyph.to_string().repeat(length), BAR.style);
+                self.put(LEFT, &BAR.repeat(length), BAR_STYLE);
                 let ms = time.as_secs_f64() * 1000.0;
                 let ratio = time.div_duration_f64(bars[0].1);
                 self.put(LEFT + room, &format!("{ms:>10.3} ms {ratio:>5.1}×"), STRONG);
@@ -222,14 +219,8 @@ impl Drawing<'_> {
             }
         }
         self.row += 1;
-        let bar = measure::bar_legend(self.recording);
-        let ratio = Sign::new('×', STRONG);
-        let entries = [(BAR, &*bar), (ratio, "times that without idle clients")];
-        self.add_legend("", entries.map(|(sign, meaning)| legend_entry(sign, meaning)).into());
+        let legend = Span::raw(format!(" {}", measure::bar_legend(self.recording)));
+        self.add_paragraph(Line::from(vec![Span::styled(BAR, BAR_STYLE), legend]));
+        self.add_paragraph("× times that without idle clients");
     }
-}
-
-fn legend_entry(sign: Sign, meaning: &str) -> Line<'static> {
-    let glyph = Span::styled(sign.glyph.to_string(), sign.style);
-    Line::from(vec![glyph, Span::raw(format!(" {meaning}"))])
 }

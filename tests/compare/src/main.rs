@@ -108,8 +108,9 @@ fn chosen_runs(matches: &ArgMatches) -> Vec<Run> {
     if scenarios.is_empty() {
         scenarios.extend(&SCENARIOS);
     }
-    let steps = matches.get_many::<String>("step").unwrap_or_default();
-    let steps: Vec<Step> = steps.filter_map(|name| Step::named(name)).collect();
+    let names: Vec<&String> = matches.get_many("step").unwrap_or_default().collect();
+    let mut steps = Step::ALL.to_vec();
+    steps.retain(|step| names.iter().any(|name| *name == step.name()));
     let steps_of = |scenario: &Scenario| {
         if steps.is_empty() { scenario.steps.to_vec() } else { steps.clone() }
     };
