@@ -59,6 +59,7 @@ fn every_scenario_is_measured_and_written_as_svg() {
         assert_eq!(output.matches(measured).count(), times, "{measured} in {output}");
     }
     assert!(output.contains('◇'), "expected a server in send(): {output}");
+    assert!(!output.contains("10000           1\n"), "expected several responses: {output}");
     for line in run(&mut compare(&["--list"])).1.lines() {
         let (scenario, question) = line.split_once(' ').expect("a name and a question");
         assert!(output.contains(question.trim()), "expected {question} in {output}");
