@@ -1,4 +1,4 @@
-//! Draws a recording as a picture that fits a terminal.
+//! Draws a recording as a picture. The live page, the finished picture and the SVG show this picture.
 
 use std::collections::BTreeSet;
 

@@ -30,10 +30,11 @@ const DISCONNECT: Sign = Sign::new('×', Style::new().blue().bold());
 const RESET: Sign = Sign::new('!', Style::new().magenta().bold());
 const STUCK: Sign = Sign::new('▒', Style::new().magenta().bold());
 
-/// What the server handles in a column: the letter of a client, or several clients.
+/// The style of the letter of a client that the server handles.
 const HANDLED: Style = Style::new().cyan().bold().reversed();
+/// Several clients that the server handles in one column.
 const SEVERAL: Sign = Sign::new('*', HANDLED);
-/// The call in which the server is blocked. For `recv()` the sign is the letter of the client.
+// The calls in which a server is blocked. For `recv()` the sign is the client's letter in lower case.
 const SEND: Sign = Sign::new('◇', Style::new());
 const ACCEPT: Sign = Sign::new('·', Style::new());
 const SELECT: Sign = Sign::new('~', Style::new());
@@ -48,7 +49,7 @@ pub const CLIENT_LEGEND: [(Sign, &str); 7] = [
     (RESET, "resets"),
 ];
 
-/// The letter `A` stands for all clients.
+/// The signs of a server, with `A` and `a` for the letter of any client.
 pub const HANDLED_LEGEND: [(Sign, &str); 2] =
     [(Sign::new('A', HANDLED), "handled"), (SEVERAL, "several")];
 pub const BLOCKED_LEGEND: [(Sign, &str); 4] = [
@@ -74,7 +75,7 @@ fn server_lane(states: &[(Duration, ServerState)], until: Duration, axis: &Axis)
         if column > 0 && axis.start(column) >= until {
             break;
         }
-        // The state in which the column begins, and those that begin in it.
+        // The state at the start of the column, and the states that begin in it.
         let begun_before = states.partition_point(|(at, _)| axis.column(*at) < column);
         let begun = states.partition_point(|(at, _)| axis.column(*at) <= column);
         let states = states[..begun].iter().skip(begun_before.saturating_sub(1));
@@ -83,7 +84,7 @@ fn server_lane(states: &[(Duration, ServerState)], until: Duration, axis: &Axis)
         for (_, state) in states {
             if state.blocked_in.is_none() {
                 if !selects {
-                    // It has one client at a time, so show which one it has now.
+                    // This server has one client at a time. Show the one that it has now.
                     handled.clear();
                 }
                 handled.extend(&state.clients);

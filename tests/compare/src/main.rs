@@ -1,5 +1,5 @@
-//! Starts the servers of several steps, connects the same clients to each at the same time, records
-//! what happens, and draws it: in which call is each server blocked?
+//! Starts the servers of several steps and connects the same clients to each at the same time. Records
+//! what happens, and draws in which call each server is blocked.
 
 #![forbid(unsafe_code)]
 

@@ -8,7 +8,7 @@ use harness::{Line, Log, Step};
 
 use crate::recording::{Call, ServerState};
 
-/// A stay in `select()` that is shorter is not recorded: a client that never reads causes thousands.
+/// Shorter stays in `select()` are not recorded, because a client that never reads causes thousands.
 const SHORT: Duration = Duration::from_millis(2);
 
 type State = ServerState<SocketAddr>;
@@ -46,8 +46,8 @@ impl Narration {
         }
     }
 
-    /// Reads the new lines. `is_in_send` says whether the server is blocked in `send()` now, because
-    /// the narration does not.
+    /// Reads the new lines. The narration does not mention `send()`, so the caller says whether the
+    /// server is blocked in it now.
     pub fn read(&mut self, is_in_send: bool) {
         let now = Instant::now();
         let log = self.log.clone();
@@ -106,7 +106,7 @@ impl Narration {
         self.repetitions_read = line.times;
         let client = self.accepted.filter(|_| self.step.blocks() && line.text == "Before recv()");
         if let (1.., Some(client)) = (repetitions, client) {
-            // Only the time of the last repetition is known.
+            // The log keeps only the time of the last repetition.
             let since = if repetitions == 1 { line.last } else { self.previous_read.max(line.at) };
             self.add(since, handling(vec![client]));
             self.add(line.last, blocked(Call::Recv, Some(client)));

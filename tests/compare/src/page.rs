@@ -48,7 +48,7 @@ pub fn show(recording: &Recording) -> io::Result<()> {
     let picture = draw(recording, false);
     let mut page = lock(&PAGE);
     if page.is_none() {
-        // This fails if the process has no terminal to read keys from.
+        // Without a terminal for the keys, there is no live page.
         *page = ratatui::try_init().ok();
     }
     let Some(terminal) = page.as_mut() else { return Ok(()) };

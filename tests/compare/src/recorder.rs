@@ -16,9 +16,9 @@ use crate::scenario::{Pace, PictureKind, Scenario};
 
 /// The time between two calls of `show`.
 const FRAME: Duration = Duration::from_millis(40);
-/// How long the servers are watched after the last client is done, in milliseconds at pace 1.
+/// How long the recording goes on after the last client is done, in milliseconds at pace 1.
 const TAIL: u64 = 100;
-/// The time in which all threads start, before the clients act.
+/// How long the clients' threads may take to start.
 const LEAD: Duration = Duration::from_millis(20);
 
 /// Records `scenario` on all of `steps` at the same time. Calls `show` with the recording so far,
@@ -79,7 +79,7 @@ impl Recorder {
     fn start(step: Step, scenario: &Scenario, pace: Pace) -> io::Result<Self> {
         let mut start = Start::of(step);
         if scenario.kind == PictureKind::Bars {
-            // Printing would be measured too.
+            // Printing takes CPU time, which would be measured too.
             start = start.quiet();
         }
         let server = start.try_start()?;
@@ -116,7 +116,7 @@ impl Recorder {
     }
 
     fn timeline(&mut self, start: Instant) -> Timeline {
-        // A copy, so that the clients do not wait for the lock.
+        // A copy, so that the clients do not wait long for the lock.
         let ClientLog { events: clients, addresses, failures } = lock(&self.log).clone();
         let is_in_send = match self.server.process().doing() {
             Some(Doing::Waits(call)) => call.name() == Some("sendto"),

@@ -8,7 +8,7 @@ use self::Action::{
     Disconnect, Measure, Request, Reset, SendUntilStuck, Think, WaitUntil, WaitUntilStuck, Write,
 };
 
-/// The factor by which every wait of a client is longer.
+/// The factor for the times of the actions.
 #[derive(Debug, Clone, Copy)]
 pub struct Pace(pub f64);
 
@@ -22,10 +22,12 @@ impl Pace {
     }
 }
 
-/// One action of a client. Times are in milliseconds at pace 1, from the start or from now on.
+/// An action of a client. Times are in milliseconds at pace 1.
 #[derive(Debug, Clone, Copy)]
 pub enum Action {
+    /// Waits until this time after the start.
     WaitUntil(u64),
+    /// Waits this long from now on.
     Think(u64),
     /// Sends a message and waits for the response.
     Request,

@@ -1,6 +1,5 @@
-//! A picture as SVG, for slides and for a README: each cell is where the terminal has it.
-//!
-//! It brings its own background, so it can be read on any page. A dark browser gets a dark one.
+//! A picture as SVG, for slides and pages. It has a background of its own, so it can be read on any
+//! page. If the reader prefers dark pages, the background is dark.
 
 use ratatui::buffer::{Buffer, Cell};
 use ratatui::style::Modifier;
@@ -36,8 +35,8 @@ pub fn svg(picture: &Buffer, title: &str) -> String {
     )
 }
 
-/// Returns whether two cells belong to one element. Words stay together up to two blanks. Signs may
-/// be wider or narrower than letters in the font, so they are apart from them.
+/// Returns whether two neighbouring cells belong to one element. Two blanks separate words. Signs
+/// are apart from letters, because in some fonts they have another width.
 fn is_one_run(one: &Cell, other: &Cell) -> bool {
     one.style() == other.style()
         && one.symbol().is_ascii() == other.symbol().is_ascii()
@@ -61,7 +60,7 @@ fn run_svg(run: &[Cell], x: usize, y: usize) -> String {
         let weight = if run[0].modifier.contains(Modifier::BOLD) { " bold" } else { "" };
         let x = x + (symbols.len() - symbols.trim_start().len()) * COLUMN;
         let y = y + ROW / 2 + 7;
-        // The text has this width in every font.
+        // With `textLength` the text has this width in every font.
         let width = text.chars().count() * COLUMN;
         let text = escape(text);
         svg += &format!(
