@@ -40,11 +40,11 @@ struct Load {
     idle: usize,
 }
 
-const ROUND_TRIP: Load = Load { name: "round_trip", active: 1, idle: 0 };
-const CROWD_100: Load = Load { name: "crowd/100", active: 100, idle: 0 };
-const CROWD_900: Load = Load { name: "crowd/900", active: 900, idle: 0 };
-const AMONG_IDLE: Load = Load { name: "among_idle/900", active: 1, idle: 900 };
-const ARRIVALS: Load = Load { name: "arrivals", active: 0, idle: 0 };
+const ROUND_TRIP: Load = Load::new("round_trip", 1, 0);
+const CROWD_100: Load = Load::new("crowd/100", 100, 0);
+const CROWD_900: Load = Load::new("crowd/900", 900, 0);
+const AMONG_IDLE: Load = Load::new("among_idle/900", 1, 900);
+const ARRIVALS: Load = Load::new("arrivals", 0, 0);
 
 const ROWS: [(Load, Step); 15] = [
     (ROUND_TRIP, Step::Blocking),
@@ -65,6 +65,10 @@ const ROWS: [(Load, Step); 15] = [
 ];
 
 impl Load {
+    const fn new(name: &'static str, active: usize, idle: usize) -> Self {
+        Self { name, active, idle }
+    }
+
     /// Runs the load `times` times, and returns the number of responses.
     fn run(self, scene: &mut Scene, times: usize) -> usize {
         for _ in 0..times {
