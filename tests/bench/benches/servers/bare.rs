@@ -8,28 +8,16 @@ use std::os::fd::{AsFd, AsRawFd};
 use harness::{RESPONSE, Start};
 use nix::sys::select::{FdSet, select};
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Bare {
-    /// The system calls of steps 1 and 2.
-    Blocking,
-    /// The system calls of step 3.
-    Select,
-}
+/// The system calls of steps 1 and 2.
+pub const BLOCKING: &str = "bare-blocking-loop";
+/// The system calls of step 3.
+pub const SELECT: &str = "bare-select-loop";
 
-impl Bare {
-    /// Returns how to start this loop: as this benchmark, in a process of its own.
-    pub fn start(self) -> Start {
-        let benchmark = env::current_exe().expect("the path of this benchmark");
-        let loop_name = match self {
-            Self::Blocking => BLOCKING,
-            Self::Select => SELECT,
-        };
-        Start::command_on(vec![benchmark.display().to_string(), loop_name.to_owned()], 0)
-    }
+/// Returns how to start a loop: as this benchmark, in a process of its own.
+pub fn start_of(loop_name: &str) -> Start {
+    let benchmark = env::current_exe().expect("the path of this benchmark");
+    Start::command_on(vec![benchmark.display().to_string(), loop_name.to_owned()], 0)
 }
-
-const BLOCKING: &str = "bare-blocking-loop";
-const SELECT: &str = "bare-select-loop";
 
 /// Runs the loop that the first argument names, if it names one.
 pub fn run_named_loop() {

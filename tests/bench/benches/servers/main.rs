@@ -12,7 +12,7 @@ mod scene;
 use std::env;
 use std::time::{Duration, Instant};
 
-use bare::{Bare, run_named_loop};
+use bare::{BLOCKING, SELECT, run_named_loop, start_of};
 use harness::{Start, Step, raise_file_descriptor_limit};
 use scene::{Scene, pin_to_a_core};
 
@@ -132,9 +132,9 @@ fn format_figure(figure: Option<f64>) -> String {
 fn print_row(load: Load, step: Step) {
     let start = |step| Start::of(step).quiet();
     let reference = match step {
-        Step::Blocking | Step::Functions => Bare::Blocking.start(),
+        Step::Blocking | Step::Functions => start_of(BLOCKING),
         Step::Mio | Step::Tokio => start(Step::Select),
-        _ => Bare::Select.start(),
+        _ => start_of(SELECT),
     };
     let mut scenes = [start(step), reference.clone(), reference]
         .map(|start| Scene::start(start, load.active, load.idle));
