@@ -54,7 +54,7 @@ fn command() -> Command {
     Command::new("compare")
         .version(env!("CARGO_PKG_VERSION"))
         .about("Runs the same clients on several servers, and draws in which call each is blocked")
-        .arg(scenarios.help("Scenarios to run; all if none is named"))
+        .arg(scenarios.help("Scenarios to run, or all if you name none"))
         .arg(flag("list", "List the scenarios and their questions"))
         .arg(step.action(ArgAction::Append).value_parser(steps))
         .arg(flag("pause", "Before each scenario, ask what you expect and wait for Enter"))
