@@ -64,11 +64,11 @@ impl Narration {
             Some(())
         });
         if is_in_send
-            && let Some((since, State { blocked_in: None | Some(Call::Recv), clients })) =
+            && let Some((_, State { blocked_in: None | Some(Call::Recv), clients })) =
                 self.states.last()
             && let [client] = clients[..]
         {
-            self.add(self.previous_read.max(*since), blocked(Call::Send, Some(client)));
+            self.add(self.previous_read, blocked(Call::Send, Some(client)));
         }
         self.previous_read = now;
     }
@@ -107,19 +107,21 @@ impl Narration {
         let client = self.accepted.filter(|_| self.step.blocks() && line.text == "Before recv()");
         if let (1.., Some(client)) = (repetitions, client) {
             // The log keeps only the time of the last repetition.
-            let since = if repetitions == 1 { line.last } else { self.previous_read.max(line.at) };
+            let since = if repetitions == 1 { line.last } else { self.previous_read };
             self.add(since, handling(vec![client]));
             self.add(line.last, blocked(Call::Recv, Some(client)));
         }
     }
 
+    /// Adds a state. It does not begin before the last one.
     fn add(&mut self, at: Instant, state: State) {
+        let at = self.states.last().map_or(at, |(last, _)| at.max(*last));
         match self.states.as_slice() {
             [.., (_, last)] if *last == state => {}
             [.., (_, before), (since, last)]
                 if *before == state
                     && last.blocked_in == Some(Call::Select)
-                    && at.saturating_duration_since(*since) < SHORT =>
+                    && at - *since < SHORT =>
             {
                 self.states.pop();
             }
