@@ -35,8 +35,8 @@ use crate::recorder::record;
 use crate::recording::Recording;
 use crate::scenario::{Pace, SCENARIOS, Scenario};
 
-/// Enough for 900 idle clients of each of three servers.
-const FILE_DESCRIPTORS: u64 = 2800;
+/// Enough for 900 idle clients of each server.
+const FILE_DESCRIPTORS: u64 = 1000 * Step::ALL.len() as u64;
 
 /// A scenario and the steps that it runs on.
 type Run = (&'static Scenario, Vec<Step>);
