@@ -146,9 +146,15 @@ impl Drawing<'_> {
                 self.row += 1;
                 self.add_labels(left, &axis);
                 self.add_lanes_of(timeline, left, &axis);
-                self.put_measured(left, &measure::longest_wait(timeline));
-                self.row += 1;
+                for (name, wait) in
+                    ["shortest", "median", "longest"].iter().zip(measure::wait_spread(timeline))
+                {
+                    self.put_measured(0, &format!("{name:>8}"));
+                    self.put_measured(left, &format!("waited {wait}"));
+                    self.row += 1;
+                }
             }
+            self.row += 1;
         }
         self.add_lane_legend();
     }

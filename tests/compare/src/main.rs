@@ -26,17 +26,17 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use clap::builder::PossibleValuesParser;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use harness::{Step, raise_file_descriptor_limit};
 
 use crate::recorder::record;
 use crate::recording::Recording;
-use crate::scenario::{Pace, SCENARIOS, Scenario};
+use crate::scenario::{Pace, PictureKind, SCENARIOS, Scenario};
 
-/// Enough for 900 idle clients of each server.
-const FILE_DESCRIPTORS: u64 = 1000 * Step::ALL.len() as u64;
+/// Enough for the idle clients of one server.
+const FILE_DESCRIPTORS: usize = 1000;
 
 /// A scenario and the steps that it runs on.
 type Run = (&'static Scenario, Vec<Step>);
@@ -93,8 +93,7 @@ fn run(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
         fs::create_dir_all(folder).with_context(|| error_for(folder))?;
     }
     let pace = matches.get_one("pace").copied().unwrap_or(Pace(1.0));
-    // Many systems allow too few at first for the idle clients.
-    raise_file_descriptor_limit(FILE_DESCRIPTORS)?;
+    raise_limit(&runs)?;
     build(&runs)?;
     page::handle_signals()?;
     let has_failed = run_all(&runs, pace, matches.get_flag("pause"), folder)?;
@@ -115,6 +114,23 @@ fn chosen_runs(matches: &ArgMatches) -> Vec<Run> {
         if steps.is_empty() { scenario.steps.to_vec() } else { steps.clone() }
     };
     scenarios.into_iter().map(|scenario| (scenario, steps_of(scenario))).collect()
+}
+
+/// Raises the limit on file descriptors, because many systems allow too few for the idle clients.
+fn raise_limit(runs: &[Run]) -> anyhow::Result<()> {
+    let mut needed = 0;
+    for (scenario, steps) in runs {
+        if scenario.kind == PictureKind::Bars {
+            needed = (FILE_DESCRIPTORS * steps.len()) as u64;
+        }
+    }
+    let limit = raise_file_descriptor_limit(needed)?;
+    ensure!(
+        limit >= needed,
+        "idle-crowd needs {needed} file descriptors, and the hard limit is {limit}. Raise it as root \
+         (`ulimit -Hn {needed}`), or name other scenarios"
+    );
+    Ok(())
 }
 
 /// Builds the servers with cargo, and reports it if that takes a while.

@@ -25,14 +25,15 @@ pub fn waits(timeline: &Timeline) -> String {
     parts.join(", ")
 }
 
-/// Returns the longest time that a client waited for all its responses.
-pub fn longest_wait(timeline: &Timeline) -> String {
+/// Returns the shortest, the median and the longest time that a client waited for all its responses.
+pub fn wait_spread(timeline: &Timeline) -> [String; 3] {
     let clients = 0..timeline.clients.len();
-    let waits = clients.map(|client| timeline.waits(client).into_iter().sum::<Option<Duration>>());
-    match waits.collect::<Option<Vec<_>>>().and_then(|waits| waits.into_iter().max()) {
-        Some(wait) => format!("longest wait {}", format_time(wait)),
-        None => "got no response".to_owned(),
-    }
+    let mut waits: Vec<Duration> = clients
+        .filter_map(|client| timeline.waits(client).into_iter().sum::<Option<Duration>>())
+        .collect();
+    waits.sort_unstable();
+    let spread = [waits.first(), waits.get(waits.len() / 2), waits.last()];
+    spread.map(|wait| wait.map_or("no response".to_owned(), |wait| format_time(*wait)))
 }
 
 /// Returns for each write the number of messages, of bytes and of responses.

@@ -51,7 +51,7 @@ fn every_scenario_is_measured_and_written_as_svg() {
     for (measured, times) in [
         ("A waited ", 3),
         ("B waited ", 9),
-        ("longest wait ", 3),
+        ("median  waited ", 1),
         ("A stuck after ", 3),
         ("3      14           1", 3),
         ("900 idle", 3),
