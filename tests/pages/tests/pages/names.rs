@@ -25,13 +25,11 @@ pub fn problems(document: &Document) -> Vec<String> {
     for block in document.blocks_in("sh") {
         code.extend(block.text.lines().map(|line| (line.to_owned(), block.place.clone())));
     }
-    let mut problems = Vec::new();
-    for (code, place) in code {
-        if let Some(word) = unknown_word(document, &code) {
-            problems.push(format!("{place}: `{code}`: there is no {word}"));
-        }
-    }
-    problems
+    let problem = |(code, place): (String, String)| {
+        let word = unknown_word(document, &code)?;
+        Some(format!("{place}: `{code}`: there is no {word}"))
+    };
+    code.into_iter().filter_map(problem).collect()
 }
 
 /// Returns the first word in `code` that names something that does not exist.

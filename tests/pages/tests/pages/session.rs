@@ -4,7 +4,7 @@
 //! always in terminal 1 and may run under strace(1), begins a new story. The other commands are
 //! clients and `ss`. The programs run on pseudo-terminals, and all that a terminal shows is compared.
 //! Our own client runs for `nc`; under it, a line that is not a response is typed. `^C` ends a
-//! program. A block without `terminal` has only commands that exit, and all that they print.
+//! program, and `^D` is typed. A block without `terminal` has only commands that exit, and all that they print.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -66,7 +66,7 @@ impl Story {
                 self.expect_sockets(&line[2..], &shown.join("\n"));
             } else if let Some(command) = line.strip_prefix("$ ") {
                 let client = client(command, self.server());
-                let is_typed_in = command.starts_with("nc ");
+                let is_typed_in = command.starts_with("nc ") || command.ends_with("--reset");
                 self.0.insert(name.to_owned(), Terminal::start(client, is_typed_in));
             } else if line == "^C" {
                 self.0.remove(name).expect("a program runs here").end(&place);
@@ -183,6 +183,9 @@ impl Terminal {
 
     /// Types the line, unless it is a response, and expects that the terminal shows it.
     fn play(&mut self, line: &str, place: &str) {
+        if line == "^D" {
+            return self.program.keys.write_all(b"\x04").expect("a terminal takes what is typed");
+        }
         if self.is_typed_in && line != "Hello World" {
             writeln!(self.program.keys, "{line}").expect("a terminal takes what is typed");
             self.unanswered += line.len() as u64 + 1;
