@@ -318,7 +318,7 @@ mod unit_tests {
                 ] {
                     assert!(screen.contains(text), "expected {text} in\n{screen}");
                 }
-                let list = screen.lines().find_map(|row| row.split_once("to_read: "));
+                let list = screen.lines().find_map(|row| row.split_once("│ to_read: "));
                 assert_eq!(list.is_none(), step.blocks(), "{screen}");
                 if let Some((_, list)) = list {
                     let (names, rest) = list.split_once(" and ").expect("a rest");
