@@ -24,7 +24,7 @@ pub const CASES: &[Case] = &[
         by_hand: "nc 127.0.0.1 {port}, type hello, Ctrl-C; then once more",
         run: |trial| {
             disconnect_in_turn(trial, "disconnected", |trial| {
-                trial.connect_and_request("its message")?.close().expecting("to disconnect")
+                trial.connect_and_request("each client")?.close().expecting("to disconnect")
             })
         },
         ..Case::BASE
@@ -80,11 +80,11 @@ fn disconnect_in_turn(
     disconnect: impl Fn(&mut Trial) -> Outcome,
 ) -> Outcome {
     disconnect(trial)?;
-    trial.serve_next(&format!("one that {verb}"))?;
+    trial.serve_next(&format!("a client {verb}"))?;
     for _ in 0..MANY {
         disconnect(trial)?;
     }
-    trial.serve_next(&format!("{MANY} more that {verb}"))
+    trial.serve_next(&format!("{MANY} more clients {verb}"))
 }
 
 fn reset_while_queued(trial: &mut Trial) -> Outcome {
@@ -101,7 +101,7 @@ fn reset_while_queued(trial: &mut Trial) -> Outcome {
             }
             Ok(count)
         })?;
-        trial.serve_next(&format!("{queued} in the backlog that reset"))?;
+        trial.serve_next(&format!("{queued} in the backlog reset"))?;
     }
     Ok(())
 }
@@ -132,7 +132,7 @@ fn file_descriptors(trial: &mut Trial) -> Outcome {
         ));
     };
     for _ in 0..MANY {
-        trial.connect_and_request("its message")?.close().expecting("to disconnect")?;
+        trial.connect_and_request("each client")?.close().expecting("to disconnect")?;
     }
     let is_closed = || count(trial).filter(|after| *after <= before);
     let Some(after) = poll_until(trial.timeout, is_closed) else {

@@ -54,7 +54,7 @@ fn command() -> Command {
         .version(env!("CARGO_PKG_VERSION"))
         .about("Puts any server through the cases that our own servers pass")
         .after_help(
-            "Check starts the command again for each case, and kills it and its children afterwards.\n\
+            "check starts the command again for each case, and kills it and its children afterwards.\n\
              If an argument contains {port}, check replaces it with a free port. The server must\n\
              listen on localhost.\n\n\
              First check sends two messages to find out how the server responds: always with the same\n\
@@ -72,8 +72,9 @@ fn command() -> Command {
                 .value_parser(Level::ALL.map(Level::name)),
         )
         .arg(
-            option("only", "CASE", "Run only this case, and show how to do it by hand")
+            option("only", "CASE", "Run only this case (see --list), and show how to do it by hand")
                 .value_parser(check::all().map(|case| case.name).collect::<Vec<_>>())
+                .hide_possible_values(true)
                 .conflicts_with("until"),
         )
         .arg(

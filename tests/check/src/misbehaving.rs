@@ -84,7 +84,7 @@ fn stalled_reader(trial: &mut Trial) -> Outcome {
     drop(stalled);
     trial.note("the clients that never read disconnect");
     late.request().expecting("a response when the clients that never read have disconnected")?;
-    trial.serve_next("the clients that never read")?;
+    trial.serve_next("that")?;
     trial.measured = format!("{grown} KiB more memory for {} MiB of requests", sent >> 20);
     if grown <= MOST_MEMORY {
         return Ok(());
@@ -106,7 +106,7 @@ fn late_reader(trial: &mut Trial) -> Outcome {
             if matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::NotConnected) =>
         {
             trial.measured = "the server dropped that client".to_owned();
-            return trial.serve_next("one that was dropped");
+            return trial.serve_next("a client was dropped");
         }
         responses => responses.expecting("whole responses and the end of the stream")?,
     };
@@ -115,7 +115,7 @@ fn late_reader(trial: &mut Trial) -> Outcome {
         return Err(Failure::unexpected("its responses", got, Kind::OtherBytes));
     }
     trial.measured = format!("{responses} responses");
-    trial.serve_next("one that read late")
+    trial.serve_next("a client read late")
 }
 
 /// Sends as fast as the server receives, and reads the responses, until `stop` is set.
@@ -157,5 +157,5 @@ fn flooding_clients(trial: &mut Trial) -> Outcome {
     responses.expecting("a response to another client while three flood")?;
     floods.expecting("that the flooding clients stay connected")?;
     reset_all(flooding)?;
-    trial.serve_next("the clients that flooded")
+    trial.serve_next("clients flooded")
 }

@@ -51,14 +51,14 @@ fn stopped_and_continued(trial: &mut Trial) -> Outcome {
     trial.while_stopped(|_| client.send(MESSAGE).expecting("to send a message"))?;
     client.receive().expecting(EXPECTED)?;
     client.close().expecting("to disconnect")?;
-    trial.serve_next("it")
+    trial.serve_next("that")
 }
 
 fn output_without_reader(trial: &mut Trial) -> Outcome {
     for _ in 0..3 {
         let client = trial.connect_and_request("a client after the reader has exited")?;
         client.reset().expecting("to reset")?;
-        trial.serve_next("one that reset")?;
+        trial.serve_next("a client reset")?;
     }
     Ok(())
 }

@@ -69,7 +69,7 @@ fn ten_clients(trial: &mut Trial) -> Outcome {
         }
         clients.remove(clients.len() / 2).close().expecting("to disconnect")?;
     }
-    trial.serve_next("ten that disconnected")
+    trial.serve_next("ten clients disconnected")
 }
 
 fn silent_clients(trial: &mut Trial) -> Outcome {

@@ -94,7 +94,7 @@ fn request_all(clients: &mut [Client]) -> Outcome {
 }
 
 fn reset_served(trial: &mut Trial, served: Vec<Client>) -> Outcome {
-    let after = format!("{} that were connected at once", served.len());
+    let after = format!("{} clients disconnected", served.len());
     reset_all(served)?;
     trial.serve_next(&after)
 }
