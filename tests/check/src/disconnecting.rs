@@ -12,7 +12,7 @@ const MANY: usize = 20;
 /// How long a client waits for a place in the backlog. If there is none, its SYN is dropped.
 const QUEUE_TIMEOUT: Duration = Duration::from_millis(500);
 
-const READ: &str = "step3-select/CARE.md#a-client-that-resets";
+const BASE: Case = Case { read: "step3-select/CARE.md#a-client-that-resets", ..Case::BASE };
 const RESET: &str =
     "cargo run --bin client -- --port {port} --reset, type hello, Ctrl-D; then nc 127.0.0.1 {port}";
 
@@ -27,24 +27,22 @@ pub const CASES: &[Case] = &[
                 trial.connect_and_request("each client")?.close().expecting("to disconnect")
             })
         },
-        ..Case::BASE
+        ..BASE
     },
     Case {
         name: "reset while silent",
         question: "A client resets its connection and has sent nothing. Is the next one served?",
-        read: READ,
         by_hand: RESET,
         run: |trial| {
             disconnect_in_turn(trial, "reset", |trial| {
                 trial.connect()?.reset().expecting("to reset")
             })
         },
-        ..Case::BASE
+        ..BASE
     },
     Case {
         name: "reset with a response unread",
         question: "A client resets and has not read its response. Is the next one served?",
-        read: READ,
         by_hand: RESET,
         run: |trial| {
             disconnect_in_turn(trial, "reset", |trial| {
@@ -53,7 +51,7 @@ pub const CASES: &[Case] = &[
                 client.reset().expecting("to reset")
             })
         },
-        ..Case::BASE
+        ..BASE
     },
     Case {
         name: "reset while queued",
@@ -61,7 +59,7 @@ pub const CASES: &[Case] = &[
         read: "step3-select/CARE.md#a-client-that-is-gone-before-it-is-accepted",
         by_hand: "stop the server with Ctrl-Z, connect and reset clients, continue it with fg",
         run: reset_while_queued,
-        ..Case::BASE
+        ..BASE
     },
     Case {
         name: "file descriptors",
@@ -69,7 +67,7 @@ pub const CASES: &[Case] = &[
         read: "step1-blocking/README.md#the-code",
         by_hand: "ls /proc/$(pgrep -n NAME)/fd before and after",
         run: file_descriptors,
-        ..Case::BASE
+        ..BASE
     },
 ];
 

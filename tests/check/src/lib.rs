@@ -75,7 +75,7 @@ impl Level {
 pub struct Case {
     /// The name that `check` prints and takes.
     pub name: &'static str,
-    /// What the clients do, and a question that a pass answers with yes.
+    /// The actions of the clients, and a question that a pass answers with yes.
     pub question: &'static str,
     /// The page and section that explain it.
     pub read: &'static str,
@@ -95,7 +95,7 @@ pub fn all() -> impl Iterator<Item = &'static Case> {
 }
 
 impl Case {
-    /// What most cases have in common.
+    /// The values that most cases share.
     const BASE: Self = Self {
         name: "",
         question: "",
@@ -192,7 +192,7 @@ pub enum Failure {
     Skipped(String),
 }
 
-/// What was got in place of what was expected.
+/// The kind of event that was got in place of the expected one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     Silence,

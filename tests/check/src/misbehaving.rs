@@ -10,7 +10,7 @@ use harness::{Client, Response, StalledReader};
 
 use crate::{Case, Expecting, Failure, Kind, Outcome, Trial, reset_all};
 
-const READ: &str = "step3-select/CARE.md#a-client-that-never-reads";
+const BASE: Case = Case { read: "step3-select/CARE.md#a-client-that-never-reads", ..Case::BASE };
 
 /// How many clients never read. TCP may stall one of them before the server does, but hardly all.
 const STALLED: usize = 5;
@@ -22,27 +22,24 @@ pub const CASES: &[Case] = &[
     Case {
         name: "a stalled reader",
         question: "Clients send and never read. Are others served, with bounded memory?",
-        read: READ,
         by_hand: "cargo run --bin client -- --port {port} --stall; beside it nc 127.0.0.1 {port}",
         run: stalled_reader,
-        ..Case::BASE
+        ..BASE
     },
     Case {
         name: "a late reader",
         question: "A client sends until it is stuck, then reads. Are its responses complete?",
-        read: READ,
         by_hand: "cargo run --bin client -- --port {port} --stall, and Enter when it says Stuck",
         is_exact: true,
         run: late_reader,
-        ..Case::BASE
+        ..BASE
     },
     Case {
         name: "flooding clients",
         question: "Clients send as fast as they can. Are others served?",
-        read: READ,
         by_hand: "nc 127.0.0.1 {port} < /dev/zero > /dev/null; beside it nc 127.0.0.1 {port}",
         run: flooding_clients,
-        ..Case::BASE
+        ..BASE
     },
 ];
 

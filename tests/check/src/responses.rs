@@ -6,7 +6,8 @@ use harness::{Client, MESSAGE, Response};
 
 use crate::{Case, Expecting, Failure, Kind, Outcome, Trial};
 
-const READ: &str = "step1-blocking/README.md#what-happens";
+const BASE: Case =
+    Case { read: "step1-blocking/README.md#what-happens", is_exact: true, ..Case::BASE };
 
 pub const CASES: &[Case] = &[
     Case {
@@ -14,52 +15,46 @@ pub const CASES: &[Case] = &[
         question: "A client sends a message. Does it get a response?",
         read: "step1-blocking/README.md#run-it",
         by_hand: "nc 127.0.0.1 {port}, then type hello and Enter",
+        is_exact: false,
         run: |trial| trial.connect_and_request("the first message").map(drop),
-        ..Case::BASE
+        ..BASE
     },
     Case {
         name: "many messages",
         question: "A client sends a hundred messages, each after a response. Is each answered?",
-        read: READ,
         by_hand: "nc 127.0.0.1 {port}, then type several lines",
-        is_exact: true,
         run: |trial| one_by_one(trial, MESSAGE, 100),
-        ..Case::BASE
+        ..BASE
     },
     Case {
         name: "one byte at a time",
         question: "A client sends single bytes. Does it get a response to each?",
-        read: READ,
         by_hand: "nc 127.0.0.1 {port}, then press Enter several times",
-        is_exact: true,
         run: |trial| one_by_one(trial, b"x", 5),
-        ..Case::BASE
+        ..BASE
     },
     Case {
         name: "one piece",
         question: "A client sends three lines in one piece. Does it get one response?",
-        read: READ,
         by_hand: "printf 'one\\ntwo\\nthree\\n' | nc -N 127.0.0.1 {port}",
-        is_exact: true,
         run: |trial| responses_to(trial, b"one\ntwo\nthree\n", 1),
-        ..Case::BASE
+        ..BASE
     },
     Case {
         name: "a long message",
         question: "A client sends 10000 bytes, more than one recv returns. Does it get responses?",
-        read: READ,
         by_hand: "head -c 10000 /dev/zero | nc -N 127.0.0.1 {port}",
-        is_exact: true,
         run: |trial| responses_to(trial, &[b'x'; 10_000], 10),
-        ..Case::BASE
+        ..BASE
     },
     Case {
         name: "half-close",
         question: "A client sends a message and half-closes. Does it still get its response?",
         read: "step2-functions/README.md#try",
         by_hand: "printf 'hi\\n' | nc -N 127.0.0.1 {port}",
+        is_exact: false,
         run: half_close,
-        ..Case::BASE
+        ..BASE
     },
 ];
 

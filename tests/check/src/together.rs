@@ -6,7 +6,7 @@ use harness::Client;
 
 use crate::{Case, Expecting, Failure, Kind, Outcome, Trial};
 
-const READ: &str = "step3-select/README.md#what-happens";
+const BASE: Case = Case { read: "step3-select/README.md#what-happens", ..Case::BASE };
 
 /// How long the server is watched while all clients are silent.
 const IDLE: Duration = Duration::from_secs(2);
@@ -18,18 +18,16 @@ pub const CASES: &[Case] = &[
     Case {
         name: "a second client",
         question: "One client is connected and silent. Is a second one served?",
-        read: READ,
         by_hand: "nc 127.0.0.1 {port} in two terminals; type in the second",
         run: second_client,
-        ..Case::BASE
+        ..BASE
     },
     Case {
         name: "ten clients",
         question: "Ten clients take turns, then disconnect one by one. Is each served?",
-        read: READ,
         by_hand: "cargo run --bin client -- --port {port} --crowd 10",
         run: ten_clients,
-        ..Case::BASE
+        ..BASE
     },
     Case {
         name: "silent clients",
@@ -37,7 +35,7 @@ pub const CASES: &[Case] = &[
         read: "step2-functions/README.md#next",
         by_hand: "top, while two nc are connected and silent",
         run: silent_clients,
-        ..Case::BASE
+        ..BASE
     },
 ];
 

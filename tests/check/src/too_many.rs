@@ -6,7 +6,7 @@ use harness::{Client, Start};
 
 use crate::{Case, Expecting, Failure, Outcome, Trial, reset_all};
 
-const READ: &str = "step3-select/CARE.md#more-clients-than-fit";
+const BASE: Case = Case { read: "step3-select/CARE.md#more-clients-than-fit", ..Case::BASE };
 
 /// How many clients wait while the server is full: on macOS the backlog holds 128.
 const WAITING: usize = 5;
@@ -20,43 +20,39 @@ pub const CASES: &[Case] = &[
         name: "more than FD_SETSIZE",
         question: "File descriptors up to 1011 are in use, and clients connect until 1024 is reached. \
                    Are the connected ones served, and the others later?",
-        read: READ,
         by_hand: "(ulimit -n 4096 && {server}); beside it cargo run --bin client -- --port {port} --crowd 1100",
         prepare: leave_twelve_below_1024,
         run: |trial| {
             trial.note("file descriptors up to 1011 are in use");
             more_than_fit(trial, 24)
         },
-        ..Case::BASE
+        ..BASE
     },
     Case {
         name: "out of file descriptors",
         question: "Clients connect until the server is out of file descriptors. Are the connected \
                    ones served, and the others later?",
-        read: READ,
         by_hand: "(ulimit -n 64 && {server}); beside it cargo run --bin client -- --port {port} --crowd 100",
         prepare: |start| start.file_descriptor_limit(64),
         run: |trial| more_than_fit(trial, 100),
-        ..Case::BASE
+        ..BASE
     },
     Case {
         name: "a freed file descriptor",
         question: "The server is full, an early client disconnects, and two connect. Is one served, \
                    and the other later?",
-        read: READ,
         by_hand: "cargo run --bin client -- --port {port} --crowd 1100; beside it two nc 127.0.0.1 {port}",
         prepare: leave_twelve_below_1024,
         run: freed_file_descriptor,
-        ..Case::BASE
+        ..BASE
     },
     Case {
         name: "a limit that is raised",
         question: "The server is out of file descriptors until its limit is raised. Is a client that \
                    waited served then?",
-        read: READ,
         by_hand: "prlimit --nofile=5: --pid $(pgrep -n NAME); nc; prlimit --nofile=1024: --pid ...",
         run: raised_limit,
-        ..Case::BASE
+        ..BASE
     },
 ];
 

@@ -27,7 +27,7 @@ pub struct Trial {
     pub timeout: Duration,
     pub deadline: Instant,
     pub protocol: Arc<Protocol>,
-    /// What the case measured, in words.
+    /// The result of a measurement, in words. Empty if the case measures nothing.
     pub measured: String,
     case_timeout: Duration,
     journal: Journal,

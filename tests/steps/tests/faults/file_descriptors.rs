@@ -4,7 +4,7 @@ use harness::{Client, MESSAGE, Server, Start, Step, is_available};
 
 use crate::{has_file_descriptors, serve_next};
 
-/// What this process needs for a server with a full `fd_set`, twice, and for the other tests.
+/// The limit of this process. Its tests connect to a server with a full `fd_set`, twice, and to others.
 const PLENTY: u64 = 4096;
 
 /// How many clients wait while the server is full: on macOS the backlog holds 128.

@@ -1,7 +1,7 @@
-//! System calls that fail although no client misbehaves. strace(1) injects the error, for example at
-//! `when=1..3`, the first three calls of that name.
+//! System calls that fail although no client misbehaves: strace(1) injects the error. `when=1..3`
+//! stands for the first three calls of that name.
 
-use std::io::{self, Read};
+use std::io;
 use std::time::{Duration, Instant};
 
 use harness::{Client, MESSAGE, Server, Start, Step, TIMEOUT, has_strace};
@@ -51,9 +51,11 @@ fn expect_disconnect(step: Step, fault: &str, call: &str, error: i32) {
     let expected = line(&client, call, error);
     server.errors.wait_for_line(&expected);
     // The client gets the end of the stream, or a reset if its message was not read.
-    let received = client.stream().read(&mut [0]);
-    let is_late = |error: &io::Error| error.kind() == io::ErrorKind::WouldBlock;
-    let is_disconnected = received.as_ref().map_or_else(|error| !is_late(error), |it| *it == 0);
+    let received = client.receive_to_end();
+    let is_disconnected = match &received {
+        Ok(bytes) => bytes.is_empty(),
+        Err(error) => error.kind() == io::ErrorKind::ConnectionReset,
+    };
     assert!(is_disconnected, "{step}, {fault}: expected a disconnect, got {received:?}");
     serve_next(&mut server);
     assert_eq!(server.end_with_errors(), [expected], "{step}, {fault}");
