@@ -24,7 +24,7 @@ pub const CASES: &[Case] = &[
         prepare: leave_twelve_below_1024,
         run: |trial| {
             trial.note("file descriptors up to 1011 are in use");
-            more_than_fit(trial, 24)
+            more_than_fit(trial, 24, WAITING)
         },
         ..BASE
     },
@@ -34,7 +34,7 @@ pub const CASES: &[Case] = &[
                    ones served, and the others later?",
         by_hand: "(ulimit -n 64 && {server}); beside it cargo run --bin client -- --port {port} --crowd 100",
         prepare: |start| start.file_descriptor_limit(64),
-        run: |trial| more_than_fit(trial, 100),
+        run: |trial| more_than_fit(trial, 100, WAITING),
         ..BASE
     },
     Case {
@@ -43,7 +43,8 @@ pub const CASES: &[Case] = &[
                    and the other later?",
         by_hand: "cargo run --bin client -- --port {port} --crowd 1100; beside it two nc 127.0.0.1 {port}",
         prepare: leave_twelve_below_1024,
-        run: freed_file_descriptor,
+        // A server fails here if it remembers its last file descriptor instead of trying for the next.
+        run: |trial| more_than_fit(trial, 24, 2),
         ..BASE
     },
     Case {
@@ -89,12 +90,6 @@ fn request_all(clients: &mut [Client]) -> Outcome {
     clients.iter_mut().try_for_each(|client| client.request().expecting(&expected))
 }
 
-fn reset_served(trial: &mut Trial, served: Vec<Client>) -> Outcome {
-    let after = format!("{} clients disconnected", served.len());
-    reset_all(served)?;
-    trial.serve_next(&after)
-}
-
 /// Disconnects one client, and expects that `waiting` is served in its place.
 fn replace_one(served: &mut Vec<Client>, mut waiting: Client) -> Outcome {
     let expected =
@@ -105,35 +100,26 @@ fn replace_one(served: &mut Vec<Client>, mut waiting: Client) -> Outcome {
     Ok(())
 }
 
-fn more_than_fit(trial: &mut Trial, most: usize) -> Outcome {
+/// Fills the server, and expects that `waiting` more clients are served as others disconnect.
+fn more_than_fit(trial: &mut Trial, most: usize, waiting: usize) -> Outcome {
     let mut served = Vec::new();
-    let first_waiting = fill(trial, &mut served, most)?;
+    let first = fill(trial, &mut served, most)?;
     request_all(&mut served)?;
-    if let Some(first) = first_waiting {
+    if let Some(first) = first {
         trial.measured = format!("{} clients at once, and the next ones waited", served.len());
-        let mut waiting = vec![first];
-        while waiting.len() < WAITING {
-            waiting.push(trial.connect_and_send()?);
+        let mut queue = vec![first];
+        while queue.len() < waiting {
+            queue.push(trial.connect_and_send()?);
         }
         request_all(&mut served)?;
-        for client in waiting {
+        for client in queue {
             replace_one(&mut served, client)?;
+            request_all(&mut served)?;
         }
-        request_all(&mut served)?;
     }
-    reset_served(trial, served)
-}
-
-/// A server fails here if it remembers its last file descriptor instead of trying for the next one.
-fn freed_file_descriptor(trial: &mut Trial) -> Outcome {
-    let mut served = Vec::new();
-    let Some(first) = fill(trial, &mut served, 24)? else { return Ok(()) };
-    let second = trial.connect_and_send()?;
-    for waiting in [first, second] {
-        replace_one(&mut served, waiting)?;
-        request_all(&mut served)?;
-    }
-    reset_served(trial, served)
+    let after = format!("{} clients reset", served.len());
+    reset_all(served)?;
+    trial.serve_next(&after)
 }
 
 #[cfg(target_os = "linux")]

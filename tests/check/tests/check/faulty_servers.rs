@@ -68,11 +68,15 @@ const SERVERS: &[FaultyServer] = &[
     ("reads_lines", "the server hangs", &["one byte at a time", "a long message"]),
     ("prints", "the server ended", &["output without a reader"]),
     (
-        "ends_without_descriptors",
+        "ends_without_file_descriptors",
         "",
         &["a stalled reader", "out of file descriptors", "a limit that is raised"],
     ),
-    ("forgets", "", &["a stalled reader", "more than FD_SETSIZE", "a freed file descriptor"]),
+    (
+        "remembers_its_last_file_descriptor",
+        "",
+        &["a stalled reader", "more than FD_SETSIZE", "a freed file descriptor"],
+    ),
     (
         "one_at_a_time",
         "",

@@ -10,7 +10,7 @@ import time
 
 RESPONSE = b"Hello World\n"
 MODE, PORT = sys.argv[1], int(sys.argv[2])
-responses = {}
+counts, received = {}, []
 
 
 def listen():
@@ -26,11 +26,10 @@ def respond(client_socket, request):
     if MODE == "responds_twice":
         client_socket.sendall(RESPONSE * 2)
     elif MODE == "loses_bytes":
-        responses[client_socket] = responses.get(client_socket, 0) + 1
-        client_socket.sendall(RESPONSE[responses[client_socket] % 50 == 0:])
+        counts[client_socket] = counts.get(client_socket, 0) + 1
+        client_socket.sendall(RESPONSE[counts[client_socket] % 50 == 0:])
     elif MODE == "grows":
-        # Keeps all that it has received.
-        responses.setdefault(client_socket, []).append(request)
+        received.append(request)
         client_socket.sendall(RESPONSE)
     else:
         client_socket.sendall(RESPONSE)
@@ -69,7 +68,7 @@ def accept(server_socket):
     try:
         return server_socket.accept()[0]
     except OSError:
-        if MODE == "ends_without_descriptors":
+        if MODE == "ends_without_file_descriptors":
             os._exit(1)
         if MODE != "busy_loops":
             time.sleep(0.05)
@@ -94,14 +93,13 @@ def loop(server_socket):
     clients = selectors.DefaultSelector()
     clients.register(server_socket, selectors.EVENT_READ)
     while True:
-        for key, _ in clients.select(0 if MODE == "busy_loops" else None):
+        for key, _ in clients.select():
             sock = key.fileobj
             if sock is server_socket:
                 client_socket = accept(server_socket)
                 if client_socket:
                     clients.register(client_socket, selectors.EVENT_READ)
-                continue
-            if not receive(sock):
+            elif not receive(sock):
                 clients.unregister(sock)
                 sock.close()
 
@@ -135,9 +133,9 @@ if MODE == "busy_loops":
     listening.setblocking(False)
 if MODE == "never_accepts":
     time.sleep(1000)
-elif MODE in ("ends_at_a_reset", "ends_without_descriptors"):
+elif MODE in ("ends_at_a_reset", "ends_without_file_descriptors"):
     loop(listening)
-elif MODE == "forgets":
+elif MODE == "remembers_its_last_file_descriptor":
     select_loop(listening)
 else:
     threads(listening)
