@@ -36,8 +36,8 @@ use crate::record::record;
 use crate::recording::Recording;
 use crate::scenario::{Pace, PictureKind, SCENARIOS, Scenario};
 
-/// More file descriptors than 900 idle clients of each of three servers take.
-const DESCRIPTORS: u64 = 2800;
+/// More file descriptors than 900 idle clients of each of four servers take.
+const DESCRIPTORS: u64 = 3700;
 
 type Run = (&'static Scenario, Vec<Step>);
 

@@ -76,8 +76,8 @@ impl Narration {
 
     fn state(&mut self, line: &Line) -> Option<State> {
         match (self.step, line.text.as_str()) {
-            // While one function of the tokio server awaits, its event loop goes on.
-            (Step::Tokio, "Before accept()" | "Before recv()")
+            // While one `async fn` waits, the event loop of these servers goes on.
+            (Step::Tasks | Step::Tokio, "Before accept()" | "Before recv()")
             | (_, "Before select()" | "Before poll()") => {
                 return Some(blocked(Call::Select, None));
             }

@@ -91,7 +91,7 @@ pub static SCENARIOS: [Scenario; 7] = [
         name: "two-clients",
         question: "A stays connected while B connects. Must B wait for A?",
         task: "Compare B's bar with A's line. When does B get its first response?",
-        more_steps: &[Step::Bare, Step::Mio, Step::Tokio],
+        more_steps: &[Step::Bare, Step::Mio, Step::Tasks, Step::Tokio],
         clients: &[
             &[Request, WaitUntil(1000), Disconnect],
             &[WaitUntil(200), Request, Think(200), Request, Disconnect],
@@ -145,6 +145,7 @@ pub static SCENARIOS: [Scenario; 7] = [
         question: "One client sends requests among idle ones. What do idle ones cost?",
         task: "How does the time for one response change with the idle clients?",
         steps: &[Step::Select, Step::Mio, Step::Tokio],
+        more_steps: &[Step::Tasks],
         clients: &[MEASURE.as_flattened()],
         kind: PictureKind::Bars,
         planned: 3000,

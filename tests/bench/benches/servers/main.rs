@@ -42,7 +42,7 @@ const CROWD_900: (&str, Load) = ("crowd/900", Load::Rounds { active: 900, idle: 
 const AMONG_IDLE: (&str, Load) = ("among_idle/900", Load::Rounds { active: 1, idle: 900 });
 const ARRIVALS: (&str, Load) = ("arrivals", Load::Arrivals);
 
-const ROWS: [((&str, Load), Step); 15] = [
+const ROWS: [((&str, Load), Step); 20] = [
     (ROUND_TRIP, Step::Blocking),
     (ROUND_TRIP, Step::Functions),
     (ROUND_TRIP, Step::Select),
@@ -52,6 +52,11 @@ const ROWS: [((&str, Load), Step); 15] = [
     (ARRIVALS, Step::Blocking),
     (ARRIVALS, Step::Functions),
     (ARRIVALS, Step::Select),
+    (ROUND_TRIP, Step::Tasks),
+    (CROWD_100, Step::Tasks),
+    (CROWD_900, Step::Tasks),
+    (AMONG_IDLE, Step::Tasks),
+    (ARRIVALS, Step::Tasks),
     (ROUND_TRIP, Step::Mio),
     (CROWD_900, Step::Mio),
     (AMONG_IDLE, Step::Mio),
@@ -135,7 +140,7 @@ fn shown(figure: Option<f64>) -> String {
 fn row(name: &str, step: Step, load: Load) {
     let reference = match step {
         Step::Blocking | Step::Functions => Subject::Bare(Bare::Blocking),
-        Step::Mio | Step::Tokio => Subject::Step(Step::Select),
+        Step::Tasks | Step::Mio | Step::Tokio => Subject::Step(Step::Select),
         _ => Subject::Bare(Bare::Select),
     };
     let (active, idle) = load.clients();
