@@ -1,4 +1,4 @@
-//! Our own servers and the three listings, put through every case.
+//! Our own servers and the four listings, put through every case.
 
 #![forbid(unsafe_code)]
 
@@ -52,6 +52,23 @@ const SERVERS: &[Expectation] = &[
             "a low one leaves and two arrive",
             "a shortage that passes",
             "stopped and continued",
+            "nobody reads what it prints",
+            "a storm of all of them",
+        ],
+    },
+    Expectation {
+        name: "listing 4 in Python",
+        start: || listing(4),
+        fails: &[
+            "reset while silent",
+            "reset with a response unread",
+            "reset while queued",
+            "one never reads",
+            "one floods",
+            "more than FD_SETSIZE",
+            "more than descriptors",
+            "a low one leaves and two arrive",
+            "a shortage that passes",
             "nobody reads what it prints",
             "a storm of all of them",
         ],
@@ -206,8 +223,8 @@ fn the_listings_in_python_get_as_far_as_they_do() {
         return;
     }
     thread::scope(|scope| {
-        for name in ["listing 1 in Python", "listing 2 in Python", "listing 3 in Python"] {
-            scope.spawn(move || expect_verdicts(name));
+        for server in SERVERS.iter().filter(|server| server.name.starts_with("listing")) {
+            scope.spawn(|| expect_verdicts(server.name));
         }
     });
 }
