@@ -1,20 +1,25 @@
-//! Step 2 as `async fn`, on a loop around `select()` like step 3's. `accept_connection` and
-//! `send_message` have their own loops again, and `.await` stands at each call that blocked.
+//! Step 2 as `async fn`, on an event loop of our own around `select()`. `accept_connection` and
+//! `send_message` loop again, as in step 2. `.await` stands at each call that blocked there.
 //!
-//! Watch the second client: it gets its response at once. `Before recv()` now means that one
-//! `send_message` waits, not the server. The server waits in `select()`, for all sockets.
+//! Watch the second client. It gets its response at once, although the first client is still
+//! connected. `Before recv()` now means that one `send_message` waits, not the server. The server
+//! is blocked in `select()`, for all sockets.
 //!
-//! Calling an `async fn` runs none of its lines. The call returns a *future*: a value that holds
-//! the function's variables and the place it has reached. `poll` means "go on from where you
-//! stopped". It returns `Ready` when the function has ended, and `Pending` when it has to wait.
+//! A call of an `async fn` runs none of its lines. It returns a *future*: a value that holds the
+//! variables of the function and the place that it has reached. `poll` means "go on from where you
+//! stopped". It returns `Poll::Ready` when the function has ended, and `Poll::Pending` when the
+//! function has to wait.
 //!
-//! Read from top to bottom: the two functions of step 2, the calls that they await, `WaitFor`, in
-//! which every `.await` of this file ends, and `event_loop`, which calls `poll`.
+//! Read this file from top to bottom: the two functions, the calls that they await, then `WaitFor`,
+//! in which each of these waits ends, and last `event_loop`, which calls `poll`.
 //!
-//! Three things of `src/main.rs` are left out. A client whose file descriptor does not fit an
-//! `FdSet` is closed instead of left in the backlog. A server that is out of file descriptors
-//! tries again after a second or two, even if a client disconnects sooner. And it does not print
-//! which sockets are ready.
+//! Compared to `src/main.rs`, this server leaves out:
+//!
+//! - A client whose file descriptor does not fit an `FdSet` is closed, with one line on standard
+//!   error. In `main.rs` such a client waits in the backlog.
+//! - If no file descriptor is free, it prints a line and tries again one or two seconds later, over
+//!   and over. It does not try sooner when a client disconnects.
+//! - It does not print which sockets are ready. If `select` fails, it does not print its address.
 
 #![forbid(unsafe_code)]
 
@@ -28,12 +33,12 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use common::{Room, narrate, report};
+use common::{Capacity, narrate, report};
 use nix::errno::Errno;
 use nix::sys::select::{FD_SETSIZE, FdSet, select};
 use nix::sys::time::TimeVal;
 
-/// Accepts one client after the other, and serves each.
+/// Accepts one client after another and serves each of them.
 async fn accept_connection(server_socket: Socket<TcpListener>) {
     loop {
         narrate!("Before accept()");
@@ -50,7 +55,7 @@ async fn accept_connection(server_socket: Socket<TcpListener>) {
     }
 }
 
-/// Answers one client until it leaves.
+/// Answers one client until it disconnects.
 async fn send_message(mut client_socket: Socket<TcpStream>, addr: SocketAddr) {
     loop {
         narrate!("Before recv()");
@@ -66,7 +71,7 @@ async fn send_message(mut client_socket: Socket<TcpStream>, addr: SocketAddr) {
                     break;
                 }
             }
-            Err(error) if error.kind() == ErrorKind::Interrupted => {} // by a signal: go on
+            Err(error) if error.kind() == ErrorKind::Interrupted => {} // a signal: call recv again
             Err(error) => {
                 report!("{addr}: recv: {error}"); // the client reset its connection
                 break;
@@ -77,7 +82,7 @@ async fn send_message(mut client_socket: Socket<TcpStream>, addr: SocketAddr) {
     drop(client_socket); // close
 }
 
-/// A socket with calls that wait by `.await`. An `Rc`, because the event loop keeps the socket too
+/// A socket with calls for `.await`. The socket is in an `Rc`, because the event loop keeps it too
 /// while a task waits for it.
 struct Socket<S>(Rc<S>);
 
@@ -86,7 +91,7 @@ impl Socket<TcpListener> {
         WaitFor(Some(Event::ToRead(self.0.clone()))).await;
         let (client_socket, addr) = self.0.accept()?;
         client_socket.set_nonblocking(true)?;
-        // An `FdSet` panics at a file descriptor from `FD_SETSIZE` on.
+        // With a higher file descriptor `FdSet` would panic. The error closes the client.
         let fits = client_socket.as_raw_fd() < FD_SETSIZE as RawFd;
         if fits { Ok((Socket(Rc::new(client_socket)), addr)) } else { Err(Errno::EMFILE.into()) }
     }
@@ -95,8 +100,8 @@ impl Socket<TcpListener> {
 impl Socket<TcpStream> {
     async fn read(&mut self, request: &mut [u8]) -> io::Result<usize> {
         loop {
-            // Wait first, then make one call. If it made the call first, a client that sends
-            // without end would always find it ready, and the task would never stop at `.await`.
+            // Wait first, then make one call. The other way round, a client that sends without end
+            // would always have bytes for the call, and its task would never stop to wait.
             WaitFor(Some(Event::ToRead(self.0.clone()))).await;
             match self.0.as_ref().read(request) {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {} // not ready after all
@@ -107,14 +112,14 @@ impl Socket<TcpStream> {
 
     async fn write_all(&mut self, mut unsent: &[u8]) -> io::Result<()> {
         while !unsent.is_empty() {
-            // Here the call comes first, which saves a `select` for each response: the kernel
-            // nearly always takes all twelve bytes, and the next `read` waits in any case.
+            // Here the call comes first. It nearly always succeeds, so this saves a `select` for
+            // each response. The next `read` stops the task in any case.
             match self.0.as_ref().write(unsent) {
                 Ok(count) => (_, unsent) = unsent.split_at(count),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     WaitFor(Some(Event::ToWrite(self.0.clone()))).await;
                 }
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::Interrupted => {} // a signal: send again
                 Err(error) => return Err(error),
             }
         }
@@ -122,24 +127,26 @@ impl Socket<TcpStream> {
     }
 }
 
-/// `common::accept_failed`, but its second of sleep stops only this task.
+/// Does what `common::accept_failed` does. That one sleeps, which would block all tasks. Here only
+/// this task waits.
 async fn accept_failed(server_socket: &Socket<TcpListener>, error: &io::Error) {
-    let lacks_room = common::lacks_room(&server_socket.0, error);
+    common::report_accept_error(&server_socket.0, error);
     let start = Instant::now();
-    while lacks_room && start.elapsed() < Duration::from_secs(1) {
+    while common::is_out_of_resources(error) && start.elapsed() < Duration::from_secs(1) {
         WaitFor(Some(Event::Timeout)).await;
     }
 }
 
-/// What a task waits for: a socket that is ready to read or to write, or the next second.
+/// What a task waits for: a socket that is ready to read or to write, or some time. `dyn AsFd` is
+/// any socket, because each of them can lend its file descriptor to an `FdSet`.
 enum Event {
     ToRead(Rc<dyn AsFd>),
     ToWrite(Rc<dyn AsFd>),
     Timeout,
 }
 
-/// The future in which every `.await` of this file ends. The first `poll` says what the task waits
-/// for, and stops the task. `event_loop` polls it again when that has happened.
+/// A future that stops its task once. The first `poll` notes for `event_loop` what the task waits
+/// for. The second `poll` comes when that has happened, and the task goes on.
 struct WaitFor(Option<Event>);
 
 impl Future for WaitFor {
@@ -152,31 +159,33 @@ impl Future for WaitFor {
     }
 }
 
-/// The future of an `async fn` that `event_loop` polls. In a `Box`, because each has another size.
-/// `Pin` promises that it stays at its place in memory, because its variables may refer to each other.
+/// The future of a function that `event_loop` polls. Futures have different sizes, so each is in a
+/// `Box`. `Pin` promises not to move it again, because one variable in it may point to another.
 type Task = Pin<Box<dyn Future<Output = ()>>>;
 
-// The tasks that can go on: new ones, and those whose event has happened.
+// Two global variables: each belongs to the one thread that we have. The first holds the tasks that
+// can go on, the second what the task that has just stopped waits for.
 thread_local!(static TASKS: RefCell<VecDeque<Task>> = const { RefCell::new(VecDeque::new()) });
-// What the task that has just stopped waits for.
 thread_local!(static EVENT: Cell<Option<Event>> = const { Cell::new(None) });
 
+/// Hands a task to `event_loop`, and does not wait for it.
 fn spawn(task: Task) {
     TASKS.with_borrow_mut(|tasks| tasks.push_back(task));
 }
 
-/// Lets each task go on until it waits, then waits for all sockets at once.
+/// Polls each task that can go on, then waits until sockets are ready.
 fn event_loop() -> io::Result<()> {
-    // The waiting tasks under their file descriptors, each with its socket.
+    // The tasks that wait for a socket. The key is the file descriptor of the socket.
     let mut to_read: BTreeMap<RawFd, (Rc<dyn AsFd>, Task)> = BTreeMap::new();
     let mut to_write: BTreeMap<RawFd, (Rc<dyn AsFd>, Task)> = BTreeMap::new();
     let mut to_sleep: Vec<Task> = Vec::new();
-    // `poll` takes a waker, with which something else could make a task go on. Here only `select`
-    // does, and this loop knows which task waits for which socket.
+    // `poll` takes a waker, by which a future can ask for its next `poll`. Our futures do not need
+    // one, because this loop knows which task waits for which socket.
     let mut context = Context::from_waker(Waker::noop());
 
     loop {
         while let Some(mut task) = TASKS.with_borrow_mut(VecDeque::pop_front) {
+            // If the function has ended, its task is dropped here.
             let Poll::Pending = task.as_mut().poll(&mut context) else { continue };
             match EVENT.take() {
                 Some(Event::ToRead(socket)) => {
@@ -186,7 +195,7 @@ fn event_loop() -> io::Result<()> {
                     to_write.insert(socket.as_fd().as_raw_fd(), (socket, task));
                 }
                 Some(Event::Timeout) => to_sleep.push(task),
-                None => {} // nothing would make it go on: it is dropped here
+                None => {} // it waits for nothing, so it would never go on: drop it
             }
         }
 
@@ -197,27 +206,32 @@ fn event_loop() -> io::Result<()> {
             }
         }
         let highest = to_read.keys().chain(to_write.keys()).copied().max().unwrap_or(0);
-        let mut second = (!to_sleep.is_empty()).then(|| TimeVal::new(1, 0));
-        match select(highest + 1, &mut readfds, &mut writefds, None, second.as_mut()) {
-            Err(Errno::EINTR) => continue, // a signal interrupted it: call it again
+        // If a task sleeps, wake up after a second even if no socket is ready.
+        let mut one_second = (!to_sleep.is_empty()).then(|| TimeVal::new(1, 0));
+        match select(highest + 1, &mut readfds, &mut writefds, None, one_second.as_mut()) {
+            Err(Errno::EINTR) => continue, // a signal: call select again
             result => result?,
         };
 
-        let ready_to_read: Vec<_> = readfds.fds(Some(highest)).map(|it| it.as_raw_fd()).collect();
-        let ready_to_write: Vec<_> = writefds.fds(Some(highest)).map(|it| it.as_raw_fd()).collect();
+        // The ready tasks move back to `TASKS`. First we note their file descriptors, because the
+        // sets borrow the sockets in the two lists.
+        let ready_to_read: Vec<_> = readfds.fds(Some(highest)).map(|fd| fd.as_raw_fd()).collect();
+        let ready_to_write: Vec<_> = writefds.fds(Some(highest)).map(|fd| fd.as_raw_fd()).collect();
         for (list, ready) in [(&mut to_read, ready_to_read), (&mut to_write, ready_to_write)] {
             for sock in ready {
                 let Some((_socket, task)) = list.remove(&sock) else { continue };
                 spawn(task);
             }
         }
+        // A task that has not slept long enough stops again at once.
         to_sleep.drain(..).for_each(spawn);
     }
 }
 
 fn main() -> io::Result<()> {
     let server_socket = common::listen();
-    let _ = Room::for_clients(&server_socket); // ends the server if not even one client fits
+    // Ends the server if it could not accept even one client.
+    let _ = Capacity::new(&server_socket);
     server_socket.set_nonblocking(true)?;
     spawn(Box::pin(accept_connection(Socket(Rc::new(server_socket)))));
     event_loop()
