@@ -1,17 +1,17 @@
-//! `bare.rs` on `mio`, which is `epoll` on Linux and `kqueue` on macOS. The kernel keeps the list of
-//! all sockets. We add each socket once, and `poll()` returns only those that have become ready. So
-//! silent clients cost nothing, and a file descriptor of 1024 or more is no problem.
+//! `bare.rs` on `mio`, which is `epoll` on Linux and `kqueue` on macOS. The kernel keeps the list
+//! of all sockets. We add each socket once, and `poll()` returns only those that have become ready.
+//! So silent clients cost nothing, and a file descriptor of 1024 or more is no problem.
 //!
 //! Watch the second client. It gets its response at once, as with `bare.rs`.
 //!
-//! Changed since `bare.rs`: `poll()` reports a socket once, when it becomes ready. It does not report
-//! the socket again because a call left some bytes, or one more client, for the next call. So
-//! `ready_to_read` keeps the socket until a call returns `WouldBlock`.
+//! Changed since `bare.rs`: `poll()` reports a socket once, when it becomes ready. It does not
+//! report the socket again because a call left some bytes, or one more client, for the next call.
+//! So `ready_to_read` keeps the socket until a call returns `WouldBlock`.
 //!
 //! Like `bare.rs`, this is only the idea, and it has faults:
 //!
-//! - A client that never reads is disconnected: `send()` does not block, and we do not keep the rest
-//!   of the response.
+//! - A client that never reads is disconnected: `send()` does not block, and we do not keep the
+//!   rest of the response.
 //! - If no file descriptor is free, the server busy-loops: it calls `accept()` in each iteration.
 
 #![forbid(unsafe_code)]
@@ -102,7 +102,7 @@ fn event_loop(server_socket: &mut TcpListener) {
         let timeout = if can_block { None } else { Some(Duration::ZERO) };
         match poll.poll(&mut events, timeout) {
             Ok(()) => {}
-            Err(error) if error.kind() == ErrorKind::Interrupted => continue, // a signal: call poll again
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue, // a signal
             Err(error) => Error::on(server_socket, "poll", error).exit(),
         }
 

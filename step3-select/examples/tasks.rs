@@ -13,7 +13,8 @@
 //! Read this file from top to bottom: the two functions, the calls that they await, then `WaitFor`,
 //! in which each of these waits ends, and last `event_loop`, which calls `poll`.
 //!
-//! Compared to `src/main.rs`, this server leaves out:
+//! It passes the cases of `check` except `more than FD_SETSIZE` and `a low one leaves and two
+//! arrive`. Compared to `src/main.rs`, it leaves out:
 //!
 //! - A client whose file descriptor does not fit an `FdSet` is closed, with one line on standard
 //!   error. In `main.rs` such a client waits in the backlog.

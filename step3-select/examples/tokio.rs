@@ -1,5 +1,5 @@
-//! Step 2 as `async fn`, like `tasks.rs`, on the library `tokio`. It reads like step 2 and runs like
-//! step 3, in one thread.
+//! Step 2 as `async fn`, like `tasks.rs`, on the library `tokio`. It reads like step 2 and runs
+//! like step 3, in one thread.
 //!
 //! The event loop is in `block_on`, which `main` calls. It polls a task until the function stops at
 //! an `.await`, and goes on with the next task that can go on. If there is none, it waits for all
@@ -10,8 +10,8 @@
 //! this would be step 2 again.
 //!
 //! It is still one thread. A call that blocks without `.await`, such as `thread::sleep`, blocks all
-//! tasks, and so does a long computation. A client that is always ready does not: `tokio` counts the
-//! calls that a task makes, and after some of them polls the others.
+//! tasks, and so does a long computation. A client that is always ready does not: `tokio` counts
+//! the calls that a task makes, and after some of them polls the others.
 
 #![forbid(unsafe_code)]
 
