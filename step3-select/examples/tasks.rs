@@ -10,8 +10,9 @@
 //! stopped". It returns `Poll::Ready` when the function has ended, and `Poll::Pending` when the
 //! function has to wait.
 //!
-//! Read this file from top to bottom: the two functions, the calls that they await, then `WaitFor`,
-//! in which each of these waits ends, and last `event_loop`, which calls `poll`.
+//! Read this file from top to bottom. After the two functions come the calls that they await. All
+//! of these calls wait by `WaitFor`, the only future that we write by hand. Last comes
+//! `event_loop`, which calls `poll`.
 //!
 //! It passes the cases of `check` except `more than FD_SETSIZE` and `a low one leaves and two
 //! arrive`. Compared to `src/main.rs`, it leaves out:
@@ -83,8 +84,8 @@ async fn send_message(mut client_socket: Socket<TcpStream>, addr: SocketAddr) {
     drop(client_socket); // close
 }
 
-/// A socket with calls for `.await`. The socket is in an `Rc`, because the event loop keeps it too
-/// while a task waits for it.
+/// A socket whose calls are for `.await`. It is in an `Rc`, because the event loop keeps it too
+/// while a task waits for it. To read and write, `std` needs only a shared `&TcpStream`.
 struct Socket<S>(Rc<S>);
 
 impl Socket<TcpListener> {
@@ -92,7 +93,8 @@ impl Socket<TcpListener> {
         WaitFor(Some(Event::ToRead(self.0.clone()))).await;
         let (client_socket, addr) = self.0.accept()?;
         client_socket.set_nonblocking(true)?;
-        // With a higher file descriptor `FdSet` would panic. The error closes the client.
+        // An `FdSet` panics at a higher file descriptor. Such a client is dropped, which closes it.
+        // `EMFILE` is "Too many open files".
         let fits = client_socket.as_raw_fd() < FD_SETSIZE as RawFd;
         if fits { Ok((Socket(Rc::new(client_socket)), addr)) } else { Err(Errno::EMFILE.into()) }
     }
@@ -146,8 +148,8 @@ enum Event {
     Timeout,
 }
 
-/// A future that stops its task once. The first `poll` notes for `event_loop` what the task waits
-/// for. The second `poll` comes when that has happened, and the task goes on.
+/// A future that stops its task once. The first `poll` notes in `EVENT` what the task waits for.
+/// `event_loop` calls the second `poll` when that has happened, and the task goes on.
 struct WaitFor(Option<Event>);
 
 impl Future for WaitFor {
@@ -161,7 +163,8 @@ impl Future for WaitFor {
 }
 
 /// The future of a function that `event_loop` polls. Futures have different sizes, so each is in a
-/// `Box`. `Pin` promises not to move it again, because one variable in it may point to another.
+/// `Box`. `Pin` promises not to move it again, because one variable in it may refer to another, as
+/// the future of `read` refers to `request`.
 type Task = Pin<Box<dyn Future<Output = ()>>>;
 
 // Two global variables: each belongs to the one thread that we have. The first holds the tasks that
@@ -185,6 +188,7 @@ fn event_loop() -> io::Result<()> {
     let mut context = Context::from_waker(Waker::noop());
 
     loop {
+        // Poll the tasks that can go on, also those that were spawned a moment ago.
         while let Some(mut task) = TASKS.with_borrow_mut(VecDeque::pop_front) {
             // If the function has ended, its task is dropped here.
             let Poll::Pending = task.as_mut().poll(&mut context) else { continue };
