@@ -14,8 +14,8 @@
 //! of these calls wait by `WaitFor`, the only future that we write by hand. Last comes
 //! `event_loop`, which calls `poll`.
 //!
-//! It passes the cases of `check` except `more than FD_SETSIZE` and `a low one leaves and two
-//! arrive`. Compared to `src/main.rs`, it leaves out:
+//! It passes the cases of `check` except `more than FD_SETSIZE` and `a freed file descriptor`.
+//! Compared to `src/main.rs`, it leaves out:
 //!
 //! - A client whose file descriptor does not fit an `FdSet` is closed, with one line on standard
 //!   error. In `main.rs` such a client waits in the backlog.
