@@ -76,6 +76,12 @@ fn step_chooses_the_servers() {
     assert!(output.contains("epoll"), "{output}");
     // After two of the requests the server is in recv() again until the next one.
     assert!(output.matches("Aa").count() >= 2, "{output}");
+
+    let steps = ["two-clients", "--step", "tasks", "--step", "tokio"];
+    let (code, output, errors) = run(&mut compare(&steps));
+    assert_eq!((code, output.matches("B waited").count()), (Some(0), 2), "{errors}");
+    // Their `Before recv()` does not mean that the server is blocked there.
+    assert!(output.contains("select()") && !output.contains("recv()"), "{output}");
 }
 
 #[test]

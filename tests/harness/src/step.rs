@@ -16,6 +16,7 @@ pub enum Step {
     Functions,
     Select,
     Bare,
+    Tasks,
     Mio,
     Tokio,
 }
@@ -24,8 +25,15 @@ impl Step {
     pub const STEPS: [Self; 3] = [Self::Blocking, Self::Functions, Self::Select];
     /// The examples that need the feature `after`.
     pub const AFTER: [Self; 2] = [Self::Mio, Self::Tokio];
-    pub const ALL: [Self; 6] =
-        [Self::Blocking, Self::Functions, Self::Select, Self::Bare, Self::Mio, Self::Tokio];
+    pub const ALL: [Self; 7] = [
+        Self::Blocking,
+        Self::Functions,
+        Self::Select,
+        Self::Bare,
+        Self::Mio,
+        Self::Tasks,
+        Self::Tokio,
+    ];
 
     pub fn name(self) -> &'static str {
         match self {
@@ -33,6 +41,7 @@ impl Step {
             Self::Functions => "step2-functions",
             Self::Select => "step3-select",
             Self::Bare => "bare",
+            Self::Tasks => "tasks",
             Self::Mio => "mio",
             Self::Tokio => "tokio",
         }
@@ -45,8 +54,8 @@ impl Step {
     /// The source that a student reads.
     pub fn source(self) -> PathBuf {
         root().join(match self {
-            Self::Bare | Self::Mio | Self::Tokio => format!("step3-select/examples/{self}.rs"),
-            _ => format!("{self}/src/main.rs"),
+            Self::Blocking | Self::Functions | Self::Select => format!("{self}/src/main.rs"),
+            _ => format!("step3-select/examples/{self}.rs"),
         })
     }
 
