@@ -7,7 +7,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use harness::kernel::Doing;
 use harness::{Process, RESPONSE, Server, StalledReader, describe_responses};
 
 use crate::recording::{ClientEvent, letter};
@@ -162,33 +161,14 @@ impl Client {
     }
 
     fn send_until_stuck(&mut self) -> io::Result<()> {
-        let mut reader = StalledReader::connect(self.addr)?;
+        let reader = StalledReader::connect(self.addr)?;
+        let mut reader = reader.until(Instant::now() + self.pace.timeout());
         lock(&self.log).addresses.insert(reader.addr(), self.number);
         self.record(ClientEvent::Flood);
-        let give_up = Instant::now() + self.pace.timeout();
-        loop {
-            reader.send_until_surely_stuck()?;
-            if self.server_cannot_send() || Instant::now() > give_up {
-                break;
-            }
-        }
+        reader.send_until_server_is_stuck()?;
         self.record(ClientEvent::Stuck);
         self.stalled = Some(reader);
         Ok(())
-    }
-
-    /// Returns whether the server is blocked in `send()`, or in `select()` until it can send. If the
-    /// system does not report that, the client is stuck because of the server.
-    fn server_cannot_send(&self) -> bool {
-        match self.process.doing() {
-            Some(Doing::Waits(call)) => {
-                let lists = self.process.selecting(&call);
-                call.name() == Some("sendto")
-                    || lists.is_some_and(|[_, to_write]| !to_write.is_empty())
-            }
-            Some(Doing::Runs) => false,
-            None => true,
-        }
     }
 
     fn wait_until_stuck(&self, other: usize) {

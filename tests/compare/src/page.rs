@@ -7,12 +7,13 @@ use std::sync::Mutex;
 use std::thread;
 use std::time::Duration;
 
+use harness::{end_process_1_on_signals, take_default_action};
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyModifiers};
 use ratatui::crossterm::terminal;
 use ratatui::{DefaultTerminal, Terminal, backend::Backend};
 use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP};
 use signal_hook::iterator::Signals;
-use signal_hook::low_level::{emulate_default_handler, raise};
+use signal_hook::low_level::raise;
 
 use crate::client::lock;
 use crate::picture::Picture;
@@ -84,7 +85,7 @@ fn read_keys() -> io::Result<()> {
 /// the process continues.
 pub fn handle_signals() -> io::Result<()> {
     if !is_terminal() {
-        return Ok(());
+        return end_process_1_on_signals();
     }
     let mut signals = Signals::new([SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP])?;
     thread::spawn(move || {
@@ -94,8 +95,7 @@ pub fn handle_signals() -> io::Result<()> {
             if was_shown {
                 ratatui::restore();
             }
-            // It fails only for a signal that is not in the list.
-            let _ = emulate_default_handler(signal);
+            take_default_action(signal);
             if was_shown {
                 *page = ratatui::try_init().ok();
             }

@@ -7,11 +7,14 @@ use std::io::{self, Write};
 use std::num::NonZero;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::Duration;
 
-use harness::{OnTerminal, Process, Signal, TIMEOUT, wait_until};
+use harness::{
+    KilledOnDrop, OnTerminal, PROCESS_1, Process, Signal, TIMEOUT, in_namespaces, is_available,
+    poll_until, wait_until,
+};
 
 const COMPARE: &str = env!("CARGO_BIN_EXE_compare");
 
@@ -96,6 +99,34 @@ fn low_descriptor_limit_is_one_line_before_anything_runs() {
 }
 
 #[test]
+fn parent_that_ignores_children_is_no_obstacle() {
+    let ignores = "$SIG{CHLD} = 'IGNORE'; exec @ARGV";
+    if is_available("perl", harness::runs("perl", &["-e", ""])) {
+        let mut perl = Command::new("perl");
+        let (code, _, errors) = run(perl.args(["-e", ignores, COMPARE, "stream"]));
+        assert_eq!(code, Some(0), "{errors}");
+    }
+}
+
+#[test]
+fn what_it_cannot_work_without_is_one_line() {
+    let mut without_cargo = compare(&["stream"]);
+    without_cargo.env("PATH", "/usr/bin:/bin").env("CARGO", "no-such-cargo");
+    let without_network = in_namespaces(&["--net"], Path::new(COMPARE));
+    for (command, expected) in [
+        (Some(without_cargo), "cargo does not start (No such file or directory (os error 2))"),
+        (without_network, "127.0.0.1: Network is unreachable (os error 101)"),
+    ] {
+        let Some(mut command) = command else { continue };
+        let (code, output, errors) = run(command.stdin(Stdio::null()));
+        assert_eq!((code, output), (Some(1), String::new()), "{errors}");
+        let lines = errors.lines().filter(|line| *line != "Building the servers ...");
+        let [line] = lines.collect::<Vec<_>>()[..] else { panic!("expected one line: {errors}") };
+        assert!(line.contains(expected), "{line}");
+    }
+}
+
+#[test]
 fn reader_that_exits_causes_no_panic() {
     let closed = || io::pipe().expect("a pipe").1;
     let output = compare(&["stream"]).stdout(closed()).output().expect("compare starts");
@@ -112,13 +143,14 @@ fn is_running(server: &u32) -> bool {
 }
 
 /// Returns the three servers of a `compare`, as soon as each has a client if the system reports that.
-/// (It has other children for a moment: cargo, and the shell of its guard.)
-fn servers_of(child: &Child) -> Vec<u32> {
+/// It has other children: cargo for a moment, and as process 1 the shell of its guard.
+fn servers_of(compare: u32) -> Vec<u32> {
     // Standard input, output and error, the listening socket, and a client.
     let has_client = |server: &u32| Process(*server).file_descriptors().is_none_or(|open| open > 4);
     let mut servers: Vec<u32> = Vec::new();
     wait_until("three servers that have a client", || {
-        let (_, children, _) = run(Command::new("pgrep").args(["-P", &child.id().to_string()]));
+        let (_, children, _) =
+            run(Command::new("pgrep").args(["-P", &compare.to_string(), "step"]));
         servers = children.lines().filter_map(|pid| pid.parse().ok()).collect();
         servers.len() == 3 && servers.iter().all(has_client)
     });
@@ -130,7 +162,7 @@ fn server_that_ends_in_the_middle_is_exit_code_1() {
     let mut compare = compare(&["two-clients", "--pace", "5"]);
     let compare = compare.stdout(Stdio::piped()).stderr(Stdio::piped());
     let child = compare.spawn().expect("compare starts");
-    let servers = servers_of(&child);
+    let servers = servers_of(child.id());
     Process(servers[2]).signal(Signal::KILL);
     let output = child.wait_with_output().expect("compare ends");
     let (output, errors, code) = (text(&output.stdout), text(&output.stderr), output.status.code());
@@ -266,7 +298,7 @@ fn signals_end_compare_and_its_servers_and_give_the_terminal_back() {
     ] {
         let mut session = Session::start(&mut compare(&["two-clients", "--pace", "30"]), 24, 80);
         session.read_until_words("step3-select");
-        let servers = servers_of(&session.terminal.child);
+        let servers = servers_of(session.terminal.child.id());
         session.type_keys(keys);
         if keys.is_empty() {
             Process(session.terminal.child.id()).signal(signal);
@@ -279,6 +311,37 @@ fn signals_end_compare_and_its_servers_and_give_the_terminal_back() {
         assert_eq!(is_there, signal == Signal::KILL, "{signal:?}");
         wait_until("the end of the servers", || !servers.iter().any(is_running));
     }
+}
+
+#[test]
+fn signal_ends_compare_as_process_1() {
+    let compare = || {
+        let mut compare = in_namespaces(&PROCESS_1, Path::new(COMPARE))?;
+        compare.args(["two-clients", "--pace", "30"]).stdin(Stdio::null()).stdout(Stdio::null());
+        Some(compare)
+    };
+    let (Some(mut without_terminal), Some(mut on_terminal)) = (compare(), compare()) else {
+        return;
+    };
+    let mut unshare = KilledOnDrop(without_terminal.spawn().expect("unshare starts"));
+    let mut process_1 = None;
+    wait_until("compare to start", || {
+        process_1 = Process(unshare.0.id()).children().first().copied();
+        process_1.is_some()
+    });
+    let process_1 = process_1.expect("compare");
+    let servers = servers_of(process_1.0);
+    process_1.signal(Signal::TERM);
+    let status = poll_until(TIMEOUT, || unshare.0.try_wait().expect("a child"));
+    assert_eq!(status.expect("an end").code(), Some(128 + 15));
+    wait_until("the end of the servers", || !servers.iter().any(is_running));
+
+    let mut session = Session::start(&mut on_terminal, 24, 80);
+    session.read_until_words("step3-select");
+    session.type_keys("\x03");
+    session.finish();
+    assert_eq!(session.terminal.child.wait().expect("unshare ends").code(), Some(128 + 2));
+    assert!(!session.is_live(), "expected a terminal without the page");
 }
 
 #[test]
@@ -314,8 +377,10 @@ fn colours_and_pages_are_only_for_terminals_that_have_them() {
     };
     let coloured = on_terminal("NO_COLOR=", 80);
     assert!(coloured.contains("\x1b[?1049h") && coloured.contains("\x1b[1mstream"), "{coloured:?}");
-    let plain = on_terminal("NO_COLOR=1", 30);
+    // However narrow the terminal is, the page stays on its own screen.
+    let plain = on_terminal("NO_COLOR=1", 20);
     let (page, picture) = plain.split_once("\x1b[?1049l").expect("a page and a picture");
+    assert!(page.starts_with("\x1b[?1049h"), "{plain:?}");
     assert!(!page.contains("\x1b[1m") && !picture.contains("\x1b[1m"), "{plain:?}");
     assert!(picture.ends_with("returns?\r\n"), "{plain:?}");
     let dumb = on_terminal("TERM=dumb", 80);
