@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 use std::io::{BufRead, BufReader};
+use std::iter;
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
@@ -196,11 +197,12 @@ fn address_without_clients_is_refused() {
 
 #[test]
 fn loopback_that_is_down_is_refused() {
-    let Some(mut server) = in_namespaces(&["--net"], Step::Blocking.binary()) else { return };
-    let output = server.args(["--host", "127.0.0.1"]).output().expect("the server starts");
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(1), "{errors}");
-    assert!(output.stdout.is_empty() && errors.contains("Network is unreachable"), "{errors}");
+    let Some(unshare) = in_namespaces(&["--net"], Step::Blocking.binary()) else { return };
+    let words = iter::once(unshare.get_program()).chain(unshare.get_args());
+    let mut words: Vec<_> = words.map(|word| word.to_string_lossy().into_owned()).collect();
+    words.extend(["--host", "127.0.0.1", "--port", "0"].map(str::to_owned));
+    let line = Start::command_on(words, 0).expect_refusal();
+    assert!(line.contains("Network is unreachable"), "{line}");
 }
 
 #[test]
