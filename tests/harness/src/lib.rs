@@ -28,7 +28,8 @@ use std::time::Duration;
 pub use client::{Client, KeptSockets, describe_error, describe_responses, reset_on_close, shown};
 pub use log::{Line, Log};
 pub use process::{
-    KilledOnDrop, Process, poll_until, raise_file_descriptor_limit, run, start, wait_until,
+    KilledOnDrop, Process, end_process_1_on_signals, poll_until, raise_file_descriptor_limit, run,
+    start, take_default_action, wait_until,
 };
 pub use protocol::{Journal, MESSAGE, Protocol, RESPONSE, Response};
 pub use rustix::process::Signal;
@@ -59,6 +60,21 @@ pub fn has_python() -> bool {
 /// Whether strace(1) is installed and may trace here, see [`is_available`].
 pub fn has_strace() -> bool {
     is_available("strace", runs("strace", &["-e", "trace=none", "true"]))
+}
+
+/// The flags of unshare(1) that make a program process 1, as a container does.
+pub const PROCESS_1: [&str; 4] = ["--pid", "--fork", "--kill-child", "--mount-proc"];
+
+/// Returns a command that starts `program` in namespaces of its own, see unshare(1) and
+/// [`is_available`].
+pub fn in_namespaces(flags: &[&str], program: &Path) -> Option<Command> {
+    let flags = [&["--user", "--map-root-user"], flags].concat();
+    let is_allowed = runs("unshare", &[&flags[..], &["true"]].concat());
+    is_available("namespaces", is_allowed).then(|| {
+        let mut unshare = Command::new("unshare");
+        unshare.args(flags).arg(program);
+        unshare
+    })
 }
 
 /// Whether a command can be run and succeeds.

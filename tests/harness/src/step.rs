@@ -6,8 +6,10 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use escargot::CargoBuild;
+use escargot::error::{CargoError, ErrorKind};
 use escargot::format::Message;
 
+use crate::process::heed_children;
 use crate::root;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -110,7 +112,7 @@ fn binary_in(built: &'static Built, name: &str) -> Result<&'static Path, &'stati
 fn build(arguments: &str) -> Built {
     let cargo = CargoBuild::new().manifest_path(root().join("Cargo.toml"));
     let cargo = if cfg!(debug_assertions) { cargo } else { cargo.release() };
-    let explain = |error| format!("the servers do not build: {error}");
+    heed_children();
     let mut binaries = HashMap::new();
     for message in cargo.args(arguments.split(' ')).exec().map_err(explain)? {
         let message = message.map_err(explain)?;
@@ -121,4 +123,19 @@ fn build(arguments: &str) -> Built {
         }
     }
     Ok(binaries)
+}
+
+fn explain(error: CargoError) -> String {
+    let text = error.to_string();
+    // The first line says of one kind of error what is true of another (escargot 1.0.1).
+    let reason = text.split_once('\n').map_or("", |(_, reason)| reason.trim());
+    match error.kind() {
+        ErrorKind::InvalidCommand => {
+            let cause = reason.trim_start_matches("Cause: ");
+            format!(
+                "error: cargo does not start ({cause}): is it on the PATH? sudo has another one"
+            )
+        }
+        _ => format!("the servers do not build:\n{reason}"),
+    }
 }
