@@ -11,9 +11,7 @@ use std::time::Duration;
 
 use check::{Case, Failure, Level, Report, Setup, Verdict};
 use clap::{Arg, ArgAction, Command, value_parser};
-use harness::{
-    Protocol, Start, end_process_1_on_signals, free_port, poll_until, raise_file_descriptor_limit,
-};
+use harness::{Protocol, Start, free_port, poll_until, raise_file_descriptor_limit, signals};
 
 const TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -37,7 +35,8 @@ fn main() -> ExitCode {
         .filter(|case| until.is_none_or(|until| case.level() <= until))
         .collect();
     let prepare = || {
-        end_process_1_on_signals()?;
+        signals::heed_children();
+        signals::end_process_1_on_signals()?;
         raise_file_descriptor_limit(FILE_DESCRIPTORS)
     };
     let result = if is_list { list() } else { prepare().and_then(|_| check.run(&cases)) };

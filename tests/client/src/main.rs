@@ -13,7 +13,7 @@ use std::{process, thread};
 
 use anyhow::Context;
 use clap::{Arg, ArgAction, ArgGroup, Command, value_parser};
-use harness::{RESPONSE, StalledReader, end_process_1_on_signals, raise_file_descriptor_limit};
+use harness::{RESPONSE, StalledReader, raise_file_descriptor_limit, signals};
 use socket2::SockRef;
 
 /// How long a crowd waits for one connection: the backlog may be full.
@@ -37,7 +37,7 @@ fn run() -> anyhow::Result<()> {
         host = named;
         port = found.remove_one("PORT").unwrap_or(port);
     }
-    end_process_1_on_signals().context("signals")?;
+    signals::end_process_1_on_signals().context("signals")?;
     let server = resolve(&host, port)?;
     if let Some(clients) = found.remove_one("crowd") {
         crowd(server, clients)

@@ -30,7 +30,7 @@ use std::time::Duration;
 use anyhow::{Context, bail, ensure};
 use clap::builder::PossibleValuesParser;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
-use harness::{Step, raise_file_descriptor_limit};
+use harness::{Step, raise_file_descriptor_limit, signals};
 
 use crate::recorder::record;
 use crate::recording::Recording;
@@ -95,6 +95,7 @@ fn run(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
     }
     let pace = matches.get_one("pace").copied().unwrap_or(Pace(1.0));
     raise_limit(&runs)?;
+    signals::heed_children();
     page::handle_signals()?;
     expect_loopback()?;
     build(&runs)?;

@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use std::thread;
 use std::time::Duration;
 
-use harness::{end_process_1_on_signals, take_default_action};
+use harness::signals;
 use ratatui::DefaultTerminal;
 use ratatui::buffer::Buffer;
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyModifiers};
@@ -91,7 +91,7 @@ fn read_keys() -> io::Result<()> {
 /// the page again when the process continues.
 pub fn handle_signals() -> io::Result<()> {
     if !is_terminal() {
-        return end_process_1_on_signals();
+        return signals::end_process_1_on_signals();
     }
     let mut signals = Signals::new([SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP])?;
     thread::spawn(move || {
@@ -101,7 +101,7 @@ pub fn handle_signals() -> io::Result<()> {
             if was_shown {
                 ratatui::restore();
             }
-            take_default_action(signal);
+            signals::take_default_action(signal);
             if was_shown {
                 *page = ratatui::try_init().ok();
             }

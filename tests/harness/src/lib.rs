@@ -15,6 +15,8 @@ mod log;
 mod process;
 mod protocol;
 mod server;
+#[cfg(feature = "signals")]
+pub mod signals;
 mod stalled_reader;
 mod step;
 mod terminal;
@@ -28,8 +30,7 @@ use std::time::Duration;
 pub use client::{Client, KeptSockets, describe_error, describe_responses, reset_on_close, shown};
 pub use log::{Line, Log};
 pub use process::{
-    KilledOnDrop, Process, end_process_1_on_signals, poll_until, raise_file_descriptor_limit, run,
-    start, take_default_action, wait_until,
+    KilledOnDrop, Process, poll_until, raise_file_descriptor_limit, run, start, wait_until,
 };
 pub use protocol::{Journal, MESSAGE, Protocol, RESPONSE, Response};
 pub use rustix::process::Signal;

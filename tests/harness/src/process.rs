@@ -5,7 +5,7 @@ use std::fs;
 use std::io;
 use std::path::PathBuf;
 use std::process::{self, Child, Command, Output, Stdio};
-use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -16,9 +16,6 @@ use rustix::process::{
 };
 #[cfg(target_os = "linux")]
 use rustix::{io::Errno, process::prlimit};
-use signal_hook::consts::{SIGCHLD, SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP};
-use signal_hook::iterator::Signals;
-use signal_hook::low_level::emulate_default_handler;
 
 use crate::{Signal, TIMEOUT};
 
@@ -35,39 +32,6 @@ pub(crate) fn lock_starts() -> MutexGuard<'static, ()> {
     STARTING.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Lets this process wait for its children. If its parent ignores SIGCHLD, this process inherits
-/// that, and wait(2) fails with ECHILD. With a handler the signal is no longer ignored.
-pub(crate) fn heed_children() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        let waited = Command::new("true").status();
-        if waited.is_err_and(|error| error.raw_os_error() == Some(libc::ECHILD)) {
-            // It fails only for a signal that may not be handled.
-            let _ = signal_hook::flag::register(SIGCHLD, Arc::default());
-        }
-    });
-}
-
-/// Ends this process at a signal if it is process 1, which ignores it by default. Other processes
-/// keep the action that they inherited.
-pub fn end_process_1_on_signals() -> io::Result<()> {
-    if process::id() != 1 {
-        return Ok(());
-    }
-    let mut signals = Signals::new([SIGHUP, SIGINT, SIGQUIT, SIGTERM])?;
-    thread::spawn(move || signals.forever().for_each(take_default_action));
-    Ok(())
-}
-
-/// Does what `signal` does by default, also to process 1.
-pub fn take_default_action(signal: i32) {
-    if process::id() == 1 && ![SIGCONT, SIGTSTP].contains(&signal) {
-        process::exit(128 + signal);
-    }
-    // It fails only for a signal that is not known.
-    let _ = emulate_default_handler(signal);
-}
-
 /// Starts `command`, and returns when it has closed the sockets that it inherited.
 pub fn start(command: &mut Command) -> io::Result<Child> {
     start_and_register(command, |_| {})
@@ -79,7 +43,6 @@ pub(crate) fn start_and_register(
     register: impl FnOnce(u32),
 ) -> io::Result<Child> {
     let _starts = lock_starts();
-    heed_children();
     let child = command.spawn()?;
     register(child.id());
     // Linux reports that the new program runs before it has closed the duplicates (vfork(2)).

@@ -9,7 +9,6 @@ use escargot::CargoBuild;
 use escargot::error::{CargoError, ErrorKind};
 use escargot::format::Message;
 
-use crate::process::heed_children;
 use crate::root;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -112,7 +111,6 @@ fn binary_in(built: &'static Built, name: &str) -> Result<&'static Path, &'stati
 fn build(arguments: &str) -> Built {
     let cargo = CargoBuild::new().manifest_path(root().join("Cargo.toml"));
     let cargo = if cfg!(debug_assertions) { cargo } else { cargo.release() };
-    heed_children();
     let mut binaries = HashMap::new();
     for message in cargo.args(arguments.split(' ')).exec().map_err(explain)? {
         let message = message.map_err(explain)?;
