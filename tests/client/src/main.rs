@@ -2,7 +2,8 @@
 //! printed. For experiments it also knows how to misbehave.
 
 #![forbid(unsafe_code)]
-#![deny(clippy::print_stdout)] // which panics where nobody reads
+// Both panic if the line cannot be printed.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
 
 use std::io::{self, BufRead, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream, ToSocketAddrs};
@@ -10,33 +11,40 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 use std::{process, thread};
 
+use anyhow::Context;
 use clap::{Arg, ArgAction, ArgGroup, Command, value_parser};
-use harness::{RESPONSE, StalledReader, raise_file_descriptor_limit};
+use harness::{RESPONSE, StalledReader, raise_file_descriptor_limit, signals};
 use socket2::SockRef;
 
 /// How long a crowd waits for one connection: the backlog may be full.
 const TIMEOUT: Duration = Duration::from_secs(2);
 
 fn main() -> ExitCode {
-    let mut found = command().get_matches();
-    let host: String = found.remove_one("host").unwrap_or_default();
-    let port: u16 = found.remove_one("port").unwrap_or_default();
-    let done = resolve(&host, port).and_then(|server| {
-        if let Some(clients) = found.remove_one("crowd") {
-            crowd(server, clients)
-        } else if found.get_flag("stall") {
-            stall(server)
-        } else {
-            talk(server, found.get_flag("reset"))
-        }
-    });
-    match done {
+    match run() {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => ExitCode::FAILURE,
         Err(error) => {
-            eprintln!("{host}:{port}: {error}");
+            report(&format!("{error:#}"));
             ExitCode::FAILURE
         }
+    }
+}
+
+fn run() -> anyhow::Result<()> {
+    let mut found = command().get_matches();
+    let mut host: String = found.remove_one("host").unwrap_or_default();
+    let mut port: u16 = found.remove_one("port").unwrap_or_default();
+    if let Some(named) = found.remove_one("HOST") {
+        host = named;
+        port = found.remove_one("PORT").unwrap_or(port);
+    }
+    signals::end_process_1_on_signals().context("signals")?;
+    let server = resolve(&host, port)?;
+    if let Some(clients) = found.remove_one("crowd") {
+        crowd(server, clients)
+    } else if found.get_flag("stall") {
+        stall(server)
+    } else {
+        talk(server, found.get_flag("reset"))
     }
 }
 
@@ -45,6 +53,13 @@ fn command() -> Command {
     Command::new("client")
         .version(env!("CARGO_PKG_VERSION"))
         .about("Sends what is typed line by line, and prints what comes back")
+        .arg(Arg::new("HOST").conflicts_with("host").help("The same as --host"))
+        .arg(
+            Arg::new("PORT")
+                .conflicts_with("port")
+                .value_parser(value_parser!(u16))
+                .help("The same as --port"),
+        )
         .arg(
             Arg::new("host")
                 .long("host")
@@ -72,44 +87,52 @@ fn command() -> Command {
         .group(ArgGroup::new("misbehaviour").args(["reset", "stall", "crowd"]))
 }
 
-fn resolve(host: &str, port: u16) -> io::Result<SocketAddr> {
-    let found: Vec<SocketAddr> = (host, port).to_socket_addrs()?.collect();
+/// Returns the address of the server. It takes what a server prints too: `[::1]:5000`, or only
+/// `[::1]`.
+fn resolve(host: &str, port: u16) -> anyhow::Result<SocketAddr> {
+    if let Ok(printed) = host.parse() {
+        return Ok(printed);
+    }
+    let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    let found = (bare.unwrap_or(host), port).to_socket_addrs();
+    let found: Vec<SocketAddr> =
+        found.with_context(|| format!("{host:?} cannot be looked up"))?.collect();
     let ipv4 = found.iter().find(|address| address.is_ipv4());
     let address = ipv4.or(found.first()).copied();
-    address.ok_or_else(|| io::Error::new(ErrorKind::NotFound, "no such host"))
+    address.with_context(|| format!("{host:?} has no address"))
 }
 
 /// Two things at once, what is typed and what comes back, so two threads.
-fn talk(server: SocketAddr, reset: bool) -> io::Result<()> {
-    let stream = TcpStream::connect(server)?;
-    let typing = stream.try_clone()?;
+fn talk(server: SocketAddr, reset: bool) -> anyhow::Result<()> {
+    let stream = TcpStream::connect(server).with_context(|| server.to_string())?;
+    let typing = stream.try_clone().context("the socket")?;
     thread::spawn(move || {
-        let ended = send_lines(&typing, reset);
-        if let Err(error) = ended {
-            eprintln!("send: {error}");
+        if let Err(error) = send_lines(&typing, reset) {
+            report(&format!("{error:#}"));
             process::exit(1);
         }
     });
     match print_answers(stream) {
         // The thread that types has reset the connection.
         Err(error) if reset && error.kind() == ErrorKind::ConnectionReset => Ok(()),
-        ended => ended,
+        ended => ended.with_context(|| server.to_string()),
     }
 }
 
-fn send_lines(mut stream: &TcpStream, reset: bool) -> io::Result<()> {
-    let mut keys = io::stdin().lock();
-    let mut line = Vec::new();
-    while keys.read_until(b'\n', &mut line)? > 0 {
-        stream.write_all(&line)?;
-        line.clear();
+fn send_lines(mut stream: &TcpStream, reset: bool) -> anyhow::Result<()> {
+    loop {
+        let line = read_line()?;
+        if line.is_empty() {
+            break;
+        }
+        stream.write_all(&line).context("send")?;
     }
     if reset {
         // Closing is a reset now, and the end of a process closes (socket(7), SO_LINGER).
-        SockRef::from(stream).set_linger(Some(Duration::ZERO))?;
+        SockRef::from(stream).set_linger(Some(Duration::ZERO)).context("reset")?;
         process::exit(0);
     }
-    stream.shutdown(Shutdown::Write)
+    stream.shutdown(Shutdown::Write).context("shutdown")
 }
 
 fn print_answers(mut stream: TcpStream) -> io::Result<()> {
@@ -117,30 +140,29 @@ fn print_answers(mut stream: TcpStream) -> io::Result<()> {
     loop {
         match stream.read(&mut bytes)? {
             0 => return Ok(()),
-            read => {
-                let mut output = io::stdout().lock();
-                output.write_all(&bytes[..read])?;
-                output.flush()?;
-            }
+            read => print(&bytes[..read]),
         }
     }
 }
 
-fn stall(server: SocketAddr) -> io::Result<()> {
-    let mut output = io::stdout();
-    let mut client = StalledReader::connect(server)?;
-    writeln!(output, "{} asks and does not read.", client.addr())?;
-    // A connection that breaks is not standard output.
-    client.send_until_stuck().map_err(io::Error::other)?;
-    writeln!(output, "Stuck: after {} bytes its own send no longer goes through.", client.sent())?;
-    writeln!(output, "Enter leaves.")?;
-    wait_for_enter()
+fn stall(server: SocketAddr) -> anyhow::Result<()> {
+    let client = StalledReader::connect(server);
+    let mut client = client.with_context(|| server.to_string())?;
+    print(format!("{} asks and does not read.\n", client.addr()).as_bytes());
+    client.send_until_server_is_stuck().with_context(|| server.to_string())?;
+    let sent = client.sent();
+    print(format!("Stuck: after {sent} bytes its own send no longer goes through.\n").as_bytes());
+    print(b"Enter leaves.\n");
+    read_line().map(drop)
 }
 
-fn crowd(server: SocketAddr, clients: usize) -> io::Result<()> {
+fn crowd(server: SocketAddr, clients: usize) -> anyhow::Result<()> {
     // Its own standard input, output and error, and a few to spare.
-    let limit = raise_file_descriptor_limit(clients as u64 + 16)?;
-    let mut output = io::stdout();
+    let wanted = clients as u64 + 16;
+    let limit = raise_file_descriptor_limit(wanted).context("the limit of file descriptors")?;
+    if limit < wanted {
+        print(format!("The descriptor limit is {limit}.\n").as_bytes());
+    }
     let mut waiting = Vec::new();
     for client in 0..clients {
         let connected = TcpStream::connect_timeout(&server, TIMEOUT).and_then(|mut stream| {
@@ -151,13 +173,13 @@ fn crowd(server: SocketAddr, clients: usize) -> io::Result<()> {
         match connected {
             Ok(stream) => waiting.push(stream),
             Err(error) => {
-                writeln!(output, "Client {}: {error} (descriptor limit {limit}).", client + 1)?;
+                print(format!("Client {}: {error}.\n", client + 1).as_bytes());
                 break;
             }
         }
     }
     let connected = waiting.len();
-    writeln!(output, "{connected} of {clients} connected.")?;
+    print(format!("{connected} of {clients} connected.\n").as_bytes());
     let mut answered = Vec::new();
     let mut last_answer = Instant::now();
     while !waiting.is_empty() && last_answer.elapsed() < TIMEOUT {
@@ -171,8 +193,8 @@ fn crowd(server: SocketAddr, clients: usize) -> io::Result<()> {
             answered.extend(done);
         }
     }
-    writeln!(output, "{} of {connected} answered. Enter leaves.", answered.len())?;
-    wait_for_enter()
+    print(format!("{} of {connected} answered. Enter leaves.\n", answered.len()).as_bytes());
+    read_line().map(drop)
 }
 
 /// Takes the answer, if it is there: to leave with an answer unread is a reset (RFC 2525, 2.17).
@@ -183,6 +205,25 @@ fn has_answer(mut stream: &TcpStream) -> bool {
         && answer == *RESPONSE
 }
 
-fn wait_for_enter() -> io::Result<()> {
-    io::stdin().lock().read_until(b'\n', &mut Vec::new()).map(drop)
+/// Reads what is typed, to the end of the line. Empty at the end of the input.
+fn read_line() -> anyhow::Result<Vec<u8>> {
+    let mut line = Vec::new();
+    io::stdin().lock().read_until(b'\n', &mut line).context("standard input")?;
+    Ok(line)
+}
+
+/// Prints on standard output. If that fails, ends this process: silently if the reader has exited.
+fn print(bytes: &[u8]) {
+    let mut output = io::stdout().lock();
+    if let Err(error) = output.write_all(bytes).and_then(|()| output.flush()) {
+        if error.kind() != ErrorKind::BrokenPipe {
+            report(&format!("standard output: {error}"));
+        }
+        process::exit(1);
+    }
+}
+
+/// Prints a line on standard error. If nobody can read it, it is lost.
+fn report(line: &str) {
+    let _ = writeln!(io::stderr(), "{line}");
 }

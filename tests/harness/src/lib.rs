@@ -15,6 +15,8 @@ mod log;
 mod process;
 mod protocol;
 mod server;
+#[cfg(feature = "signals")]
+pub mod signals;
 mod stalled_reader;
 mod step;
 mod terminal;
@@ -59,6 +61,21 @@ pub fn has_python() -> bool {
 /// Whether strace(1) is installed and may trace here, see [`is_available`].
 pub fn has_strace() -> bool {
     is_available("strace", runs("strace", &["-e", "trace=none", "true"]))
+}
+
+/// The flags of unshare(1) that make a program process 1, as a container does.
+pub const PROCESS_1: [&str; 4] = ["--pid", "--fork", "--kill-child", "--mount-proc"];
+
+/// Returns a command that starts `program` in namespaces of its own, see unshare(1) and
+/// [`is_available`].
+pub fn in_namespaces(flags: &[&str], program: &Path) -> Option<Command> {
+    let flags = [&["--user", "--map-root-user"], flags].concat();
+    let is_allowed = runs("unshare", &[&flags[..], &["true"]].concat());
+    is_available("namespaces", is_allowed).then(|| {
+        let mut unshare = Command::new("unshare");
+        unshare.args(flags).arg(program);
+        unshare
+    })
 }
 
 /// Whether a command can be run and succeeds.

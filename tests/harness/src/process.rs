@@ -219,16 +219,23 @@ impl Process {
 
     /// All processes of the group that it leads. Only itself if not available on this system.
     pub fn group(self) -> Vec<Self> {
-        let mut group = Vec::new();
-        for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
-            let process = entry.file_name().to_str().and_then(|name| name.parse().ok()).map(Self);
-            if let Some(process) = process
-                && process.stat(5).is_some_and(|leader| leader == self.0.to_string())
-            {
-                group.push(process);
-            }
-        }
+        let mut group = Self::all("/proc");
+        group.retain(|process| process.stat(5).is_some_and(|leader| leader == self.0.to_string()));
         if group.is_empty() { vec![self] } else { group }
+    }
+
+    /// Its children. Empty if not available on this system.
+    pub fn children(self) -> Vec<Self> {
+        let mut children = Self::all("/proc");
+        children
+            .retain(|process| process.stat(4).is_some_and(|parent| parent == self.0.to_string()));
+        children
+    }
+
+    /// The processes, or threads, of a folder of proc(5).
+    pub(crate) fn all(folder: &str) -> Vec<Self> {
+        let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+        entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok().map(Self)).collect()
     }
 
     /// Its open sockets: the file descriptor, the name, which is the same in every process, and the

@@ -106,7 +106,7 @@ mod red {
             (names::dead_links, STEP_1, "(src/main.rs)", "(src/mian.rs)"),
             (names::dead_links, STEP_1, "#troubleshooting", "#trouble"),
             (experiments::problems, STEP_1, "[0; 4096];\n", "[0; 4095];\n"),
-            (experiments::problems, STEP_1, "red=second_", "red=third_"),
+            (experiments::problems, STEP_1, "red=a_", "red=b_"),
         ];
         for (problems, path, from, to) in changes {
             assert!(!problems(&changed(path, from, to)).is_empty(), "{path}: {to}");
