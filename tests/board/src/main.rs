@@ -3,9 +3,12 @@
 
 #![forbid(unsafe_code)]
 
+mod clients;
 mod model;
 mod page;
+mod plain;
 mod source;
+mod trace;
 
 use std::env;
 use std::io::{self, IsTerminal, Write};
@@ -27,7 +30,9 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use signal_hook::low_level::emulate_default_handler;
 
 use crate::model::Model;
+use crate::page::View;
 use crate::source::Source;
+use crate::trace::Trace;
 
 const INTERVAL: Duration = Duration::from_millis(100);
 /// The servers that block in the calls of the lesson.
@@ -36,29 +41,29 @@ const SHOWN: [Step; 4] = [Step::Blocking, Step::Functions, Step::Select, Step::B
 fn command() -> Command {
     let step = PossibleValuesParser::new(SHOWN.map(Step::name));
     let port = arg!(--port <PORT> "Port to listen on; 0 lets the system choose a free one");
+    let slow = arg!(--slow <SECONDS> "Slow motion: each accept, recv and send takes that long");
     Command::new("board")
         .version(env!("CARGO_PKG_VERSION"))
         .about("Starts a server and shows the line where it is blocked, its clients and its output")
         .arg(arg!(<STEP>).value_parser(step))
         .arg(arg!(--host <HOST> "Name or address to listen on").default_value("localhost"))
         .arg(port.default_value("5000").value_parser(value_parser!(u16)))
+        .arg(slow.value_parser(parse_seconds))
+        .arg(arg!(--room "Leave the source out and show more clients"))
         .after_help("q or Ctrl-C ends board and the server; space holds the picture.")
+}
+
+fn parse_seconds(text: &str) -> Result<Duration, String> {
+    let seconds = text.parse().ok().filter(|seconds| (0.05..=60.0).contains(seconds));
+    seconds.map(Duration::from_secs_f64).ok_or("expected seconds, from 0.05 to 60".to_owned())
 }
 
 fn main() -> ExitCode {
     let arguments = command().get_matches();
-    let missing = if !io::stdin().is_terminal() || !io::stdout().is_terminal() {
-        "a terminal is needed, to draw on and for its keys"
-    } else if env::var_os("TERM").is_some_and(|term| term == "dumb") {
-        "a terminal is needed that can move its cursor, and TERM is dumb"
-    } else {
-        return show(&arguments).unwrap_or_else(|error| {
-            report(&error);
-            ExitCode::FAILURE
-        });
-    };
-    report(missing);
-    ExitCode::from(2)
+    show(&arguments).unwrap_or_else(|error| {
+        report(&error);
+        ExitCode::FAILURE
+    })
 }
 
 /// Prints a line on standard error. `eprintln!` would panic after a hang-up.
@@ -71,6 +76,13 @@ fn show(arguments: &ArgMatches) -> Result<ExitCode, String> {
     let step = step.unwrap_or(Step::Blocking);
     let host = arguments.get_one::<String>("host").map_or("localhost", String::as_str);
     let port = arguments.get_one::<u16>("port").copied().unwrap_or(5000);
+    let mut trace = None;
+    let mut start = Start::of(step).host(host).port(port);
+    if let Some(delay) = arguments.get_one::<Duration>("slow") {
+        let slow = Trace::of(start, *delay)?;
+        (start, trace) = (slow.0, Some(slow.1));
+    }
+    let mut model = Model::of(step, trace);
     let source =
         Source::read(step).map_err(|error| format!("{}: {error}", step.source().display()))?;
     // Build it before anything is drawn: cargo prints its progress.
@@ -85,17 +97,17 @@ fn show(arguments: &ArgMatches) -> Result<ExitCode, String> {
         signal_hook::flag::register_usize(signal, Arc::clone(&caught), number)
             .map_err(|error| format!("signals: {error}"))?;
     }
-    let start = Start::of(step).host(host).port(port);
     let mut server = start.spawn().map_err(|error| format!("{step}: {error}"))?;
-    let shown = ratatui::try_init().and_then(|mut terminal| {
-        let shown = run(&mut terminal, &mut server, &source, step, &caught);
-        let _ = terminal.show_cursor();
-        // If the terminal has gone, its destructor would print an error, and panic.
-        mem::forget(terminal);
-        shown
-    });
-    // A terminal that has gone needs nothing back.
-    let _ = ratatui::try_restore();
+    let shown = if can_draw() {
+        let view = View {
+            is_held: false,
+            has_colour: env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
+            is_room: arguments.get_flag("room"),
+        };
+        draw(&mut server, &mut model, &source, view, &caught)
+    } else {
+        plain::print(&mut server, &mut model, &source, &caught)
+    };
     server.kill();
     if let Ok(signal @ 1..) = i32::try_from(caught.load(Ordering::Relaxed)) {
         let _ = emulate_default_handler(signal);
@@ -104,32 +116,55 @@ fn show(arguments: &ArgMatches) -> Result<ExitCode, String> {
     Ok(status.map_or(ExitCode::SUCCESS, |status| report_end(&server, status)))
 }
 
+/// Returns whether there is a terminal that can move its cursor, with keys.
+fn can_draw() -> bool {
+    let is_dumb = env::var_os("TERM").is_some_and(|term| term == "dumb");
+    io::stdin().is_terminal() && io::stdout().is_terminal() && !is_dumb
+}
+
 /// Draws until a key or a signal ends it (None), or the server ends.
+fn draw(
+    server: &mut Server,
+    model: &mut Model,
+    source: &Source,
+    view: View,
+    caught: &AtomicUsize,
+) -> io::Result<Option<ExitStatus>> {
+    let shown = ratatui::try_init().and_then(|mut terminal| {
+        let shown = run(&mut terminal, server, model, source, view, caught);
+        let _ = terminal.show_cursor();
+        // If the terminal has gone, its destructor would print an error, and panic.
+        mem::forget(terminal);
+        shown
+    });
+    // A terminal that has gone needs nothing back.
+    let _ = ratatui::try_restore();
+    shown
+}
+
 fn run(
     terminal: &mut DefaultTerminal,
     server: &mut Server,
+    model: &mut Model,
     source: &Source,
-    step: Step,
+    mut view: View,
     caught: &AtomicUsize,
 ) -> io::Result<Option<ExitStatus>> {
-    let has_colour = env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let events = read_events();
-    let mut model = Model::of(step);
-    let mut is_held = false;
     while caught.load(Ordering::Relaxed) == 0 {
         if let Some(status) = server.ended() {
             return Ok(Some(status));
         }
-        if !is_held {
+        if !view.is_held {
             model.update(server);
         }
-        terminal.draw(|frame| page::draw(frame, &model, source, is_held, has_colour))?;
+        terminal.draw(|frame| page::draw(frame, model, source, view))?;
         match events.recv_timeout(INTERVAL) {
             Ok(Event::Key(key)) => match key.code {
                 KeyCode::Char('q') => break,
                 // In raw mode Ctrl-C is a key.
                 KeyCode::Char('c') if key.modifiers == KeyModifiers::CONTROL => break,
-                KeyCode::Char(' ') => is_held = !is_held,
+                KeyCode::Char(' ') => view.is_held = !view.is_held,
                 _ => {}
             },
             Ok(_) | Err(RecvTimeoutError::Timeout) => {}
@@ -155,8 +190,11 @@ fn read_events() -> Receiver<Event> {
 
 /// Reports how the server ended and its last line, and returns its exit code as the shell does.
 fn report_end(server: &Server, status: ExitStatus) -> ExitCode {
-    let (narration, errors) = (server.narration.to_end(), server.errors.to_end());
-    let last = errors.last().or(narration.last()).map_or("no output", String::as_str);
+    for log in [&server.narration, &server.errors] {
+        log.wait_for_end(harness::TIMEOUT);
+    }
+    let output = model::output_of(server);
+    let last = output.last().map_or("no output", |output| output.line.text.as_str());
     report(&format!("{} ended ({status}): {}", server.program(), page::escaped(last)));
     let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal));
     code.and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from)

@@ -186,7 +186,7 @@ impl Client {
                 call.name() == Some("sendto")
                     || lists.is_some_and(|[_, to_write]| !to_write.is_empty())
             }
-            Some(Doing::Runs) => false,
+            Some(_) => false,
             None => true,
         }
     }

@@ -3,9 +3,11 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use harness::kernel::Call;
+
 use crate::axis::Axis;
 use crate::picture::{Cell, Role};
-use crate::recording::{Call, ClientEvent, ServerState, letter};
+use crate::recording::{ClientEvent, ServerState, letter};
 
 pub const WAIT: Cell = Cell::new('█', Role::Wait);
 const RESPONSE: Cell = Cell::new('●', Role::Response);

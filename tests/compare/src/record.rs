@@ -116,7 +116,7 @@ impl Recorder {
         let is_stuck = |events: &Vec<_>| matches!(events.last(), Some((_, ClientEvent::Stuck)));
         let system_call = match self.server.process().doing() {
             Some(Doing::Waits(call)) => call.name(),
-            Some(Doing::Runs) => None,
+            Some(_) => None,
             // If the system does not report the call: a client is stuck because the server sends.
             None => clients.iter().any(is_stuck).then_some("sendto"),
         };

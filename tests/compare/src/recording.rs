@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use harness::Step;
+use harness::kernel::Call;
 
 use crate::scenario::Scenario;
 
@@ -33,16 +34,6 @@ pub struct ServerState<Client = usize> {
     pub blocked_in: Option<Call>,
     /// The client that `recv()` or `send()` is for, or all whose turn it is.
     pub clients: Vec<Client>,
-}
-
-/// A call in which a server is blocked. `Select` stands for `epoll` and `kqueue` too.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Call {
-    Accept,
-    Recv,
-    Send,
-    Select,
-    Sleep,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -7,11 +7,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use harness::Step;
+use harness::kernel::Call::{Accept, Recv, Select, Send};
 use ratatui::{Terminal, backend::TestBackend};
 
 use crate::draw::draw;
 use crate::page;
-use crate::recording::Call::{Accept, Recv, Select, Send};
 use crate::recording::ClientEvent::{
     self, Disconnect, Flood, Measured, Request, Response, Stuck, Think, Write,
 };

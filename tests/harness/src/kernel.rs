@@ -9,6 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::RawFd;
 #[cfg(target_os = "linux")]
 use std::os::unix::fs::FileExt;
+use std::path::Path;
 
 use crate::Process;
 
@@ -17,6 +18,43 @@ pub enum Doing {
     Runs,
     /// It is blocked in a system call.
     Waits(SystemCall),
+    /// A tracer holds it before or after a system call, as strace(1) does for a delay.
+    Traced(SystemCall),
+    /// A signal has stopped it in a system call, as Ctrl-Z does. The number is -1 outside of one.
+    Stopped(SystemCall),
+}
+
+/// A call of the lesson in which a server is blocked. `Select` stands for `epoll` and `kqueue` too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Call {
+    Accept,
+    Recv,
+    Send,
+    Select,
+    Sleep,
+}
+
+impl Call {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Accept => "accept",
+            Self::Recv => "recv",
+            Self::Send => "send",
+            Self::Select => "select",
+            Self::Sleep => "sleep",
+        }
+    }
+
+    pub fn from_syscall(name: &str) -> Option<Self> {
+        match name {
+            "accept" | "accept4" => Some(Self::Accept),
+            "recvfrom" => Some(Self::Recv),
+            "sendto" => Some(Self::Send),
+            "select" | "pselect6" => Some(Self::Select),
+            "clock_nanosleep" => Some(Self::Sleep),
+            _ => None,
+        }
+    }
 }
 
 /// A system call that has not returned.
@@ -34,22 +72,22 @@ impl SystemCall {
         names.copied().find_map(|(number, name)| (number == self.number).then_some(name))
     }
 
+    pub fn call(&self) -> Option<Call> {
+        Call::from_syscall(self.name()?)
+    }
+
     /// Parses a line of `/proc/PID/syscall`: the number, the arguments, the stack pointer and the
     /// program counter.
-    fn parse(line: &str) -> Option<Doing> {
+    fn parse(line: &str) -> Option<Self> {
         let mut words = line.split_whitespace();
-        let number = words.next()?;
-        if number == "running" {
-            return Some(Doing::Runs);
-        }
-        let number = number.parse().ok()?;
+        let number = words.next()?.parse().ok()?;
         let mut arguments = [0; 6];
         if number >= 0 {
             for argument in &mut arguments {
                 *argument = u64::from_str_radix(words.next()?.strip_prefix("0x")?, 16).ok()?;
             }
         }
-        Some(Doing::Waits(Self { number, arguments }))
+        Some(Self { number, arguments })
     }
 }
 
@@ -84,7 +122,17 @@ const NAMES: &[(libc::c_long, &str)] = &[];
 impl Process {
     /// What it does now. None if it has ended, or if not available on this system.
     pub fn doing(self) -> Option<Doing> {
-        SystemCall::parse(&fs::read_to_string(format!("/proc/{}/syscall", self.0)).ok()?)
+        let line = fs::read_to_string(format!("/proc/{}/syscall", self.0)).ok()?;
+        if line.trim_end() == "running" {
+            return Some(Doing::Runs);
+        }
+        let call = SystemCall::parse(&line)?;
+        match self.state().as_str() {
+            "T" => Some(Doing::Stopped(call)),
+            "t" => Some(Doing::Traced(call)),
+            "Z" => None,
+            _ => Some(Doing::Waits(call)),
+        }
     }
 
     /// The sets of a `pselect6` that is blocked, for reading and for writing. Until it returns they are
@@ -123,11 +171,19 @@ impl Process {
         None
     }
 
-    /// The inode of a socket that it has open under a descriptor: [`TcpSocket::inode`].
-    pub fn inode(self, descriptor: RawFd) -> Option<u64> {
-        let socket = fs::read_link(format!("/proc/{}/fd/{descriptor}", self.0)).ok()?;
-        socket.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
+    /// The inode of a socket that it has open under a file descriptor: [`TcpSocket::inode`].
+    pub fn inode(self, sock: RawFd) -> Option<u64> {
+        socket_inode(&fs::read_link(format!("/proc/{}/fd/{sock}", self.0)).ok()?)
     }
+
+    /// The inodes of all sockets that it has open. Empty if not available on this system.
+    pub fn inodes(self) -> Vec<u64> {
+        self.sockets().into_iter().filter_map(|(_, name, _)| socket_inode(&name)).collect()
+    }
+}
+
+fn socket_inode(name: &Path) -> Option<u64> {
+    name.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
 }
 
 /// The state of a TCP socket (RFC 9293, 3.3.2).
@@ -149,6 +205,7 @@ pub struct TcpSocket {
     /// How many bytes the peer has not acknowledged.
     pub unsent: u64,
     /// How many bytes are unread. In a listening socket: how many connections wait for `accept`.
+    /// The kernel and ss(8) count the end of the stream as one more byte.
     pub unread: u64,
     /// The number that a process sees too, 0 if no process has the socket open.
     pub inode: u64,
@@ -203,7 +260,9 @@ impl TcpSocket {
         let [unsent, unread] = [unsent, unread].map(|queue| u64::from_str_radix(queue, 16).ok());
         // Behind: the timer, the retransmissions, the user and the probes.
         let inode = fields.nth(4)?.parse().ok()?;
-        Some(Self { local, remote, state, unsent: unsent?, unread: unread?, inode })
+        let end_of_stream = u64::from(state == State::CloseWait);
+        let unread = unread?.saturating_sub(end_of_stream);
+        Some(Self { local, remote, state, unsent: unsent?, unread, inode })
     }
 }
 

@@ -20,6 +20,7 @@ mod step;
 mod terminal;
 
 use std::env;
+use std::ffi::OsStr;
 use std::io::{self, Write};
 use std::path::Path;
 use std::process::Command;
@@ -62,7 +63,7 @@ pub fn has_strace() -> bool {
 }
 
 /// Whether a command can be run and succeeds.
-pub fn runs(program: &str, arguments: &[&str]) -> bool {
+pub fn runs(program: impl AsRef<OsStr>, arguments: &[&str]) -> bool {
     run(Command::new(program).args(arguments)).is_ok_and(|output| output.status.success())
 }
 

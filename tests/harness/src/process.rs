@@ -177,7 +177,7 @@ impl Process {
     }
 
     /// The state as a letter of ps(1). Empty if it has ended.
-    fn state(self) -> String {
+    pub(crate) fn state(self) -> String {
         self.stat(3).unwrap_or_else(|| self.ps("state"))
     }
 
