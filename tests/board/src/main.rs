@@ -7,19 +7,22 @@ mod clients;
 mod model;
 mod page;
 mod plain;
+mod record;
 mod source;
+mod story;
 mod trace;
 
 use std::env;
 use std::io::{self, IsTerminal, Write};
 use std::mem;
 use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
 use std::process::{ExitCode, ExitStatus};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::builder::PossibleValuesParser;
 use clap::{ArgMatches, Command, arg, value_parser};
@@ -31,9 +34,15 @@ use signal_hook::low_level::emulate_default_handler;
 
 use crate::model::Model;
 use crate::page::View;
+use crate::plain::PlainLines;
+use crate::record::{Recorder, Recording};
 use crate::source::Source;
 use crate::trace::Trace;
 
+/// How long each call takes in a recording, and how often the recorder looks.
+const RECORDED_DELAY: Duration = Duration::from_millis(500);
+const RECORDER_INTERVAL: Duration = Duration::from_millis(5);
+/// How often the picture is drawn.
 const INTERVAL: Duration = Duration::from_millis(100);
 /// The servers that block in the calls of the lesson.
 const SHOWN: [Step; 4] = [Step::Blocking, Step::Functions, Step::Select, Step::Bare];
@@ -45,11 +54,13 @@ fn command() -> Command {
     Command::new("board")
         .version(env!("CARGO_PKG_VERSION"))
         .about("Starts a server and shows the line where it is blocked, its clients and its output")
-        .arg(arg!(<STEP>).value_parser(step))
+        .arg(arg!(<STEP> ...).value_parser(step))
         .arg(arg!(--host <HOST> "Name or address to listen on").default_value("localhost"))
         .arg(port.default_value("5000").value_parser(value_parser!(u16)))
         .arg(slow.value_parser(parse_seconds))
         .arg(arg!(--room "Leave the source out and show more clients"))
+        .arg(arg!(--record <FILE> "Record each call, in slow motion, and write a page at the end"))
+        .arg(arg!(--story "Record the story of the lessons at each STEP").requires("record"))
         .after_help("q or Ctrl-C ends board and the server; space holds the picture.")
 }
 
@@ -72,106 +83,189 @@ fn report(text: &str) {
 }
 
 fn show(arguments: &ArgMatches) -> Result<ExitCode, String> {
-    let step = arguments.get_one::<String>("STEP").and_then(|name| Step::named(name));
-    let step = step.unwrap_or(Step::Blocking);
+    let names = arguments.get_many::<String>("STEP").into_iter().flatten();
+    let steps: Vec<Step> = names.filter_map(|name| Step::named(name)).collect();
     let host = arguments.get_one::<String>("host").map_or("localhost", String::as_str);
     let port = arguments.get_one::<u16>("port").copied().unwrap_or(5000);
-    let mut trace = None;
+    let slow = arguments.get_one::<Duration>("slow").copied();
+    let file = arguments.get_one::<String>("record").map(Path::new);
+    for step in &steps {
+        // Build it before anything is drawn: cargo prints its progress.
+        step.try_binary().map_err(|output| {
+            let mut lines = output.lines();
+            let is_reason = |line: &&str| line.starts_with("error") || line.starts_with("Cause: ");
+            format!("{step} does not build: {}", lines.find(is_reason).unwrap_or_default())
+        })?;
+    }
+    if let Some(file) = file.filter(|_| arguments.get_flag("story")) {
+        let mut recordings = Vec::new();
+        for step in steps {
+            let start = Start::of(step).host(host).port(port);
+            recordings.push(story::record(step, &start, slow.unwrap_or(RECORDED_DELAY))?);
+        }
+        write_page(file, &recordings)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let [step] = steps[..] else { return Err("only --story takes several servers".to_owned()) };
     let mut start = Start::of(step).host(host).port(port);
-    if let Some(delay) = arguments.get_one::<Duration>("slow") {
-        let slow = Trace::of(start, *delay)?;
+    let mut trace = None;
+    if let Some(delay) = slow.or(file.map(|_| RECORDED_DELAY)) {
+        let slow = Trace::of(start, delay)?;
         (start, trace) = (slow.0, Some(slow.1));
     }
-    let mut model = Model::of(step, trace);
-    let source =
-        Source::read(step).map_err(|error| format!("{}: {error}", step.source().display()))?;
-    // Build it before anything is drawn: cargo prints its progress.
-    step.try_binary().map_err(|output| {
-        let mut lines = output.lines();
-        let reason = lines.find(|line| line.starts_with("error") || line.starts_with("Cause: "));
-        format!("{step} does not build: {}", reason.unwrap_or_default())
-    })?;
+    let mut recorder = None;
+    if file.is_some() {
+        let source = read_source(step)?;
+        recorder = trace.take().map(|trace| Recorder::new(step, source, trace));
+    }
     let caught = Arc::new(AtomicUsize::new(0));
     for signal in [SIGINT, SIGTERM, SIGHUP, SIGQUIT] {
         let number = usize::try_from(signal).unwrap_or_default();
         signal_hook::flag::register_usize(signal, Arc::clone(&caught), number)
             .map_err(|error| format!("signals: {error}"))?;
     }
-    let mut server = start.spawn().map_err(|error| format!("{step}: {error}"))?;
+    let source = read_source(step)?;
+    let server = start.spawn().map_err(|error| format!("{step}: {error}"))?;
+    let mut run = Run { server, model: Model::of(step, trace), source, recorder, caught };
     let shown = if can_draw() {
         let view = View {
             is_held: false,
             has_colour: env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
             is_room: arguments.get_flag("room"),
         };
-        draw(&mut server, &mut model, &source, view, &caught)
+        run.draw(view)
     } else {
-        plain::print(&mut server, &mut model, &source, &caught)
+        run.print()
     };
-    server.kill();
-    if let Ok(signal @ 1..) = i32::try_from(caught.load(Ordering::Relaxed)) {
+    run.server.kill();
+    if let (Some(recorder), Some(file)) = (run.recorder, file) {
+        write_page(file, &[recorder.finish()])?;
+    }
+    if let Ok(signal @ 1..) = i32::try_from(run.caught.load(Ordering::Relaxed)) {
         let _ = emulate_default_handler(signal);
     }
     let status = shown.map_err(|error| format!("the terminal: {error}"))?;
-    Ok(status.map_or(ExitCode::SUCCESS, |status| report_end(&server, status)))
+    Ok(status.map_or(ExitCode::SUCCESS, |status| report_end(&run.server, status)))
+}
+
+fn read_source(step: Step) -> Result<Source, String> {
+    Source::read(step).map_err(|error| format!("{}: {error}", step.source().display()))
+}
+
+/// Writes the page of recordings, and reports that.
+fn write_page(file: &Path, recordings: &[Recording]) -> Result<(), String> {
+    record::write_page(file, recordings).map_err(|error| format!("{}: {error}", file.display()))?;
+    let states: usize = recordings.iter().map(|recording| recording.states.len()).sum();
+    report(&format!("{states} states in {}", file.display()));
+    Ok(())
+}
+
+/// A server that is shown and recorded.
+struct Run {
+    server: Server,
+    model: Model,
+    source: Source,
+    recorder: Option<Recorder>,
+    /// The number of a signal that ends it.
+    caught: Arc<AtomicUsize>,
+}
+
+impl Run {
+    /// Returns whether a signal ends it, or a recording that is full.
+    fn is_over(&self) -> bool {
+        let is_full = self.recorder.as_ref().is_some_and(Recorder::is_full);
+        is_full || self.caught.load(Ordering::Relaxed) != 0
+    }
+
+    /// Waits for a key, at most for `INTERVAL`, and records meanwhile.
+    fn wait(&mut self, events: Option<&Receiver<Event>>) -> io::Result<Option<Event>> {
+        let end = Instant::now() + INTERVAL;
+        loop {
+            if let Some(recorder) = &mut self.recorder {
+                recorder.poll(&self.server)?;
+            }
+            let left = end.saturating_duration_since(Instant::now());
+            let pause = if self.recorder.is_some() { left.min(RECORDER_INTERVAL) } else { left };
+            match events.map(|events| events.recv_timeout(pause)) {
+                Some(Ok(event)) => return Ok(Some(event)),
+                // The terminal has gone.
+                Some(Err(RecvTimeoutError::Disconnected)) => {
+                    return Err(io::ErrorKind::UnexpectedEof.into());
+                }
+                Some(Err(RecvTimeoutError::Timeout)) => {}
+                None => thread::sleep(pause),
+            }
+            if left.is_zero() {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Draws until a key or a signal ends it (None), or the server ends.
+    fn draw(&mut self, view: View) -> io::Result<Option<ExitStatus>> {
+        let shown = ratatui::try_init().and_then(|mut terminal| {
+            let shown = self.draw_on(&mut terminal, view);
+            let _ = terminal.show_cursor();
+            // If the terminal has gone, its destructor would print an error, and panic.
+            mem::forget(terminal);
+            shown
+        });
+        // A terminal that has gone needs nothing back.
+        let _ = ratatui::try_restore();
+        shown
+    }
+
+    fn draw_on(
+        &mut self,
+        terminal: &mut DefaultTerminal,
+        mut view: View,
+    ) -> io::Result<Option<ExitStatus>> {
+        let events = read_events();
+        while !self.is_over() {
+            if let Some(status) = self.server.ended() {
+                return Ok(Some(status));
+            }
+            if !view.is_held {
+                self.model.update(&self.server);
+            }
+            terminal.draw(|frame| page::draw(frame, &self.model, &self.source, view))?;
+            if let Some(Event::Key(key)) = self.wait(Some(&events))? {
+                match key.code {
+                    KeyCode::Char('q') => break,
+                    // In raw mode Ctrl-C is a key.
+                    KeyCode::Char('c') if key.modifiers == KeyModifiers::CONTROL => break,
+                    KeyCode::Char(' ') => view.is_held = !view.is_held,
+                    _ => {}
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Prints what changes until a signal or a closed pipe ends it (None), or the server ends.
+    fn print(&mut self) -> io::Result<Option<ExitStatus>> {
+        let mut lines = PlainLines::default();
+        while !self.is_over() {
+            if let Some(status) = self.server.ended() {
+                return Ok(Some(status));
+            }
+            self.model.update(&self.server);
+            for line in lines.next(&self.model, &self.source) {
+                match writeln!(io::stdout(), "{}", page::escaped(&line)) {
+                    Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(None),
+                    written => written?,
+                }
+            }
+            self.wait(None)?;
+        }
+        Ok(None)
+    }
 }
 
 /// Returns whether there is a terminal that can move its cursor, with keys.
 fn can_draw() -> bool {
     let is_dumb = env::var_os("TERM").is_some_and(|term| term == "dumb");
     io::stdin().is_terminal() && io::stdout().is_terminal() && !is_dumb
-}
-
-/// Draws until a key or a signal ends it (None), or the server ends.
-fn draw(
-    server: &mut Server,
-    model: &mut Model,
-    source: &Source,
-    view: View,
-    caught: &AtomicUsize,
-) -> io::Result<Option<ExitStatus>> {
-    let shown = ratatui::try_init().and_then(|mut terminal| {
-        let shown = run(&mut terminal, server, model, source, view, caught);
-        let _ = terminal.show_cursor();
-        // If the terminal has gone, its destructor would print an error, and panic.
-        mem::forget(terminal);
-        shown
-    });
-    // A terminal that has gone needs nothing back.
-    let _ = ratatui::try_restore();
-    shown
-}
-
-fn run(
-    terminal: &mut DefaultTerminal,
-    server: &mut Server,
-    model: &mut Model,
-    source: &Source,
-    mut view: View,
-    caught: &AtomicUsize,
-) -> io::Result<Option<ExitStatus>> {
-    let events = read_events();
-    while caught.load(Ordering::Relaxed) == 0 {
-        if let Some(status) = server.ended() {
-            return Ok(Some(status));
-        }
-        if !view.is_held {
-            model.update(server);
-        }
-        terminal.draw(|frame| page::draw(frame, model, source, view))?;
-        match events.recv_timeout(INTERVAL) {
-            Ok(Event::Key(key)) => match key.code {
-                KeyCode::Char('q') => break,
-                // In raw mode Ctrl-C is a key.
-                KeyCode::Char('c') if key.modifiers == KeyModifiers::CONTROL => break,
-                KeyCode::Char(' ') => view.is_held = !view.is_held,
-                _ => {}
-            },
-            Ok(_) | Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => break,
-        }
-    }
-    Ok(None)
 }
 
 /// Reads keys on a thread of its own: crossterm's `poll` and `read` do not return after a hang-up,

@@ -10,7 +10,7 @@ use harness::{Line, Server, Step};
 
 use crate::clients::{Client, Clients, Ended, Status};
 use crate::source::{Location, Source};
-use crate::trace::{Event, Trace};
+use crate::trace::Trace;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Activity {
@@ -85,12 +85,7 @@ impl Model {
         let Some(trace) = &mut self.trace else { return };
         // Without the log, the samples are shown.
         let _ = trace.read();
-        let is_entry = |event: &Event| matches!(event, Event::Entered { .. });
-        let next = trace.events.iter().position(is_entry);
-        let entered = next.and_then(|index| trace.events.drain(..=index).next_back());
-        if let Some(Event::Entered { call, sock, .. }) = entered
-            && trace.events.iter().any(is_entry)
-        {
+        if let Some((call, sock)) = trace.take_missed() {
             let addr = trace.addrs.get(&sock);
             let name = addr.and_then(|addr| self.clients.name_of_addr(*addr));
             self.peer = match call {

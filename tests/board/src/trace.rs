@@ -12,7 +12,7 @@ use harness::kernel::Call;
 use harness::{Start, has_strace, runs};
 
 /// `select` is missing on newer architectures.
-const CALLS: &str = "accept4,recvfrom,sendto,?select,pselect6,write,close";
+const CALLS: &str = "accept4,recvfrom,sendto,?select,pselect6,write";
 const DELAYED: &str = "accept4,recvfrom,sendto";
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,10 +28,14 @@ pub enum Event {
         sock: RawFd,
         addr: SocketAddr,
     },
-    /// `recv` has returned, with an error if there are no bytes.
+    /// `recv` has returned. No bytes are the end of the stream.
     Received {
         sock: RawFd,
-        bytes: Option<Vec<u8>>,
+        bytes: Vec<u8>,
+    },
+    /// `recv` has returned that the client has reset its connection.
+    Reset {
+        sock: RawFd,
     },
     /// `send` has returned.
     Sent {
@@ -42,9 +46,6 @@ pub enum Event {
         text: String,
         is_error: bool,
     },
-    Closed {
-        sock: RawFd,
-    },
 }
 
 pub struct Trace {
@@ -53,7 +54,8 @@ pub struct Trace {
     rest: Vec<u8>,
     /// The call in `rest` was reported.
     has_entered: bool,
-    pub events: VecDeque<Event>,
+    events: VecDeque<Event>,
+    /// The clients under their file descriptors, as of the last event that was taken.
     pub addrs: HashMap<RawFd, SocketAddr>,
 }
 
@@ -61,10 +63,12 @@ impl Trace {
     /// Returns a server to start whose calls take `delay` each, and its trace.
     pub fn of(start: Start, delay: Duration) -> Result<(Start, Self), String> {
         if !cfg!(target_os = "linux") {
-            return Err("slow motion is available on Linux only, with strace".to_owned());
+            return Err("slow motion and recordings need Linux, and strace".to_owned());
         }
         if !runs("strace", &["-V"]) {
-            return Err("slow motion needs strace: sudo apt install strace".to_owned());
+            return Err(
+                "slow motion and recordings need strace: sudo apt install strace".to_owned()
+            );
         }
         if !has_strace() {
             return Err("strace may not trace here, see ptrace(2)".to_owned());
@@ -82,6 +86,33 @@ impl Trace {
         Ok((start.injecting(&fault).logging_calls(CALLS, &path), trace))
     }
 
+    pub fn is_empty(&self) -> bool {
+        self.events.is_empty()
+    }
+
+    /// Takes the next event.
+    pub fn take(&mut self) -> Option<Event> {
+        let event = self.events.pop_front()?;
+        if let Event::Accepted { sock, addr } = event {
+            self.addrs.insert(sock, addr);
+        }
+        Some(event)
+    }
+
+    /// Takes the events up to the next call that was entered, and returns it if another one was
+    /// entered after it.
+    pub fn take_missed(&mut self) -> Option<(Call, RawFd)> {
+        let mut found = None;
+        while let Some(event) = self.take() {
+            if let Event::Entered { call, sock, .. } = event {
+                found = Some((call, sock));
+                break;
+            }
+        }
+        let is_entry = |event: &Event| matches!(event, Event::Entered { .. });
+        found.filter(|_| self.events.iter().any(is_entry))
+    }
+
     /// Reads what is new in the log.
     pub fn read(&mut self) -> io::Result<()> {
         let mut bytes = Vec::new();
@@ -94,9 +125,6 @@ impl Trace {
             self.read_entry();
             let line = String::from_utf8_lossy(&self.rest).into_owned();
             let event = Entry::parse(&line).and_then(|entry| entry.returned());
-            if let Some(Event::Accepted { sock, addr }) = event {
-                self.addrs.insert(sock, addr);
-            }
             self.events.extend(event);
             self.rest.clear();
             self.has_entered = false;
@@ -148,6 +176,7 @@ impl<'line> Entry<'line> {
     fn returned(&self) -> Option<Event> {
         let sock = self.sock;
         let (arguments, result) = self.rest.rsplit_once(") = ").or(self.rest.rsplit_once(" = "))?;
+        let is_reset = result.contains("ECONNRESET");
         let result: i64 = result.split_whitespace().next()?.parse().ok()?;
         let text = || quoted(arguments).unwrap_or_default();
         match self.name {
@@ -161,7 +190,8 @@ impl<'line> Entry<'line> {
                     addr,
                 })
             }
-            "recvfrom" => Some(Event::Received { sock, bytes: (result >= 0).then(text) }),
+            "recvfrom" if result >= 0 => Some(Event::Received { sock, bytes: text() }),
+            "recvfrom" => is_reset.then_some(Event::Reset { sock }),
             "sendto" if result >= 0 => {
                 let mut bytes = text();
                 bytes.truncate(usize::try_from(result).ok()?);
@@ -171,7 +201,6 @@ impl<'line> Entry<'line> {
                 let text = String::from_utf8_lossy(&text()).trim_end_matches('\n').to_owned();
                 Some(Event::Printed { text, is_error: sock == 2 })
             }
-            "close" => Some(Event::Closed { sock }),
             _ => None,
         }
     }
@@ -231,12 +260,12 @@ mod unit_tests {
             (
                 r#"31234 recvfrom(4, "a \") = 2\0\3771\n", 4096, 0, NULL, NULL) = 6"#,
                 Some(Event::Entered { call: Call::Recv, sock: 4, lists: None }),
-                Some(Event::Received { sock: 4, bytes: Some(b"a \") = 2\0\xff1\n".to_vec()) }),
+                Some(Event::Received { sock: 4, bytes: b"a \") = 2\0\xff1\n".to_vec() }),
             ),
             (
                 "7 recvfrom(4, 0x7ffe, 4096, 0, NULL, NULL) = -1 ECONNRESET (Connection reset by peer)",
                 Some(Event::Entered { call: Call::Recv, sock: 4, lists: None }),
-                Some(Event::Received { sock: 4, bytes: None }),
+                Some(Event::Reset { sock: 4 }),
             ),
             (
                 r#"7 sendto(4, "Hello World\n", 12, MSG_NOSIGNAL, NULL, 0) = 5"#,
@@ -266,7 +295,11 @@ mod unit_tests {
                 None,
                 Some(Event::Printed { text: "trouble".to_owned(), is_error: true }),
             ),
-            ("7 close(4)         = 0", None, Some(Event::Closed { sock: 4 })),
+            (
+                "7 recvfrom(4, 0x7ffe, 4096, 0, NULL, NULL) = ? ERESTARTSYS (To be restarted)",
+                Some(Event::Entered { call: Call::Recv, sock: 4, lists: None }),
+                None,
+            ),
             ("7 --- SIGCONT {si_signo=SIGCONT, si_code=SI_USER} ---", None, None),
             ("7 recvfrom(4", None, None),
         ] {

@@ -6,6 +6,7 @@ use std::net::{TcpListener, TcpStream};
 use std::num::NonZero;
 use std::process;
 use std::thread;
+use std::time::Instant;
 
 use harness::{Client, Signal, StalledReader, Step, TIMEOUT, wait_until};
 
@@ -179,9 +180,11 @@ fn pipe_and_dumb_terminal_get_plain_lines() {
     {
         let board = Board::start_with(Step::Functions, 0, wrapper);
         let mut text = String::new();
+        let give_up = Instant::now() + TIMEOUT;
         let mut wait_for = |expected: &str| {
             while !text.contains(expected) {
-                let output = board.terminal.output.recv_timeout(TIMEOUT);
+                let left = give_up.saturating_duration_since(Instant::now());
+                let output = board.terminal.output.recv_timeout(left);
                 let (_, bytes) = output.unwrap_or_else(|_| panic!("no {expected} in {text}"));
                 text.push_str(&String::from_utf8_lossy(&bytes));
             }
@@ -205,16 +208,17 @@ fn pipe_and_dumb_terminal_get_plain_lines() {
 
 #[test]
 fn trail_names_each_ready_socket_and_its_function() {
-    let mut board = Board::start_flags(Step::Select, &["--slow", "0.5"], (23, 80));
+    let mut board = Board::start_flags(Step::Select, &["--slow", "1"], (23, 80));
     let mut a = board.connect();
     board.wait_for_text("ready: server_socket -> accept_connection");
     board.wait_for_row(&["accepted:", "1"]);
     // While the server is slow with A, two more clients become ready.
     a.send(b"hello\n").unwrap();
-    board.wait_for_text("A's turn: recv");
+    board.wait_for_text("A's turn: send");
     let mut b = board.connect();
     a.send(b"again\n").unwrap();
     board.wait_for_text("ready: server_socket, A -> accept_connection, send_message");
+    board.wait_for_text("A's turn: send");
     b.send(b"hello\n").unwrap();
     a.send(b"again\n").unwrap();
     board.wait_for_text("ready: A, B -> send_message 2 times");

@@ -74,6 +74,6 @@ fn arrow_takes_each_line_of_the_story_in_slow_motion() {
 fn missing_strace_is_one_line_with_its_package() {
     let mut board = Board::start_wrapped(&["env", "PATH=/no/path"], &["--slow", "1"]);
     assert_eq!(board.wait_for_end().code(), Some(1));
-    let expected = "board: slow motion needs strace: sudo apt install strace";
+    let expected = "board: slow motion and recordings need strace: sudo apt install strace";
     assert_eq!(board.errors.to_end(), [expected]);
 }
