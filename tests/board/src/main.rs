@@ -13,6 +13,7 @@ mod story;
 mod trace;
 
 use std::env;
+use std::fs::OpenOptions;
 use std::io::{self, IsTerminal, Write};
 use std::mem;
 use std::os::unix::process::ExitStatusExt;
@@ -41,7 +42,7 @@ use crate::trace::Trace;
 
 /// How long each call takes in a recording, and how often the recorder looks.
 const RECORDED_DELAY: Duration = Duration::from_millis(500);
-const RECORDER_INTERVAL: Duration = Duration::from_millis(5);
+const RECORDER_INTERVAL: Duration = Duration::from_millis(20);
 /// How often the picture is drawn.
 const INTERVAL: Duration = Duration::from_millis(100);
 /// The servers that block in the calls of the lesson.
@@ -89,6 +90,11 @@ fn show(arguments: &ArgMatches) -> Result<ExitCode, String> {
     let port = arguments.get_one::<u16>("port").copied().unwrap_or(5000);
     let slow = arguments.get_one::<Duration>("slow").copied();
     let file = arguments.get_one::<String>("record").map(Path::new);
+    if let Some(file) = file {
+        // Before anything is recorded that could not be written.
+        let opened = OpenOptions::new().append(true).create(true).open(file);
+        opened.map_err(|error| format!("{}: {error}", file.display()))?;
+    }
     for step in &steps {
         // Build it before anything is drawn: cargo prints its progress.
         step.try_binary().map_err(|output| {

@@ -12,7 +12,7 @@ use crate::record::{Recorder, Recording};
 use crate::source::Source;
 use crate::trace::Trace;
 
-const POLL: Duration = Duration::from_millis(5);
+const POLL: Duration = Duration::from_millis(20);
 const LINES: [&str; 3] = ["one\n", "two\n", "three\n"];
 
 /// Plays the story at a server. If the machine is too busy for the delay, it tries again with a

@@ -4,6 +4,8 @@
 #![cfg(target_os = "linux")] // what is expected here is not available on other systems
 
 mod board;
+mod recording;
 mod screens;
 mod slow;
 mod truth;
+mod webdriver;

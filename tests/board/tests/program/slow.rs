@@ -72,8 +72,10 @@ fn arrow_takes_each_line_of_the_story_in_slow_motion() {
 
 #[test]
 fn missing_strace_is_one_line_with_its_package() {
-    let mut board = Board::start_wrapped(&["env", "PATH=/no/path"], &["--slow", "1"]);
-    assert_eq!(board.wait_for_end().code(), Some(1));
-    let expected = "board: slow motion and recordings need strace: sudo apt install strace";
-    assert_eq!(board.errors.to_end(), [expected]);
+    for flags in [["--slow", "1"], ["--record", "/dev/null"]] {
+        let mut board = Board::start_wrapped(&["env", "PATH=/no/path"], &flags);
+        assert_eq!(board.wait_for_end().code(), Some(1));
+        let expected = "board: slow motion and recordings need strace: sudo apt install strace";
+        assert_eq!(board.errors.to_end(), [expected]);
+    }
 }
