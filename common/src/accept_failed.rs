@@ -8,40 +8,46 @@ use nix::errno::Errno;
 
 use crate::{Error, PAUSE, report};
 
-/// What a server that serves one client at a time does after a failed `accept`, before it calls
-/// `accept` again: what [`lacks_room`] says and, where there is no room, a second's sleep.
+/// Handles a failed `accept` in a server that serves one client at a time. Reports the error, and
+/// sleeps for a second if the system is out of resources. After that the server can call `accept`
+/// again.
 pub fn accept_failed(server_socket: &impl AsFd, error: &io::Error) {
-    if lacks_room(server_socket, error) {
+    report_accept_error(server_socket, error);
+    if is_out_of_resources(error) {
         thread::sleep(PAUSE);
     }
 }
 
-/// Reports a failed `accept` of `server_socket`, and returns whether it lacks a descriptor or
-/// memory for one more client. That client still waits, so another try at once would fail at once:
-/// it should come in a second. Otherwise the next client may be fine.
+/// Reports why `accept` failed. If the listening socket itself is unusable, no later `accept` can
+/// succeed, so this ends the process with exit code 1.
 ///
-/// Where the listening socket itself is unusable, so that no try can succeed, this ends the process
-/// with exit code 1 and one line on standard error.
-///
-/// What is not known to be worse concerns one connection: accept(2) passes on what the network did
-/// to it, and on macOS a connection that was reset while it was queued may come as an error without
-/// a number. That there is nobody left to accept (`EAGAIN`) is not worth a line.
-#[must_use]
-pub fn lacks_room(server_socket: &impl AsFd, error: &io::Error) -> bool {
-    match error.raw_os_error().map(Errno::from_raw) {
+/// Every other error concerns one connection. For example, accept(2) passes on network errors of
+/// the new connection. On macOS a connection that was reset in the backlog may come as an error
+/// without a number. `EAGAIN` is not reported: it means that no client is left in the backlog.
+pub fn report_accept_error(server_socket: &impl AsFd, error: &io::Error) {
+    match errno(error) {
         Some(unusable @ (Errno::EBADF | Errno::EINVAL | Errno::ENOTSOCK | Errno::EFAULT)) => {
             Error::on(server_socket, "accept", unusable).exit()
         }
-        Some(Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOMEM) => {
+        Some(Errno::EAGAIN) => {}
+        _ if is_out_of_resources(error) => {
             report!("accept: {error}: trying again in a second");
-            true
         }
-        Some(Errno::EAGAIN) => false,
-        _ => {
-            report!("accept: {error}");
-            false
-        }
+        _ => report!("accept: {error}"),
     }
+}
+
+/// Returns whether `accept` failed because the process or the system is out of file descriptors or
+/// memory. The client is then still in the backlog, so another `accept` would fail at once: try
+/// again a second later.
+#[must_use]
+pub fn is_out_of_resources(error: &io::Error) -> bool {
+    let out_of = [Errno::EMFILE, Errno::ENFILE, Errno::ENOBUFS, Errno::ENOMEM];
+    errno(error).is_some_and(|errno| out_of.contains(&errno))
+}
+
+fn errno(error: &io::Error) -> Option<Errno> {
+    error.raw_os_error().map(Errno::from_raw)
 }
 
 #[cfg(test)]
@@ -50,13 +56,16 @@ mod tests {
 
     use super::*;
 
-    fn lacks_room_after(error: impl Into<io::Error>) -> io::Result<bool> {
+    /// Returns whether the process goes on after the error, and what the error means.
+    fn is_out_of_resources_after(error: impl Into<io::Error>) -> io::Result<bool> {
         let server_socket = TcpListener::bind("127.0.0.1:0")?;
-        Ok(lacks_room(&server_socket, &error.into()))
+        let error = error.into();
+        report_accept_error(&server_socket, &error);
+        Ok(is_out_of_resources(&error))
     }
 
     #[test]
-    fn what_the_network_did_to_a_connection_concerns_that_one_alone() -> io::Result<()> {
+    fn network_error_concerns_only_one_connection() -> io::Result<()> {
         for errno in [
             Errno::ECONNABORTED,
             Errno::EPROTO,
@@ -67,21 +76,22 @@ mod tests {
             Errno::ETIMEDOUT,
             Errno::EAGAIN,
         ] {
-            assert!(!lacks_room_after(errno)?, "{errno}");
+            assert!(!is_out_of_resources_after(errno)?, "{errno}");
         }
         Ok(())
     }
 
     #[test]
-    fn an_error_without_a_number_concerns_one_connection() -> io::Result<()> {
-        assert!(!lacks_room_after(io::Error::new(io::ErrorKind::InvalidInput, "no address"))?);
+    fn error_without_a_number_concerns_only_one_connection() -> io::Result<()> {
+        let error = io::Error::new(io::ErrorKind::InvalidInput, "no address");
+        assert!(!is_out_of_resources_after(error)?);
         Ok(())
     }
 
     #[test]
-    fn a_full_table_or_full_memory_means_no_room() -> io::Result<()> {
+    fn full_table_and_full_memory_are_out_of_resources() -> io::Result<()> {
         for errno in [Errno::EMFILE, Errno::ENFILE, Errno::ENOBUFS, Errno::ENOMEM] {
-            assert!(lacks_room_after(errno)?, "{errno}");
+            assert!(is_out_of_resources_after(errno)?, "{errno}");
         }
         Ok(())
     }

@@ -1,32 +1,32 @@
-//! The command line, the same for every step.
+//! The command line. It is the same for every step.
 
 use std::env;
 use std::path::PathBuf;
 
 use clap::{Arg, ArgAction, Command, value_parser};
 
-/// What the command line asks for.
+/// The flags and their values.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Arguments {
     /// The name or address to listen on.
     pub host: String,
-    /// The port to listen on; with 0 the system chooses a free one.
+    /// The port to listen on. With 0 the system chooses a free one.
     pub port: u16,
-    /// No narration after the `Listening on` line.
+    /// Print no narration after the `Listening on` line.
     pub quiet: bool,
 }
 
 impl Arguments {
     /// Reads the command line of this process.
     ///
-    /// Ends the process as clap does: `--help` and `--version` with exit code 0, a wrong flag with
-    /// a line on standard error and exit code 2.
+    /// After `--help` and `--version` this ends the process with exit code 0. After a wrong flag it
+    /// ends the process with exit code 2 and a message on standard error.
     pub fn from_command_line() -> Self {
-        let mut found = command().get_matches();
+        let mut matches = command().get_matches();
         Self {
-            host: found.remove_one("host").unwrap_or_default(),
-            port: found.remove_one("port").unwrap_or_default(),
-            quiet: found.get_flag("quiet"),
+            host: matches.remove_one("host").unwrap_or_default(),
+            port: matches.remove_one("port").unwrap_or_default(),
+            quiet: matches.get_flag("quiet"),
         }
     }
 }
@@ -34,7 +34,7 @@ impl Arguments {
 fn command() -> Command {
     Command::new(program_name())
         .version(env!("CARGO_PKG_VERSION"))
-        .about("A tiny TCP server: whatever one recv brings, it answers Hello World")
+        .about("A tiny TCP server that answers each recv with Hello World")
         .arg(
             Arg::new("host")
                 .long("host")
@@ -58,7 +58,7 @@ fn command() -> Command {
         )
 }
 
-/// The file name of this program, so that one library can speak in the name of each step.
+/// Returns the file name of this program, so that `--help` shows the name of the step.
 fn program_name() -> String {
     let path = env::args_os().next().map(PathBuf::from).unwrap_or_default();
     let name = path.file_stem().unwrap_or_default().to_string_lossy();
@@ -70,7 +70,7 @@ mod tests {
     use super::command;
 
     #[test]
-    fn clap_finds_no_contradiction_in_the_command_line() {
+    fn command_line_passes_the_checks_of_clap() {
         command().debug_assert();
     }
 }

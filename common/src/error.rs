@@ -1,4 +1,4 @@
-//! Why a server could not start, or had to end.
+//! The errors that end a server.
 
 use std::fmt::{self, Display, Formatter};
 use std::io;
@@ -12,62 +12,61 @@ use nix::sys::socket::{SockaddrStorage, getsockname};
 
 use crate::report;
 
-/// Why a server cannot start or go on. As text it is one line, which also says what to do next
-/// where something helps.
+/// An error because of which a server cannot start or go on. As text it is one line with the
+/// address, the reason and, if possible, what to do next.
 #[derive(Debug)]
 pub enum Error {
     /// No address was found for the host to listen on.
     UnknownHost {
-        /// The host as it was asked for.
+        /// The host from the command line.
         host: String,
-        /// What the look-up said.
+        /// The error of the look-up.
         reason: io::Error,
     },
-    /// The listening socket could not be made.
+    /// The server could not create its listening socket.
     NotListening {
         /// The address to listen on.
         addr: SocketAddr,
-        /// The system call that failed, by its name in the manual.
+        /// The system call that failed.
         call: &'static str,
-        /// What it said.
+        /// The error of that call.
         reason: Errno,
     },
-    /// A call that the server cannot do without failed while it served.
+    /// A call failed while the server was running, and the server cannot go on.
     Broken {
-        /// The address on which it listened, or `server_socket` where that is not known any more.
+        /// The address on which it listened, or `server_socket` if the address is unknown.
         address: String,
-        /// The system call that failed, by its name in the manual.
+        /// The system call that failed.
         call: &'static str,
-        /// What it said.
+        /// The error of that call.
         reason: io::Error,
     },
-    /// `select` takes no descriptor from `FD_SETSIZE` on, and not one below it is free for a client.
-    NoRoom {
+    /// No file descriptor below `FD_SETSIZE` is free for a client, and `select` takes no others.
+    NoDescriptor {
         /// The address on which it listened.
         address: String,
     },
 }
 
 impl Error {
-    /// That `call` failed on the listening socket, for `reason`, and the server cannot go on.
+    /// Returns the error that `call` failed on the listening socket.
     pub fn on(server_socket: &impl AsFd, call: &'static str, reason: impl Into<io::Error>) -> Self {
         Self::Broken { address: address(server_socket), call, reason: reason.into() }
     }
 
-    /// That not one client fits, see [`Error::NoRoom`].
-    pub(crate) fn no_room(server_socket: &impl AsFd) -> Self {
-        Self::NoRoom { address: address(server_socket) }
+    /// Returns the error that the server has no file descriptor for a client.
+    pub(crate) fn no_descriptor(server_socket: &impl AsFd) -> Self {
+        Self::NoDescriptor { address: address(server_socket) }
     }
 
-    /// Ends the process, as clap does after a wrong flag: with this in one line on standard error,
-    /// and exit code 1.
+    /// Prints this error on standard error and ends the process with exit code 1.
     pub fn exit(&self) -> ! {
         report!("{self}");
         process::exit(1)
     }
 }
 
-/// The address of a socket, for a message.
+/// Returns the address of a socket, for a message.
 fn address(server_socket: &impl AsFd) -> String {
     match getsockname::<SockaddrStorage>(server_socket.as_fd().as_raw_fd()) {
         Ok(address) => address.to_string(),
@@ -85,7 +84,7 @@ impl Display for Error {
             ),
             Self::NotListening { addr, call, reason } => advise(line, addr, call, *reason),
             Self::Broken { address, call, reason } => write!(line, "{address}: {call}: {reason}"),
-            Self::NoRoom { address } => write!(
+            Self::NoDescriptor { address } => write!(
                 line,
                 "{address}: no descriptor left for even one client: select takes those below \
                  {FD_SETSIZE}, and none of them is free: start the server with fewer files open"
@@ -94,7 +93,7 @@ impl Display for Error {
     }
 }
 
-/// Says why a server cannot listen on `addr`, and what to do next.
+/// Writes why a server cannot listen on `addr`, and what to do next.
 fn advise(
     line: &mut Formatter<'_>,
     addr: &SocketAddr,
@@ -110,7 +109,7 @@ fn advise(
         ),
         Errno::EADDRINUSE => {
             let port = addr.port();
-            // Below 1024 the next one is root's too, and after the last one there is none.
+            // The port after a port below 1024 needs root too, and 65535 is the last one.
             let other = if (1024..u16::MAX).contains(&port) { port + 1 } else { 5000 };
             write!(
                 line,
@@ -132,7 +131,7 @@ fn advise(
             "{addr} is not an address of this machine: choose --host localhost, or one that \
              `ip -brief address` (macOS: `ifconfig`) shows"
         ),
-        Errno::EINVAL if is_without_its_scope(addr) => write!(
+        Errno::EINVAL if is_without_scope(addr) => write!(
             line,
             "{host} is the same on every network that this machine is on: name the interface with \
              it (--host {host}%eth0), as `ip -brief address` (macOS: `ifconfig`) shows it"
@@ -151,9 +150,9 @@ fn advise(
     }
 }
 
-/// Whether this is a link-local address of IPv6 that does not say which interface it means, see
-/// ipv6(7), `sin6_scope_id`.
-fn is_without_its_scope(addr: &SocketAddr) -> bool {
+/// Returns whether this is a link-local IPv6 address without its network interface, see ipv6(7),
+/// `sin6_scope_id`.
+fn is_without_scope(addr: &SocketAddr) -> bool {
     match addr {
         SocketAddr::V4(_) => false,
         SocketAddr::V6(addr) => addr.ip().is_unicast_link_local() && addr.scope_id() == 0,
@@ -174,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn a_taken_port_names_the_previous_step_and_the_next_port() {
+    fn taken_port_names_the_previous_step_and_the_next_port() {
         assert_eq!(
             line("127.0.0.1:5000", "bind", Errno::EADDRINUSE),
             "127.0.0.1:5000 is in use: stop the server in the other terminal (Ctrl-C; if it was \
@@ -189,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn a_taken_port_whose_next_one_does_not_help_names_5000() {
+    fn taken_port_names_5000_if_the_next_port_does_not_help() {
         for addr in ["127.0.0.1:65535", "127.0.0.1:80", "127.0.0.1:1023"] {
             let said = line(addr, "bind", Errno::EADDRINUSE);
             assert!(said.ends_with("or choose --port 5000"), "{said}");
@@ -199,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn where_no_port_is_free_it_names_one() {
+    fn missing_free_port_names_a_port() {
         assert_eq!(
             line("127.0.0.1:0", "bind", Errno::EADDRINUSE),
             "127.0.0.1: no port is free of those that the system may choose: name one \
@@ -208,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn no_permission_names_a_port_that_needs_none() {
+    fn missing_permission_names_a_port_that_needs_none() {
         assert_eq!(
             line("127.0.0.1:80", "bind", Errno::EACCES),
             "127.0.0.1:80: no permission to listen there (ports below 1024 are root's): choose \
@@ -217,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn no_descriptor_for_a_client_says_which_limit_was_met() {
+    fn missing_file_descriptor_names_the_limit() {
         let said = line("127.0.0.1:5000", "accept", Errno::EMFILE);
         assert!(said.contains("no descriptor left for even one client"), "{said}");
         assert!(said.contains("ulimit -n"), "{said}");
@@ -227,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_local_address_without_its_scope_is_told_how_to_get_one() {
+    fn link_local_address_without_scope_names_an_interface() {
         let said = line("[fe80::1]:5000", "bind", Errno::EINVAL);
         assert!(said.contains("--host fe80::1%eth0"), "{said}");
         for addr in ["[fe80::1%2]:5000", "[::1]:5000", "127.0.0.1:5000"] {
@@ -237,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn a_host_with_a_line_break_in_it_is_shown_escaped() {
+    fn host_with_a_line_break_is_escaped() {
         let reason = io::Error::from(io::ErrorKind::NotFound);
         let said = Error::UnknownHost { host: "a\nb".to_owned(), reason }.to_string();
         assert!(said.starts_with("a\\nb cannot be looked up ("), "{said}");
@@ -245,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn a_broken_socket_whose_address_is_known_no_more_is_named_all_the_same() {
+    fn broken_socket_without_an_address_is_server_socket() {
         let not_a_socket = io::stdin();
         let said = Error::on(&not_a_socket, "accept", Errno::ENOTSOCK).to_string();
         assert!(said.starts_with("server_socket: accept: "), "{said}");

@@ -1,28 +1,29 @@
-//! What the three servers share and what is not the lesson: the command line, the listening
-//! socket, the narration, what a failed `accept` means, whether one more client fits, and how a
-//! server ends.
+//! The parts of the three servers that are not the lesson: the command line, the listening socket,
+//! the narration, what a failed `accept` means, whether one more client fits, and how a server
+//! exits.
 //!
-//! There is no call of `accept`, `recv`, `send` or `select` here: those are the lesson, and stand
-//! in each step's own `src/main.rs`.
+//! This crate never calls `accept`, `recv`, `send` or `select`. These calls are the lesson, so they
+//! are in each step's own `src/main.rs`.
 
 #![forbid(unsafe_code)]
 
 mod accept_failed;
+mod capacity;
 mod command_line;
 mod error;
 mod listening;
 mod narration;
-mod room;
 
 use std::time::Duration;
 
-pub use accept_failed::{accept_failed, lacks_room};
+pub use accept_failed::{accept_failed, is_out_of_resources, report_accept_error};
+pub use capacity::Capacity;
 pub use error::Error;
 pub use listening::listen;
 pub use narration::say_ready;
-#[doc(hidden)] // narrate! and report! expand to calls of these
+#[doc(hidden)] // narrate! and report! expand to calls of these functions
 pub use narration::{say, say_report};
-pub use room::Room;
 
-/// How long to wait before another try where there was no room: nothing tells when there will be.
+/// How long to wait before another `accept` if the system is out of file descriptors or memory. No
+/// call reports when some are free again, so we try once a second.
 const PAUSE: Duration = Duration::from_secs(1);

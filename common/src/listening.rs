@@ -12,32 +12,31 @@ use nix::sys::socket::{
 use crate::command_line::Arguments;
 use crate::{Error, narrate, narration, report};
 
-/// The longest queue of connections that nobody has accepted yet. Linux and FreeBSD take -1 for
-/// "as long as the system allows"; elsewhere `SOMAXCONN` is (128 on macOS), see listen(2).
+/// The longest backlog that the system allows: -1 on Linux and FreeBSD, `SOMAXCONN` elsewhere (128
+/// on macOS), see listen(2).
 #[cfg(any(target_os = "linux", target_os = "freebsd"))]
 const LONGEST_BACKLOG: Backlog = Backlog::MAXALLOWABLE;
 #[cfg(not(any(target_os = "linux", target_os = "freebsd")))]
 const LONGEST_BACKLOG: Backlog = Backlog::MAXCONN;
 
-/// A server that starts another program does not hand its sockets on, see socket(2).
+/// Closes the socket in a program that this process starts, see socket(2).
 #[cfg(not(target_vendor = "apple"))]
 const CLOSE_ON_EXEC: SockFlag = SockFlag::SOCK_CLOEXEC;
 #[cfg(target_vendor = "apple")]
 const CLOSE_ON_EXEC: SockFlag = SockFlag::empty();
 
-/// Makes the listening socket that the command line asks for, and says `Listening on` with its real
-/// address: from then on clients can connect.
+/// Creates the listening socket for the host and port on the command line, and prints `Listening on`
+/// with its address. From then on clients can connect.
 ///
-/// Where that cannot work it ends the process, as clap does after a wrong flag: with exit code 1
-/// and one line on standard error that names the address, the reason and what to do next.
+/// If that fails, this ends the process with exit code 1 and one line on standard error. The line
+/// names the address, the reason and what to do next.
 #[must_use]
 pub fn listen() -> TcpListener {
     let arguments = Arguments::from_command_line();
     try_listen(&arguments).unwrap_or_else(|error| error.exit())
 }
 
-/// [`listen`], with what went wrong as a value: the host is unknown, the port is taken or forbidden,
-/// the address is another machine's, or no descriptor is left for even one client.
+/// Creates the listening socket as [`listen`] does, and returns the error if that fails.
 fn try_listen(arguments: &Arguments) -> Result<TcpListener, Error> {
     let addr = resolve(&arguments.host, arguments.port)?;
     let server_socket = listening_socket(addr).map_err(|(call, reason)| Error::NotListening {
@@ -45,8 +44,8 @@ fn try_listen(arguments: &Arguments) -> Result<TcpListener, Error> {
         call,
         reason,
     })?;
-    // The copy takes the descriptor that the first client would get, and gives it back at once.
-    // Asked here because accept on macOS drops a client for whom it finds none.
+    // Check that a file descriptor is free for the first client: the duplicate gets the one that
+    // accept would return. On macOS, accept drops the connection if it finds none.
     server_socket.try_clone().map_err(|error| Error::NotListening {
         addr,
         call: "accept",
@@ -66,12 +65,12 @@ fn try_listen(arguments: &Arguments) -> Result<TcpListener, Error> {
     Ok(server_socket)
 }
 
-/// The number of an error that a system call returned.
+/// Returns the number of an error that a system call returned.
 fn errno(error: &io::Error) -> Errno {
     Errno::from_raw(error.raw_os_error().unwrap_or_default())
 }
 
-/// The address to listen on.
+/// Returns the address to listen on.
 fn resolve(host: &str, port: u16) -> Result<SocketAddr, Error> {
     let unknown = |reason| Error::UnknownHost { host: host.to_owned(), reason };
     let addresses: Vec<SocketAddr> = (host, port).to_socket_addrs().map_err(unknown)?.collect();
@@ -79,25 +78,25 @@ fn resolve(host: &str, port: u16) -> Result<SocketAddr, Error> {
         .ok_or_else(|| unknown(io::Error::new(io::ErrorKind::NotFound, "it has no address")))
 }
 
-/// Of the addresses that a name has, the first IPv4 one, as in the article; where there is none,
-/// the first.
+/// Returns the first IPv4 address of a name, as in the article. If there is none, returns the first
+/// address.
 fn choose(addresses: &[SocketAddr]) -> Option<SocketAddr> {
     let ipv4 = addresses.iter().find(|address| address.is_ipv4());
     ipv4.or(addresses.first()).copied()
 }
 
-/// The four calls of the article, with the name of the one that failed.
+/// Makes the four calls of the article. An error comes with the name of the call that failed.
 fn listening_socket(addr: SocketAddr) -> Result<TcpListener, (&'static str, Errno)> {
     let failed = |call| move |reason| (call, reason);
 
     let family = if addr.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
     let server_socket =
         socket(family, SockType::Stream, CLOSE_ON_EXEC, None).map_err(failed("socket"))?;
-    // macOS knows no SOCK_CLOEXEC; the standard library's copies are close-on-exec everywhere.
+    // macOS has no SOCK_CLOEXEC. A duplicate by the standard library is close-on-exec everywhere.
     #[cfg(target_vendor = "apple")]
     let server_socket = server_socket.try_clone().map_err(|error| ("fcntl", errno(&error)))?;
-    // Without it a restart finds the port taken while old connections are in TIME_WAIT (UNIX
-    // Network Programming, 7.5).
+    // The kernel remembers closed connections for a minute (TIME_WAIT). Without this option a
+    // restarted server could not use its port meanwhile (UNIX Network Programming, 7.5).
     setsockopt(&server_socket, sockopt::ReuseAddr, &true).map_err(failed("setsockopt"))?;
     socket::bind(server_socket.as_raw_fd(), &SockaddrStorage::from(addr))
         .map_err(failed("bind"))?;
@@ -105,7 +104,7 @@ fn listening_socket(addr: SocketAddr) -> Result<TcpListener, (&'static str, Errn
     Ok(TcpListener::from(server_socket))
 }
 
-/// Says who can reach the server beyond this machine and, to a person at a terminal, how to.
+/// Reports if other machines can connect and, on a terminal, prints how to connect.
 fn give_hints(addr: SocketAddr) {
     let ip = addr.ip().to_canonical();
     if !ip.is_loopback() {
@@ -124,7 +123,7 @@ fn give_hints(addr: SocketAddr) {
     }
 }
 
-/// The address as a client's command line takes it: a link-local one of IPv6 with its scope.
+/// Returns the address for a client's command line. A link-local IPv6 address keeps its scope.
 fn host_to_connect_to(addr: SocketAddr) -> String {
     let ip = addr.ip().to_canonical();
     match addr {
@@ -138,13 +137,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_with_an_ipv4_address_gets_that_one() {
+    fn name_with_an_ipv4_address_gets_that_address() {
         let found = resolve("localhost", 5000).map(|addr| addr.to_string());
         assert_eq!(found.ok().as_deref(), Some("127.0.0.1:5000"));
     }
 
     #[test]
-    fn of_several_addresses_the_first_ipv4_one_is_chosen_or_else_the_first() {
+    fn first_ipv4_address_is_chosen_before_any_other() {
         let addresses = ["[::1]:1", "127.0.0.1:2", "127.0.0.1:3"].map(|it| it.parse().ok());
         let [Some(ipv6), Some(ipv4), Some(another)] = addresses else { return };
         assert_eq!(choose(&[ipv6, ipv4, another]), Some(ipv4));
@@ -154,13 +153,13 @@ mod tests {
     }
 
     #[test]
-    fn an_ipv6_address_is_taken_as_it_is() {
+    fn ipv6_address_resolves_to_itself() {
         let found = resolve("::1", 5000).map(|addr| addr.to_string());
         assert_eq!(found.ok().as_deref(), Some("[::1]:5000"));
     }
 
     #[test]
-    fn the_hint_keeps_the_scope_of_a_link_local_address() {
+    fn hint_keeps_the_scope_of_a_link_local_address() {
         for (addr, host) in [
             ("[fe80::1%3]:5000", "fe80::1%3"),
             ("[::1]:5000", "::1"),

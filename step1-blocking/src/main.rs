@@ -1,8 +1,9 @@
-//! Step 1: one nested loop. Accept a client, then recv and send until it leaves, then accept the
-//! next. Every call blocks: it returns when it is done, and until then nothing else happens.
+//! Step 1: one nested loop. The outer loop accepts a client. The inner loop receives and sends
+//! until that client disconnects. Then the outer loop accepts the next client. Each call blocks
+//! until it is done, and the server does nothing else meanwhile.
 //!
-//! Watch the second client: it is connected, it has written, and it waits, because the server sits
-//! in `recv()` with the first one until that one leaves.
+//! Watch the second client. It is connected and has sent its lines, but it gets no response,
+//! because the server is blocked in `recv()` until the first client disconnects.
 
 #![forbid(unsafe_code)]
 
@@ -38,7 +39,7 @@ fn main() {
                         break;
                     }
                 }
-                Err(error) if error.kind() == ErrorKind::Interrupted => {} // by a signal: go on
+                Err(error) if error.kind() == ErrorKind::Interrupted => {} // a signal: call recv again
                 Err(error) => {
                     report!("{addr}: recv: {error}"); // the client reset its connection
                     break;

@@ -1,11 +1,11 @@
-//! Step 2: the same loop in two functions, one for each thing the server does. `accept_connection`
-//! calls `send_message`, which returns only when that client has left.
+//! Step 2: the nested loop of step 1, split into two functions. `accept_connection` calls
+//! `send_message`, and `send_message` returns only when its client has disconnected.
 //!
-//! Watch the second client: it waits as before. The parts have names now, but they still call each
-//! other, and each call still blocks.
+//! Watch the second client. It still waits: the parts have names now, but one function still calls
+//! the other, and each call still blocks.
 //!
-//! Changed since step 1: the two loops stand in a function each, and nothing is said after the
-//! inner one.
+//! Changed since step 1: each loop is in a function of its own, and the server prints nothing
+//! after the inner loop.
 
 #![forbid(unsafe_code)]
 
@@ -14,7 +14,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 
 use common::{narrate, report};
 
-/// Accepts one client after the other, and serves each.
+/// Accepts one client after another and serves each of them.
 fn accept_connection(server_socket: &TcpListener) {
     loop {
         narrate!("Before accept()");
@@ -31,7 +31,7 @@ fn accept_connection(server_socket: &TcpListener) {
     }
 }
 
-/// Answers one client until it leaves.
+/// Answers one client until it disconnects.
 fn send_message(mut client_socket: TcpStream, addr: SocketAddr) {
     loop {
         narrate!("Before recv()");
@@ -47,7 +47,7 @@ fn send_message(mut client_socket: TcpStream, addr: SocketAddr) {
                     break;
                 }
             }
-            Err(error) if error.kind() == ErrorKind::Interrupted => {} // by a signal: go on
+            Err(error) if error.kind() == ErrorKind::Interrupted => {} // a signal: call recv again
             Err(error) => {
                 report!("{addr}: recv: {error}"); // the client reset its connection
                 break;

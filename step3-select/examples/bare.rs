@@ -1,16 +1,20 @@
-//! Step 2 turned inside out, and nothing more: the idea alone. `accept_connection` and
-//! `send_message` no longer loop and no longer call each other: `event_loop` asks `select()` which
-//! sockets are ready, and calls the function that fits each. Ready: its call would not wait.
+//! Step 3, the idea: an event loop, and only that. `accept_connection` and `send_message` no longer
+//! loop and no longer call each other. Instead, `event_loop` calls `select()` to learn which sockets
+//! are ready. A socket is *ready* when the next call on it would not block. Then `event_loop` calls
+//! the right function for each ready socket.
 //!
-//! Watch the second client: it is answered at once. The server waits in `select()`, for everybody,
-//! and no longer in `recv()` for one.
+//! Watch the second client. It gets its response at once, although the first client is still
+//! connected. The server is blocked in `select()` for all of them, not in `recv()` for one client.
 //!
-//! `src/main.rs` is the same with the care that a server needs. What stops this one: a client that
-//! never reads (`send()` waits for it, and so everybody waits); a client that is gone before it is
-//! accepted, on systems that then forget it (`accept()` waits for the next one); a signal that
-//! interrupts `select()`; a client whose descriptor, the number of its socket, does not fit an
-//! `fd_set`, from 1024 on (it panics). With no descriptor left it serves those it has, but never
-//! rests: whoever cannot be accepted makes `select()` return at once, over and over.
+//! `src/main.rs` is the same server with the hardening that a server needs. This one has faults:
+//!
+//! - A client that never reads blocks the server in `send()`, so all other clients wait.
+//! - A client may disconnect before it is accepted. On some systems the server is then blocked in
+//!   `accept()` until the next client connects.
+//! - A signal that interrupts `select()` stops the server.
+//! - A file descriptor of 1024 or more does not fit a set for `select()`, so the server panics.
+//! - If no file descriptor is free, a client cannot be accepted and stays ready. So the server
+//!   busy-loops: `select()` returns at once, over and over. The other clients are still served.
 
 #![forbid(unsafe_code)]
 
@@ -34,7 +38,7 @@ fn accept_connection(server_socket: &TcpListener, to_monitor: &mut BTreeMap<RawF
     to_monitor.insert(client_socket.as_raw_fd(), Client { client_socket, addr });
 }
 
-/// One recv, one answer. Returns whether the client is still there.
+/// Receives once and sends one response. Returns whether the client is still connected.
 fn send_message(client: &mut Client) -> bool {
     let mut request = [0; 4096];
     // recv
@@ -48,16 +52,17 @@ fn send_message(client: &mut Client) -> bool {
     }
 }
 
-/// Waits for all sockets at once, then calls the function that fits each ready one.
+/// Waits until sockets are ready, then calls the right function for each of them.
 fn event_loop(server_socket: &TcpListener) {
-    // The clients under their descriptors: the number that the system gave to each socket.
+    // The clients. The key is the file descriptor of the client's socket, a small number.
     let mut to_monitor: BTreeMap<RawFd, Client> = BTreeMap::new();
 
     loop {
-        // Ready to read: the call would not wait, since a client has come (accept), or since bytes
-        // have come or the client has left (recv). A new set each round: select changes it.
+        // A new set in each iteration: select removes all sockets that are not ready to read. The
+        // listening socket is ready when a client has connected. A client is ready when bytes have
+        // arrived, or when it has disconnected.
         let mut to_read = FdSet::new();
-        let mut highest = server_socket.as_raw_fd(); // the highest number: select asks for it
+        let mut highest = server_socket.as_raw_fd(); // select needs the highest file descriptor
         to_read.insert(server_socket.as_fd());
         for (sock, client) in &to_monitor {
             to_read.insert(client.client_socket.as_fd());
@@ -65,17 +70,17 @@ fn event_loop(server_socket: &TcpListener) {
         }
 
         narrate!("Before select()");
-        // How many numbers to look at (0 to highest); then three sets: to read, to write, and for
-        // urgent data, which nobody uses; then a time limit. None: no such set, and no limit.
+        // The arguments are the number of file descriptors to check (0 to highest), the sets to
+        // watch for reading, for writing and for urgent data, and a timeout. With None, there is
+        // no such set or no timeout.
         if let Err(error) = select(highest + 1, Some(&mut to_read), None, None, None) {
             Error::on(server_socket, "select", error).exit();
         }
 
-        // select has taken all but the ready ones out of the set. Their numbers, the highest
-        // included, are noted: the set borrows the sockets, and while it is in use Rust lets no
-        // client be removed.
+        // Only the ready sockets are left in the set. It borrows the sockets, so Rust does not let
+        // us remove a client while it is in use. We note their file descriptors instead.
         let ready_to_read: Vec<RawFd> =
-            to_read.fds(Some(highest)).map(|borrowed| borrowed.as_raw_fd()).collect();
+            to_read.fds(Some(highest)).map(|fd| fd.as_raw_fd()).collect();
         let addr_of = |sock| to_monitor.get(&sock).map(|client| client.addr);
         say_ready("read", &ready_to_read, addr_of);
 
@@ -85,8 +90,9 @@ fn event_loop(server_socket: &TcpListener) {
             } else if let Some(client) = to_monitor.get_mut(&sock) {
                 let still_there = send_message(client);
                 if !still_there {
-                    // close. Its number is free now, and a new client may get it. But a number is
-                    // served once in a round, so nobody is taken for somebody else.
+                    // This closes the socket and frees its file descriptor. A new client may get
+                    // the same number, but each number is handled only once per iteration, so we
+                    // cannot mistake one client for the other.
                     to_monitor.remove(&sock);
                 }
             }

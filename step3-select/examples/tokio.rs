@@ -31,7 +31,8 @@ async fn accept_connection(server_socket: &TcpListener) {
         let (client_socket, addr) = match server_socket.accept().await {
             Ok(accepted) => accepted,
             Err(error) => {
-                if common::lacks_room(server_socket, &error) {
+                common::report_accept_error(server_socket, &error);
+                if common::is_out_of_resources(&error) {
                     tokio::time::sleep(Duration::from_secs(1)).await;
                 }
                 continue;
@@ -59,7 +60,7 @@ async fn send_message(mut client_socket: TcpStream, addr: SocketAddr) {
                     break;
                 }
             }
-            Err(error) if error.kind() == ErrorKind::Interrupted => {} // by a signal: go on
+            Err(error) if error.kind() == ErrorKind::Interrupted => {} // a signal: call recv again
             Err(error) => {
                 report!("{addr}: recv: {error}"); // the client reset its connection
                 break;

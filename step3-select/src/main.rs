@@ -1,14 +1,18 @@
-//! Step 3: one loop around `select()`, with the care that a server needs. `accept_connection` and
-//! `send_message` do not know each other: `event_loop` asks `select()` which sockets are ready, and
-//! calls the function that fits each. Ready: its call would not wait.
+//! Step 3, hardened: the event loop of `examples/bare.rs`, and what a server needs when clients
+//! misbehave. `accept_connection` and `send_message` do not call each other. Instead, `event_loop`
+//! calls `select()` to learn which sockets are ready. A socket is *ready* when the next call on it
+//! would not block. Then `event_loop` calls the right function for each ready socket.
 //!
-//! Watch the second client: it is answered at once. The server waits in `select()`, for everybody,
-//! and no longer in `recv()` for one.
+//! Watch the second client. It gets its response at once, although the first client is still
+//! connected. The server is blocked in `select()` for all of them, not in `recv()` for one client.
 //!
-//! Changed since `examples/bare.rs`: no `accept`, `recv` or `send` ever waits; what a client does
-//! not take of its answer is sent later; clients for whom there is no room wait in the backlog,
-//! where the kernel keeps those who are not accepted yet; and an error is reported. (Printing can
-//! still wait, for a reader that is slow.)
+//! Changed since `examples/bare.rs`:
+//!
+//! - `accept`, `recv` and `send` never block. Only printing can, if its reader is slow.
+//! - If `send` takes only a part of a response, the rest is sent later.
+//! - If the server is full, new clients wait in the backlog, the kernel's queue of connections that
+//!   are not accepted yet.
+//! - Errors are reported, and an interrupted `select` is called again.
 
 #![forbid(unsafe_code)]
 
@@ -17,7 +21,7 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 
-use common::{Error, Room, narrate, report, say_ready};
+use common::{Capacity, Error, narrate, report, say_ready};
 use nix::errno::Errno;
 use nix::sys::select::{FdSet, select};
 use nix::sys::time::TimeVal;
@@ -25,7 +29,7 @@ use nix::sys::time::TimeVal;
 struct Client {
     client_socket: TcpStream,
     addr: SocketAddr,
-    /// What the client has not taken yet of its last answer.
+    /// The part of the last response that is not sent yet.
     unsent: &'static [u8],
 }
 
@@ -33,27 +37,28 @@ struct Client {
 fn accept_connection(
     server_socket: &TcpListener,
     to_monitor: &mut BTreeMap<RawFd, Client>,
-    room: &mut Room,
+    capacity: &mut Capacity,
 ) {
     let (client_socket, addr) = match server_socket.accept() {
         Ok(accepted) => accepted,
         Err(error) => {
-            room.accept_failed(server_socket, &error);
+            capacity.handle_accept_error(server_socket, &error);
             return;
         }
     };
     narrate!("Connection from {addr}");
-    // Where recv and send would wait they return an error, WouldBlock, from now on: nobody shall
-    // wait for a client that never reads.
+    // From now on recv and send do not block on this socket: they return the error WouldBlock
+    // instead. So a client that never reads cannot stop the server.
     if let Err(error) = client_socket.set_nonblocking(true) {
         report!("{addr}: ioctl: {error}");
         return;
     }
     to_monitor.insert(client_socket.as_raw_fd(), Client { client_socket, addr, unsent: b"" });
-    room.accepted(server_socket, to_monitor.len());
+    capacity.check_after_accept(server_socket, to_monitor.len());
 }
 
-/// One recv, one answer; or the rest of an answer. Returns whether the client is still there.
+/// Receives once and sends one response, or sends the rest of the last response. Returns whether
+/// the client is still connected.
 fn send_message(client: &mut Client) -> bool {
     if client.unsent.is_empty() {
         let mut request = [0; 4096];
@@ -64,7 +69,7 @@ fn send_message(client: &mut Client) -> bool {
                 let response = b"Hello World\n";
                 client.unsent = response;
             }
-            Err(error) if not_yet(&error) => return true,
+            Err(error) if is_temporary(&error) => return true,
             Err(error) => {
                 report!("{}: recv: {error}", client.addr); // the client reset its connection
                 return false;
@@ -78,7 +83,7 @@ fn send_message(client: &mut Client) -> bool {
             client.unsent = rest;
             true
         }
-        Err(error) if not_yet(&error) => true,
+        Err(error) if is_temporary(&error) => true,
         Err(error) => {
             report!("{}: send: {error}", client.addr);
             false
@@ -86,34 +91,38 @@ fn send_message(client: &mut Client) -> bool {
     }
 }
 
-/// Whether to make the call again when `select()` says so: the call would have waited (on a ready
-/// socket it may, all the same: manual page select(2), BUGS), or a signal interrupted it.
-fn not_yet(error: &io::Error) -> bool {
+/// Returns whether to make the call again when the socket is ready. It would have blocked, which can
+/// happen even on a ready socket (select(2), BUGS), or a signal interrupted it.
+fn is_temporary(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
 }
 
-/// Waits for all sockets at once, then calls the function that fits each ready one.
+/// Waits until sockets are ready, then calls the right function for each of them.
 fn event_loop(server_socket: &TcpListener) {
-    // The clients under their descriptors: the number that the system gave to each socket.
+    // The clients. The key is the file descriptor of the client's socket, a small number.
     let mut to_monitor: BTreeMap<RawFd, Client> = BTreeMap::new();
-    // Whether one more client fits: a descriptor is free, and low enough for a set.
-    let mut room = Room::for_clients(server_socket);
+    // The server is full if no file descriptor is free for one more client, or only one that does
+    // not fit a set.
+    let mut capacity = Capacity::new(server_socket);
 
     loop {
-        // While none fits, this looks whether one does now, once a second at most.
-        room.look_again(server_socket);
-        // Ready to read: the call would not wait, since a client has come (accept), or since bytes
-        // have come or the client has left (recv). A new set each round: select changes it.
+        // If the server was full, check again for a free file descriptor.
+        capacity.check_once_a_second(server_socket);
+        // A new set in each iteration: select removes all sockets that are not ready to read. The
+        // listening socket is ready when a client has connected. A client is ready when bytes have
+        // arrived, or when it has disconnected.
         let mut to_read = FdSet::new();
+        // A client is ready to write when send would take at least a part of the response.
         let mut to_write = FdSet::new();
-        let mut highest = server_socket.as_raw_fd(); // the highest number: select asks for it
-        // Without room nobody can be accepted, and select would return at once, over and over.
-        if room.is_left() {
+        let mut highest = server_socket.as_raw_fd(); // select needs the highest file descriptor
+        // A full server cannot accept. With the listening socket in the set it would busy-loop:
+        // select would return at once, over and over.
+        if !capacity.is_full() {
             to_read.insert(server_socket.as_fd());
         }
         for (sock, client) in &to_monitor {
-            // Either to read or to write: while an answer is not sent yet, no more questions are
-            // read from that client. Ready to write: send would take some of it.
+            // Read from a client only after it has taken the whole last response. So a client that
+            // never reads does not fill our memory.
             if client.unsent.is_empty() {
                 to_read.insert(client.client_socket.as_fd());
             } else {
@@ -123,40 +132,41 @@ fn event_loop(server_socket: &TcpListener) {
         }
 
         narrate!("Before select()");
-        // A time limit, so that room is looked for though nobody stirs: 1 second, 0 microseconds,
-        // anew each round, since on Linux select counts it down.
-        let mut second = TimeVal::new(1, 0);
-        let timeout = if room.is_left() { None } else { Some(&mut second) };
-        // How many numbers to look at (0 to highest); then three sets: to read, to write, and for
-        // urgent data, which nobody uses; then a time limit. None: no such set, and no limit.
+        // If the server is full, wake up after a second (and 0 microseconds) even if no socket is
+        // ready, to check for a free file descriptor. On Linux select changes the timeout, so each
+        // iteration has a new one.
+        let mut one_second = TimeVal::new(1, 0);
+        let timeout = if capacity.is_full() { Some(&mut one_second) } else { None };
+        // The arguments are the number of file descriptors to check (0 to highest), the sets to
+        // watch for reading, for writing and for urgent data, and a timeout. With None, there is
+        // no such set or no timeout.
         match select(highest + 1, Some(&mut to_read), Some(&mut to_write), None, timeout) {
-            // Somebody is ready; or the second is over, nobody is, and the sets are empty.
-            Ok(_) => {}
-            Err(Errno::EINTR) => continue, // a signal interrupted it: call it again
+            Ok(_) => {} // sockets are ready, or the second is over and both sets are empty
+            Err(Errno::EINTR) => continue, // a signal: call select again
             Err(error) => Error::on(server_socket, "select", error).exit(),
         }
 
-        // select has taken all but the ready ones out of the sets. Their numbers, the highest
-        // included, are noted: a set borrows the sockets, and while it is in use Rust lets no
-        // client be removed.
+        // Only the ready sockets are left in a set. It borrows the sockets, so Rust does not let
+        // us remove a client while it is in use. We note their file descriptors instead.
         let ready_to_read: Vec<RawFd> =
-            to_read.fds(Some(highest)).map(|borrowed| borrowed.as_raw_fd()).collect();
+            to_read.fds(Some(highest)).map(|fd| fd.as_raw_fd()).collect();
         let ready_to_write: Vec<RawFd> =
-            to_write.fds(Some(highest)).map(|borrowed| borrowed.as_raw_fd()).collect();
+            to_write.fds(Some(highest)).map(|fd| fd.as_raw_fd()).collect();
         let addr_of = |sock| to_monitor.get(&sock).map(|client| client.addr);
         say_ready("read", &ready_to_read, addr_of);
         say_ready("write", &ready_to_write, addr_of);
 
         for sock in ready_to_read.into_iter().chain(ready_to_write) {
             if sock == server_socket.as_raw_fd() {
-                accept_connection(server_socket, &mut to_monitor, &mut room);
+                accept_connection(server_socket, &mut to_monitor, &mut capacity);
             } else if let Some(client) = to_monitor.get_mut(&sock) {
                 let still_there = send_message(client);
                 if !still_there {
-                    // close. Its number is free now, and a new client may get it. But a number is
-                    // served once in a round, so nobody is taken for somebody else.
+                    // This closes the socket and frees its file descriptor. A new client may get
+                    // the same number, but each number is handled only once per iteration, so we
+                    // cannot mistake one client for the other.
                     to_monitor.remove(&sock);
-                    room.client_left(server_socket);
+                    capacity.check_after_disconnect(server_socket);
                 }
             }
         }
@@ -165,8 +175,8 @@ fn event_loop(server_socket: &TcpListener) {
 
 fn main() {
     let server_socket = common::listen();
-    // A client may be gone before it is accepted: accept must not wait for the next one (UNIX
-    // Network Programming, 16.6).
+    // A client may disconnect before it is accepted. Then accept must not block until the next
+    // client connects (UNIX Network Programming, 16.6).
     if let Err(error) = server_socket.set_nonblocking(true) {
         Error::on(&server_socket, "ioctl", error).exit();
     }

@@ -1,9 +1,9 @@
 //! The mistakes that the last lines of a server reveal.
 
 /// A mistake that is known by what the server prints when it ends.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Diagnosis {
-    /// One of these stands in a line that the server printed.
+    /// One of these is in a line that the server printed.
     signs: &'static [&'static str],
     pub sentence: &'static str,
     pub read: &'static str,
@@ -17,12 +17,12 @@ const DIAGNOSES: &[Diagnosis] = &[
     },
     Diagnosis {
         signs: &["out of range in select", "FD_SETSIZE"],
-        sentence: "select takes only file descriptors below 1024, and your server gave it another.",
+        sentence: "select takes only file descriptors below 1024, but your server gave it another one.",
         read: "step3-select/CARE.md#more-clients-than-fit",
     },
     Diagnosis {
         signs: &["Too many open files", "EMFILE", "ENFILE"],
-        sentence: "Your server had no file descriptor left for a new client, and ended.",
+        sentence: "Your server had no free file descriptor for a new client, and ended.",
         read: "step3-select/CARE.md#more-clients-than-fit",
     },
     Diagnosis {
@@ -31,15 +31,8 @@ const DIAGNOSES: &[Diagnosis] = &[
         read: "step3-select/CARE.md#a-port-that-is-still-in-use",
     },
     Diagnosis {
-        signs: &[
-            "BlockingIOError",
-            "Resource temporarily unavailable",
-            "temporarily unavailable",
-            "EAGAIN",
-            "EWOULDBLOCK",
-            "WouldBlock",
-        ],
-        sentence: "A call on a non-blocking socket would have blocked, and your server did not catch \
+        signs: &["temporarily unavailable", "EAGAIN", "EWOULDBLOCK"],
+        sentence: "A call on a non-blocking socket would have blocked, and your server did not handle \
                    that error.",
         read: "step3-select/CARE.md#a-client-that-is-gone-before-it-is-accepted",
     },
@@ -51,12 +44,13 @@ const DIAGNOSES: &[Diagnosis] = &[
     },
     Diagnosis {
         signs: &["no end of the stream"],
-        sentence: "recv returned 0 bytes, the end of the stream, but your server sends on. Close that socket.",
+        sentence: "recv returned 0 bytes, the end of the stream, but your server goes on sending. \
+                   Close that socket.",
         read: "step3-select/CARE.md#the-end-of-the-stream",
     },
     Diagnosis {
         signs: &["a new client has not sent anything yet"],
-        sentence: "Your server waits in recv for the new client, so it cannot serve the others.",
+        sentence: "Your server is blocked in recv for the new client, so it cannot serve the others.",
         read: "step3-select/CARE.md#a-call-that-blocks-the-loop",
     },
     Diagnosis {
@@ -64,36 +58,30 @@ const DIAGNOSES: &[Diagnosis] = &[
         sentence: "A variable named socket hides the module socket.",
         read: "step3-select/CARE.md#a-client-that-resets",
     },
-    RESET,
+    Diagnosis {
+        signs: &[
+            "Connection reset by peer",
+            "ECONNRESET",
+            "Broken pipe",
+            "EPIPE",
+            "ConnectionAbortedError",
+        ],
+        sentence: "A client reset its connection, and your server did not handle the error of recv or \
+                   send.",
+        read: "step3-select/CARE.md#a-client-that-resets",
+    },
 ];
 
-const RESET: Diagnosis = Diagnosis {
-    signs: &[
-        "ConnectionResetError",
-        "BrokenPipeError",
-        "ConnectionAbortedError",
-        "Connection reset by peer",
-        "Broken pipe",
-        "ECONNRESET",
-        "EPIPE",
-    ],
-    sentence: "A client reset its connection, and your server did not catch the error of recv or send.",
-    read: "step3-select/CARE.md#a-client-that-resets",
-};
-
 impl Diagnosis {
-    /// Finds the diagnosis of a server that printed `lines` before it ended with `status`, which is what
-    /// was expected and got if it runs on.
+    /// Finds the diagnosis of a server that printed `lines` before it ended with `status`. For a server
+    /// that goes on, `status` is the failure.
     pub fn find(lines: &[String], status: &str) -> Option<&'static Self> {
-        let has_sign =
-            |text: &str, diagnosis: &Self| diagnosis.signs.iter().any(|sign| text.contains(sign));
         // The last line names the error.
-        for line in lines.iter().rev() {
-            if let Some(found) = DIAGNOSES.iter().find(|diagnosis| has_sign(line, diagnosis)) {
-                return Some(found);
-            }
-        }
-        DIAGNOSES.iter().find(|diagnosis| has_sign(status, diagnosis))
+        let mut texts = lines.iter().rev().map(String::as_str).chain([status]);
+        texts.find_map(|text| {
+            let has_sign = |diagnosis: &&Self| diagnosis.signs.iter().any(|it| text.contains(it));
+            DIAGNOSES.iter().find(has_sign)
+        })
     }
 
     pub fn all() -> impl Iterator<Item = &'static Self> {

@@ -1,76 +1,72 @@
 //! The cases that any server is put through. The tests run them on our own servers, and the program
-//! `check` on whatever it is given.
+//! `check` runs them on any other.
 
 #![forbid(unsafe_code)]
 
 mod diagnosis;
-mod leaving;
+mod disconnecting;
 mod misbehaving;
 mod probe;
 mod responses;
 pub mod storm;
+mod system;
 mod together;
 mod too_many;
 mod trial;
-mod world;
 
 use std::fmt::{self, Display, Formatter};
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use harness::{Client, Protocol, Server, Start, describe_error, is_available};
+use harness::{Protocol, Response, Server, Start, describe_error, is_available};
 
 pub use diagnosis::Diagnosis;
 pub use probe::{Probe, constant, probe};
 pub use trial::Trial;
 
-/// The order in which a student meets the cases.
+/// The levels, in the order in which a student meets them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
-    Responds,
-    Leaving,
+    Responses,
+    Disconnecting,
     Together,
     Misbehaving,
     TooMany,
-    World,
+    System,
     Storm,
 }
 
 impl Level {
     pub const ALL: [Self; 7] = [
-        Self::Responds,
-        Self::Leaving,
+        Self::Responses,
+        Self::Disconnecting,
         Self::Together,
         Self::Misbehaving,
         Self::TooMany,
-        Self::World,
+        Self::System,
         Self::Storm,
     ];
 
-    /// The name that `check` prints and takes.
-    pub fn name(self) -> &'static str {
+    fn entry(self) -> (&'static str, &'static [Case]) {
         match self {
-            Self::Responds => "it responds",
-            Self::Leaving => "clients leave",
-            Self::Together => "two at once",
-            Self::Misbehaving => "clients misbehave",
-            Self::TooMany => "too many",
-            Self::World => "the world",
-            Self::Storm => "a storm",
+            Self::Responses => ("it responds", responses::CASES),
+            Self::Disconnecting => ("clients disconnect", disconnecting::CASES),
+            Self::Together => ("two at once", together::CASES),
+            Self::Misbehaving => ("clients misbehave", misbehaving::CASES),
+            Self::TooMany => ("too many clients", too_many::CASES),
+            Self::System => ("signals and output", system::CASES),
+            Self::Storm => ("a storm", storm::CASES),
         }
     }
 
+    /// The name that `check` prints and takes.
+    pub fn name(self) -> &'static str {
+        self.entry().0
+    }
+
     pub fn cases(self) -> &'static [Case] {
-        match self {
-            Self::Responds => responses::CASES,
-            Self::Leaving => leaving::CASES,
-            Self::Together => together::CASES,
-            Self::Misbehaving => misbehaving::CASES,
-            Self::TooMany => too_many::CASES,
-            Self::World => world::CASES,
-            Self::Storm => storm::CASES,
-        }
+        self.entry().1
     }
 }
 
@@ -79,24 +75,108 @@ impl Level {
 pub struct Case {
     /// The name that `check` prints and takes.
     pub name: &'static str,
-    /// The question, in a student's words.
+    /// The actions of the clients, and a question that a pass answers with yes.
     pub question: &'static str,
     /// The page and section that explain it.
     pub read: &'static str,
     /// How to do it by hand. `{server}` stands for the command that starts the server, and `{port}` for
-    /// its port. If `{server}` is missing, the server is started as usual.
+    /// its port. Without `{server}` the server is started as usual.
     pub by_hand: &'static str,
-    /// Whether it must be known what the server responds.
-    pub compares_responses: bool,
+    /// Whether responses are compared byte by byte, so that they must be known in advance.
+    pub is_exact: bool,
     prepare: fn(Start) -> Start,
-    run: fn(&mut Trial) -> Result<String, Failure>,
+    run: fn(&mut Trial) -> Outcome,
 }
+
+pub type Outcome = Result<(), Failure>;
 
 pub fn all() -> impl Iterator<Item = &'static Case> {
     Level::ALL.into_iter().flat_map(Level::cases)
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+impl Case {
+    /// The values that most cases share.
+    const BASE: Self = Self {
+        name: "",
+        question: "",
+        read: "",
+        by_hand: "",
+        is_exact: false,
+        prepare: |start| start,
+        run: |_| unreachable!("each case has a function to run"),
+    };
+
+    pub fn level(&self) -> Level {
+        let has_case = |level: &Level| level.cases().iter().any(|case| case.name == self.name);
+        Level::ALL.into_iter().find(has_case).unwrap_or(Level::Storm)
+    }
+
+    /// Prints that a test skips this case, see [`is_available`].
+    pub fn skip(&self, why: &str) {
+        is_available(&format!("way to run \"{}\" ({why})", self.name), false);
+    }
+
+    pub fn run(&self, setup: &Setup) -> io::Result<Verdict> {
+        self.run_and_inspect(setup, |_| {})
+    }
+
+    /// Runs the case, and calls `inspect` with the server after a pass.
+    pub fn run_and_inspect(
+        &self,
+        setup: &Setup,
+        inspect: impl FnOnce(&mut Server),
+    ) -> io::Result<Verdict> {
+        if self.is_exact && setup.protocol.response == Response::Dependent {
+            return Ok(Verdict::Skipped("its response is not known in advance".to_owned()));
+        }
+        let setup = Setup { start: (self.prepare)(setup.start.clone()), ..setup.clone() };
+        let mut trial = Trial::new(&setup)?;
+        Ok(match (self.run)(&mut trial) {
+            Ok(()) => {
+                inspect(&mut trial.server);
+                Verdict::Pass(trial.measured)
+            }
+            Err(Failure::Skipped(why)) => Verdict::Skipped(why),
+            Err(failure) => Verdict::Fail(trial.report(failure)),
+        })
+    }
+}
+
+/// How a server is started and what its clients expect.
+#[derive(Debug, Clone)]
+pub struct Setup {
+    pub start: Start,
+    pub protocol: Arc<Protocol>,
+    pub timeout: Duration,
+}
+
+impl Setup {
+    /// A server that responds as ours do.
+    pub fn new(start: Start, timeout: Duration) -> Self {
+        Self { start, protocol: Arc::default(), timeout }
+    }
+}
+
+#[derive(Debug, Clone)]
+pub enum Verdict {
+    /// With what was measured, if anything was.
+    Pass(String),
+    Fail(Report),
+    Skipped(String),
+}
+
+#[derive(Debug, Clone)]
+pub struct Report {
+    pub failure: Failure,
+    /// The state of the server, in words.
+    pub server: String,
+    /// The last lines that it printed.
+    pub last_lines: Vec<String>,
+    pub steps: Vec<String>,
+    pub diagnosis: Option<&'static Diagnosis>,
+}
+
+#[derive(Debug, Clone)]
 pub enum Failure {
     Unexpected {
         expected: String,
@@ -112,6 +192,7 @@ pub enum Failure {
     Skipped(String),
 }
 
+/// The kind of event that was got in place of the expected one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     Silence,
@@ -133,11 +214,11 @@ impl Display for Failure {
                 write!(line, "expected {expected}, got {got}")
             }
             Self::OneAtATime { is_served_later } => {
-                let later = if *is_served_later { "then" } else { "not even then" };
+                let later = if *is_served_later { "was served" } else { "was not served" };
                 write!(
                     line,
-                    "one at a time: the second client waited until the first disconnected, and was \
-                     served {later}"
+                    "the server serves one client at a time: after the first client had \
+                     disconnected, the second one {later}"
                 )
             }
             Self::NotListening(why) | Self::Skipped(why) => line.write_str(why),
@@ -145,7 +226,7 @@ impl Display for Failure {
     }
 }
 
-/// Says what was expected when a call of a client fails.
+/// Adds what was expected to the error of a client.
 trait Expecting<T> {
     fn expecting(self, expected: &str) -> Result<T, Failure>;
 }
@@ -153,7 +234,7 @@ trait Expecting<T> {
 impl<T> Expecting<T> for io::Result<T> {
     fn expecting(self, expected: &str) -> Result<T, Failure> {
         self.map_err(|error| {
-            if is_own_trouble(&error) {
+            if is_local(&error) {
                 return Failure::Skipped(format!("this machine refused its own client: {error}"));
             }
             let kind = match error.kind() {
@@ -161,7 +242,7 @@ impl<T> Expecting<T> for io::Result<T> {
                 ErrorKind::InvalidData => Kind::OtherBytes,
                 _ => Kind::End,
             };
-            // An error without a number is one that the client has put into words.
+            // The client itself has worded an error without a number.
             let got = match error.raw_os_error() {
                 Some(_) => describe_error(&error),
                 None => error.to_string(),
@@ -171,8 +252,8 @@ impl<T> Expecting<T> for io::Result<T> {
     }
 }
 
-/// Whether the client's own system refused a call, so that the server is not to blame.
-fn is_own_trouble(error: &io::Error) -> bool {
+/// Returns whether the client's own system refused a call, so that the server is not to blame.
+fn is_local(error: &io::Error) -> bool {
     const ENFILE: i32 = 23;
     const EMFILE: i32 = 24;
     matches!(
@@ -184,85 +265,4 @@ fn is_own_trouble(error: &io::Error) -> bool {
             | ErrorKind::OutOfMemory
             | ErrorKind::PermissionDenied
     ) || matches!(error.raw_os_error(), Some(ENFILE | EMFILE))
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Verdict {
-    /// With what was measured, if anything was.
-    Pass(String),
-    Fail(Report),
-    Skipped(String),
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Report {
-    pub failure: Failure,
-    /// The state of the server, in words.
-    pub server: String,
-    /// The last lines that it printed on standard error.
-    pub last_lines: Vec<String>,
-    pub steps: Vec<String>,
-    pub diagnosis: Option<&'static Diagnosis>,
-}
-
-/// How a server is started and what its clients expect.
-#[derive(Debug, Clone)]
-pub struct Setup {
-    pub start: Start,
-    pub protocol: Arc<Protocol>,
-    pub timeout: Duration,
-    pub case_timeout: Duration,
-}
-
-impl Setup {
-    /// A server that responds as ours do.
-    pub fn new(start: Start, timeout: Duration) -> Self {
-        let case_timeout = Duration::from_secs(120).max(12 * timeout);
-        Self { start, protocol: Arc::default(), timeout, case_timeout }
-    }
-}
-
-impl Case {
-    pub fn level(&self) -> Level {
-        let is_here = |level: &Level| level.cases().iter().any(|case| case.name == self.name);
-        Level::ALL.into_iter().find(is_here).unwrap_or(Level::Storm)
-    }
-
-    /// Prints that a test skips it, see [`harness::is_available`].
-    pub fn skip(&self, why: &str) {
-        is_available(&format!("way to run \"{}\" ({why})", self.name), false);
-    }
-
-    pub fn run(&self, setup: &Setup) -> io::Result<Verdict> {
-        self.run_and_inspect(setup, |_| {})
-    }
-
-    /// Runs the case, and calls `inspect` with the server after a pass.
-    pub fn run_and_inspect(
-        &self,
-        setup: &Setup,
-        inspect: impl FnOnce(&mut Server),
-    ) -> io::Result<Verdict> {
-        if self.compares_responses && setup.protocol.response == harness::Response::Dependent {
-            return Ok(Verdict::Skipped("its response is not known in advance".to_owned()));
-        }
-        let setup = Setup { start: (self.prepare)(setup.start.clone()), ..setup.clone() };
-        let mut trial = Trial::new(&setup)?;
-        Ok(match (self.run)(&mut trial) {
-            Ok(measured) => {
-                inspect(&mut trial.server);
-                Verdict::Pass(measured)
-            }
-            Err(Failure::Skipped(why)) => Verdict::Skipped(why),
-            Err(failure) => Verdict::Fail(trial.report(failure)),
-        })
-    }
-}
-
-fn reset_all(clients: Vec<Client>) -> Result<(), Failure> {
-    clients.into_iter().try_for_each(|client| client.reset().expecting("a reset"))
-}
-
-fn unchanged(start: Start) -> Start {
-    start
 }

@@ -1,10 +1,10 @@
-//! Puts any server through the cases, and prints what it found.
+//! Puts any server through the cases, and prints how it did.
 
 #![forbid(unsafe_code)]
-#![deny(clippy::print_stdout)] // which panics if the reader has exited
+#![deny(clippy::print_stdout)] // it panics if the reader has exited
 
 use std::io::{self, ErrorKind, Write};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::process::{self, ExitCode};
 use std::sync::Arc;
 use std::thread;
@@ -15,7 +15,6 @@ use clap::{Arg, ArgAction, Command, value_parser};
 use harness::{Protocol, Start, free_port, poll_until, raise_file_descriptor_limit};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use signal_hook::iterator::Signals;
-use socket2::{Domain, Socket, Type};
 
 const TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -38,8 +37,8 @@ fn main() -> ExitCode {
         .filter(|case| only.as_ref().is_none_or(|only| case.name == only))
         .filter(|case| until.is_none_or(|until| case.level() <= until))
         .collect();
-    let done = if is_list { list() } else { prepare().and_then(|()| check.run(&cases)) };
-    match done {
+    let result = if is_list { list() } else { prepare().and_then(|()| check.run(&cases)) };
+    match result {
         Ok(code) => code,
         Err(error) if error.kind() == ErrorKind::BrokenPipe => ExitCode::from(2),
         Err(error) => {
@@ -55,26 +54,27 @@ fn command() -> Command {
         .version(env!("CARGO_PKG_VERSION"))
         .about("Puts any server through the cases that our own servers pass")
         .after_help(
-            "Check starts the command again for each case, in a process group of its own, and kills\n\
-             the group afterwards. If an argument contains {port}, a free port takes its place. The\n\
-             server must listen on localhost.\n\n\
+            "check starts the command again for each case, and kills it and its children afterwards.\n\
+             If an argument contains {port}, check replaces it with a free port. The server must\n\
+             listen on localhost.\n\n\
              First check sends two messages to find out how the server responds: always with the same\n\
-             text, with what it received, or with something else. A client waits 5 seconds for a\n\
-             response. A case ends after 120 seconds, and the server has 30 seconds to listen.",
+             text, with what it received, or with something else. The server has 30 seconds to\n\
+             listen, and 5 seconds for each response. A case ends after 120 seconds.",
         )
         .arg(
-            option("port", "PORT", "Port on which the server listens, if no argument has {port}")
+            option("port", "PORT", "Port on which the server listens if no argument has {port}")
                 .default_value("5000")
                 .value_parser(value_parser!(u16)),
         )
-        .arg(option("response", "TEXT", "The server's response to everything, with \\n for its end"))
+        .arg(option("response", "TEXT", "The server's response to any message, with \\n for a newline"))
         .arg(
-            option("until", "LEVEL", "Run the cases up to the end of this level")
+            option("until", "LEVEL", "Run the cases up to this level")
                 .value_parser(Level::ALL.map(Level::name)),
         )
         .arg(
-            option("only", "CASE", "Run only this case, and show how to do it by hand")
+            option("only", "CASE", "Run only this case (see --list), and show how to do it by hand")
                 .value_parser(check::all().map(|case| case.name).collect::<Vec<_>>())
+                .hide_possible_values(true)
                 .conflicts_with("until"),
         )
         .arg(
@@ -105,8 +105,8 @@ fn list() -> io::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Ends this program at a signal, also as process 1, for which the default action is to ignore it.
-/// The guard of the harness then ends the server. Raises the limit on file descriptors.
+/// Ends this program at a signal, even as process 1, which ignores signals by default. The guard of
+/// the harness then ends the server. Also raises the limit on file descriptors.
 fn prepare() -> io::Result<()> {
     let mut signals = Signals::new([SIGHUP, SIGINT, SIGQUIT, SIGTERM])?;
     thread::spawn(move || {
@@ -128,19 +128,16 @@ impl Check {
     fn run(&mut self, cases: &[&Case]) -> io::Result<ExitCode> {
         let mut output = io::stdout();
         if self.protocol.is_none() {
-            match check::probe(&self.setup()?) {
-                Ok(Some(probe)) => {
-                    if let Some(remark) = &probe.remark {
-                        writeln!(output, "{remark}")?;
-                    }
-                    self.protocol = Some(Arc::new(probe.protocol));
+            let probe = check::probe(&self.setup()?);
+            if let Some(probe) = probe.map_err(|failure| io::Error::other(failure.to_string()))? {
+                if let Some(remark) = &probe.remark {
+                    writeln!(output, "{remark}")?;
                 }
-                Ok(None) => {}
-                Err(failure) => return Err(io::Error::other(failure.to_string())),
+                self.protocol = Some(Arc::new(probe.protocol));
             }
         }
-        let mut passed: Vec<&Case> = Vec::new();
-        let mut first_failure: Option<(&Case, Report)> = None;
+        let mut passed: Vec<&str> = Vec::new();
+        let mut first_failure: Option<(Level, &str)> = None;
         let mut why_skipped: Option<&str> = None;
         let mut level = None;
         for (number, case) in cases.iter().enumerate() {
@@ -155,63 +152,34 @@ impl Check {
                 continue;
             }
             match case.run(&self.setup()?)? {
-                Verdict::Pass(measured) if measured.is_empty() => writeln!(output, "pass")?,
-                Verdict::Pass(measured) => writeln!(output, "pass: {measured}")?,
-                Verdict::Skipped(reason) => {
-                    writeln!(output, "skipped: {reason}")?;
-                    continue;
+                Verdict::Pass(measured) => {
+                    let colon = if measured.is_empty() { "" } else { ": " };
+                    writeln!(output, "pass{colon}{measured}")?;
+                    passed.push(case.name);
                 }
+                Verdict::Skipped(reason) => writeln!(output, "skipped: {reason}")?,
                 Verdict::Fail(report) => {
-                    writeln!(output, "fail")?;
-                    print_report(&report, page(case, &report))?;
+                    // What the server printed says more than the case.
+                    let read = report.diagnosis.map_or(case.read, |diagnosis| diagnosis.read);
+                    print_report(&report, read)?;
                     if matches!(report.failure, Failure::OneAtATime { .. }) {
-                        why_skipped = Some("it serves one client at a time");
+                        why_skipped = Some("the server serves one client at a time");
                     } else if number == 0 && cases.len() > 1 {
-                        why_skipped = Some("it does not respond to one client yet");
+                        why_skipped = Some("the server does not respond to one client yet");
                     }
-                    first_failure.get_or_insert((case, report));
-                    continue;
+                    first_failure.get_or_insert((case.level(), read));
                 }
             }
-            passed.push(case);
         }
         match cases {
             [case] => self.print_recipe(case)?,
-            _ => self.sum_up(cases, &passed, first_failure.as_ref())?,
+            _ => sum_up(cases, &passed, first_failure)?,
         }
         Ok(match first_failure {
             Some(_) => ExitCode::from(1),
             None if passed.is_empty() => ExitCode::from(2),
             None => ExitCode::SUCCESS,
         })
-    }
-
-    /// Prints how many cases passed, which levels, and what to read next.
-    fn sum_up(
-        &self,
-        cases: &[&Case],
-        passed: &[&Case],
-        first_failure: Option<&(&Case, Report)>,
-    ) -> io::Result<()> {
-        let mut reached = None;
-        for level in Level::ALL {
-            let mut of_level = cases.iter().filter(|case| case.level() == level).peekable();
-            let has_passed = |case: &&&Case| passed.iter().any(|other| other.name == case.name);
-            if of_level.peek().is_none() || !of_level.all(|case| has_passed(&case)) {
-                break;
-            }
-            reached = Some(level);
-        }
-        let mut output = io::stdout();
-        write!(output, "{} of {}.", passed.len(), cases.len())?;
-        if let Some(level) = reached {
-            write!(output, " Passed \"{}\".", level.name())?;
-        }
-        if let Some((case, report)) = first_failure {
-            let read = page(case, report);
-            write!(output, " Next is \"{}\": read {read}", case.level().name())?;
-        }
-        writeln!(output)
     }
 
     /// Prints how to run a case by hand.
@@ -243,41 +211,46 @@ impl Check {
     }
 }
 
-/// The page that explains a failure: what the server printed says more than the case.
-fn page(case: &Case, report: &Report) -> &'static str {
-    report.diagnosis.map_or(case.read, |diagnosis| diagnosis.read)
+/// Prints how many cases passed, the last level of which all passed, and what to read next.
+fn sum_up(
+    cases: &[&Case],
+    passed: &[&str],
+    first_failure: Option<(Level, &str)>,
+) -> io::Result<()> {
+    let mut output = io::stdout();
+    write!(output, "{} of {} cases passed.", passed.len(), cases.len())?;
+    let first_missed = cases.iter().find(|case| !passed.contains(&case.name));
+    let complete = cases.iter().map(|case| case.level());
+    let complete = complete.take_while(|level| first_missed.is_none_or(|it| *level < it.level()));
+    if let Some(level) = complete.last() {
+        write!(output, " Last complete level: \"{}\".", level.name())?;
+    }
+    if let Some((level, read)) = first_failure {
+        write!(output, " Next level: \"{}\", read {read}", level.name())?;
+    }
+    writeln!(output)
 }
 
 fn print_report(report: &Report, read: &str) -> io::Result<()> {
-    let mut output = io::stdout();
-    for step in &report.steps {
-        writeln!(output, "          {step}")?;
-    }
-    match report.failure {
-        Failure::OneAtATime { .. } => writeln!(output, "          {}", report.failure)?,
-        _ => writeln!(output, "          {}; {}", report.failure, report.server)?,
-    }
-    for line in &report.last_lines {
-        writeln!(output, "          it printed: {line}")?;
-    }
-    if let Some(diagnosis) = report.diagnosis {
-        writeln!(output, "          {}", diagnosis.sentence)?;
-    }
-    writeln!(output, "          Read {read}")
+    let mut lines = report.steps.clone();
+    lines.push(match report.failure {
+        Failure::OneAtATime { .. } => report.failure.to_string(),
+        _ => format!("{}; {}", report.failure, report.server),
+    });
+    lines.extend(report.last_lines.iter().map(|line| format!("it printed: {line}")));
+    lines.extend(report.diagnosis.map(|diagnosis| diagnosis.sentence.to_owned()));
+    lines.push(format!("Read {read}"));
+    writeln!(io::stdout(), "fail\n          {}", lines.join("\n          "))
 }
 
-/// Waits a moment until the server of the case before has released its port.
+/// Waits until the server of the previous case has released its port.
 fn wait_until_free(port: u16) -> io::Result<()> {
     let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-    let bind = || {
-        let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
-        socket.set_reuse_address(true)?;
-        socket.bind(&addr.into())
-    };
+    let bind = || TcpListener::bind(addr);
     if poll_until(Duration::from_secs(2), || bind().ok()).is_some() {
         return Ok(());
     }
-    bind().map_err(|error| {
+    bind().map(drop).map_err(|error| {
         io::Error::other(format!("another program uses {addr} ({error}): stop that program first"))
     })
 }

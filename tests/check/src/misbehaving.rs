@@ -1,79 +1,73 @@
-//! One client cannot hold up the others.
+//! One client cannot block the others.
 
 use std::io::{self, ErrorKind, Read, Write};
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Instant;
 
 use harness::{Client, Response, StalledReader};
 
-use crate::{Case, Expecting, Failure, Kind, Trial, reset_all, unchanged};
+use crate::{Case, Expecting, Failure, Kind, Outcome, Trial};
 
-const READ: &str = "step3-select/CARE.md#a-client-that-never-reads";
+const BASE: Case = Case { read: "step3-select/CARE.md#a-client-that-never-reads", ..Case::BASE };
 
 /// How many clients never read. TCP may stall one of them before the server does, but hardly all.
 const STALLED: usize = 5;
 
-/// How much memory may be used for them, in KiB.
+/// How much memory the server may use for them, in KiB.
 const MOST_MEMORY: u64 = 8 * 1024;
 
 pub const CASES: &[Case] = &[
     Case {
-        name: "one never reads",
-        question: "Clients send and never read. Are the others served, in little memory?",
-        read: READ,
-        by_hand: "cargo run --bin client -- --port {port} --stall, and nc 127.0.0.1 {port} beside it",
-        compares_responses: false,
-        prepare: unchanged,
-        run: never_reads,
+        name: "a stalled reader",
+        question: "Clients send and never read. Are others served, with bounded memory?",
+        by_hand: "cargo run --bin client -- --port {port} --stall; beside it nc 127.0.0.1 {port}",
+        run: stalled_reader,
+        ..BASE
     },
     Case {
-        name: "one reads late",
-        question: "A client sends, and reads when no more goes through. Are its responses whole?",
-        read: READ,
+        name: "a late reader",
+        question: "A client sends until it is stuck, then reads. Are its responses complete?",
         by_hand: "cargo run --bin client -- --port {port} --stall, and Enter when it says Stuck",
-        compares_responses: true,
-        prepare: unchanged,
-        run: reads_late,
+        is_exact: true,
+        run: late_reader,
+        ..BASE
     },
     Case {
-        name: "one floods",
-        question: "Clients send as fast as they can. Are the others served?",
-        read: READ,
-        by_hand: "nc 127.0.0.1 {port} < /dev/zero > /dev/null, and another nc beside it",
-        compares_responses: false,
-        prepare: unchanged,
-        run: floods,
+        name: "flooding clients",
+        question: "Clients send as fast as they can. Are others served?",
+        by_hand: "nc 127.0.0.1 {port} < /dev/zero > /dev/null; beside it nc 127.0.0.1 {port}",
+        run: flooding_clients,
+        ..BASE
     },
 ];
 
-fn never_reads(trial: &mut Trial) -> Result<String, Failure> {
+/// Connects a client that sends and never reads, and returns it when it is stuck.
+fn stall(server: SocketAddr, deadline: Instant) -> Result<StalledReader, Failure> {
+    let mut client = StalledReader::connect(server).expecting("a connection")?.until(deadline);
+    match client.send_until_surely_stuck() {
+        Err(error) if error.kind() == ErrorKind::TimedOut => Err(Failure::Skipped(
+            "the server still took requests when the time was over".to_owned(),
+        )),
+        // A server that takes everything, or drops the client, does not block either.
+        _ => Ok(client),
+    }
+}
+
+fn stalled_reader(trial: &mut Trial) -> Outcome {
     let mut early = trial.connect_and_request("the first client")?;
     let memory_before = trial.memory();
-    // Half of the time is left for the other clients.
     let addr = trial.server.addr;
+    // Half of the time is left for the other clients.
     let deadline = trial.deadline - trial.deadline.saturating_duration_since(Instant::now()) / 2;
-    let stalled: io::Result<Vec<(StalledReader, bool)>> = thread::scope(|scope| {
-        let each: Vec<_> = (0..STALLED)
-            .map(|_| {
-                scope.spawn(move || {
-                    let mut client = StalledReader::connect(addr)?.until(deadline);
-                    // A server that takes everything, or drops the client, has no need to block.
-                    let stuck = client.send_until_surely_stuck();
-                    let is_late = stuck.is_err_and(|error| error.kind() == ErrorKind::TimedOut);
-                    Ok((client, is_late))
-                })
-            })
-            .collect();
-        each.into_iter().map(|client| client.join().expect("no panic in it")).collect()
+    let stalled: Result<Vec<StalledReader>, Failure> = thread::scope(|scope| {
+        let clients = [(); STALLED].map(|()| scope.spawn(move || stall(addr, deadline)));
+        clients.into_iter().map(|client| client.join().expect("no panic in a client")).collect()
     });
-    let (stalled, late): (Vec<_>, Vec<_>) = stalled.expecting("a connection")?.into_iter().unzip();
-    if late.contains(&true) {
-        let why = "the server still took requests when the time was over";
-        return Err(Failure::Skipped(why.to_owned()));
-    }
+    let stalled = stalled?;
     for client in &stalled {
-        trial.keep(client.stream());
+        trial.kept.keep(client.stream());
     }
     trial.note(&format!("{STALLED} other clients send and never read"));
     early.request().expecting("a response to the first client while others never read")?;
@@ -83,35 +77,33 @@ fn never_reads(trial: &mut Trial) -> Result<String, Failure> {
     }
     let grown = trial.memory().saturating_sub(memory_before);
     let sent: u64 = stalled.iter().map(StalledReader::sent).sum();
-    trial.close_kept();
+    trial.kept.close_all();
     drop(stalled);
     trial.note("the clients that never read disconnect");
     late.request().expecting("a response when the clients that never read have disconnected")?;
-    trial.serve_next("the clients that never read")?;
-    let measured = format!("{grown} KiB more memory for {} MiB of requests", sent >> 20);
+    trial.serve_next("that")?;
+    trial.measured = format!("{grown} KiB more memory for {} MiB of requests", sent >> 20);
     if grown <= MOST_MEMORY {
-        return Ok(measured);
+        return Ok(());
     }
-    Err(Failure::unexpected("at most 8 MiB more memory", measured, Kind::Measured))
+    let got = trial.measured.clone();
+    Err(Failure::unexpected("at most 8 MiB more memory", got, Kind::Measured))
 }
 
-/// A server may drop such a client, but not a part of a response: `send` may take less than it was
-/// given.
-fn reads_late(trial: &mut Trial) -> Result<String, Failure> {
+/// The server may drop a client that reads late. But it may not lose a part of a response, as it does
+/// if it ignores that `send` took less than it was given.
+fn late_reader(trial: &mut Trial) -> Outcome {
     trial.serve_next("the start")?;
-    let client = StalledReader::connect(trial.server.addr).expecting("a connection")?;
-    let mut client = client.until(trial.deadline);
-    trial.keep(client.stream());
-    // Whether it got stuck, or was dropped, or the server loses what it cannot send: reading shows it.
-    let _ = client.send_until_surely_stuck();
-    trial.note("a client sends and does not read until no more goes through, then it reads");
+    let client = stall(trial.server.addr, trial.deadline)?;
+    trial.kept.keep(client.stream());
+    trial.note("a client sends and does not read until it is stuck, then it reads");
     let sent = client.sent();
     let responses = match client.read_again(&trial.protocol, trial.timeout) {
         Err(error)
             if matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::NotConnected) =>
         {
-            trial.serve_next("a client that was dropped")?;
-            return Ok("it was dropped".to_owned());
+            trial.measured = "the server dropped that client".to_owned();
+            return trial.serve_next("a client was dropped");
         }
         responses => responses.expecting("whole responses and the end of the stream")?,
     };
@@ -119,47 +111,50 @@ fn reads_late(trial: &mut Trial) -> Result<String, Failure> {
         let got = format!("{responses} responses to {sent} bytes");
         return Err(Failure::unexpected("its responses", got, Kind::OtherBytes));
     }
-    trial.serve_next("a client that read late")?;
-    Ok(format!("{responses} responses"))
+    trial.measured = format!("{responses} responses");
+    trial.serve_next("a client read late")
 }
 
-/// Sends as fast as the server takes it, and reads the responses, until `stop` is set.
+/// Sends as fast as the server receives, and reads the responses, until `stop` is set.
 fn flood(client: &Client, stop: &AtomicBool) -> io::Result<()> {
     let mut stream = client.stream();
     stream.set_nonblocking(true)?;
     let (message, mut responses) = ([b'x'; 64 * 1024], [0; 64 * 1024]);
-    let done = |result: io::Result<usize>| match result {
-        Ok(0) => Err(io::Error::other("it was dropped")),
+    let is_connected = |result: io::Result<usize>| match result {
+        Ok(0) => Err(io::Error::other("the server closed the connection")),
         Err(error) if error.kind() != ErrorKind::WouldBlock => Err(error),
         Err(_) | Ok(_) => Ok(()),
     };
     while !stop.load(Ordering::Relaxed) {
-        done(stream.write(&message))?;
-        done(stream.read(&mut responses))?;
+        is_connected(stream.write(&message))?;
+        is_connected(stream.read(&mut responses))?;
         thread::yield_now();
     }
     Ok(())
 }
 
-fn floods(trial: &mut Trial) -> Result<String, Failure> {
+fn flooding_clients(trial: &mut Trial) -> Outcome {
     let mut other = trial.connect_and_request("the first client")?;
-    let mut floods = Vec::new();
+    let mut flooding = Vec::new();
     for _ in 0..3 {
-        floods.push(trial.connect()?);
+        flooding.push(trial.connect()?);
     }
     let stop = AtomicBool::new(false);
-    let (asked, flooded) = thread::scope(|scope| {
-        let each: Vec<_> =
-            floods.iter().map(|client| scope.spawn(|| flood(client, &stop))).collect();
-        let asked = (0..500).try_for_each(|_| other.request());
+    let (responses, floods) = thread::scope(|scope| {
+        let mut floods = Vec::new();
+        for client in &flooding {
+            floods.push(scope.spawn(|| flood(client, &stop)));
+        }
+        let responses = (0..500).try_for_each(|_| other.request());
         stop.store(true, Ordering::Relaxed);
-        let flooded: io::Result<()> =
-            each.into_iter().try_for_each(|client| client.join().expect("no panic in it"));
-        (asked, flooded)
+        let mut floods = floods.into_iter();
+        let floods = floods.try_for_each(|flood| flood.join().expect("no panic in a client"));
+        (responses, floods)
     });
-    asked.expecting("a response to another client while three flood")?;
-    flooded.expecting("the flooding clients to stay connected")?;
-    reset_all(floods)?;
-    trial.serve_next("the clients that flooded")?;
-    Ok(String::new())
+    responses.expecting("a response to another client while three flood")?;
+    floods.expecting("that the flooding clients stay connected")?;
+    for client in flooding {
+        client.reset().expecting("to reset")?;
+    }
+    trial.serve_next("clients flooded")
 }

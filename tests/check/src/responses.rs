@@ -4,85 +4,77 @@ use std::time::Duration;
 
 use harness::{Client, MESSAGE, Response};
 
-use crate::{Case, Expecting, Failure, Kind, Trial, unchanged};
+use crate::{Case, Expecting, Failure, Kind, Outcome, Trial};
 
-const READ: &str = "step1-blocking/README.md#what-happens";
+const BASE: Case =
+    Case { read: "step1-blocking/README.md#what-happens", is_exact: true, ..Case::BASE };
 
 pub const CASES: &[Case] = &[
     Case {
         name: "one message",
-        question: "One client says hello. Does it get a response?",
+        question: "A client sends a message. Does it get a response?",
         read: "step1-blocking/README.md#run-it",
         by_hand: "nc 127.0.0.1 {port}, then type hello and Enter",
-        compares_responses: false,
-        prepare: unchanged,
-        run: |trial| trial.connect_and_request("the first message").map(|_| String::new()),
+        is_exact: false,
+        run: |trial| trial.connect_and_request("the first message").map(drop),
+        ..BASE
     },
     Case {
         name: "many messages",
-        question: "It says hello a hundred times. Does it get a response to each?",
-        read: READ,
-        by_hand: "nc 127.0.0.1 {port}, and type several lines, one after the other",
-        compares_responses: true,
-        prepare: unchanged,
+        question: "A client sends a hundred messages, each after a response. Is each answered?",
+        by_hand: "nc 127.0.0.1 {port}, then type several lines",
         run: |trial| one_by_one(trial, MESSAGE, 100),
+        ..BASE
     },
     Case {
         name: "one byte at a time",
-        question: "It sends single bytes. Does it get a response to each?",
-        read: READ,
-        by_hand: "nc 127.0.0.1 {port}, and press Enter several times",
-        compares_responses: true,
-        prepare: unchanged,
+        question: "A client sends single bytes. Does it get a response to each?",
+        by_hand: "nc 127.0.0.1 {port}, then press Enter several times",
         run: |trial| one_by_one(trial, b"x", 5),
+        ..BASE
     },
     Case {
         name: "one piece",
-        question: "It sends three lines in one piece. Does it get one response?",
-        read: READ,
+        question: "A client sends three lines in one piece. Does it get one response?",
         by_hand: "printf 'one\\ntwo\\nthree\\n' | nc -N 127.0.0.1 {port}",
-        compares_responses: true,
-        prepare: unchanged,
         run: |trial| responses_to(trial, b"one\ntwo\nthree\n", 1),
+        ..BASE
     },
     Case {
         name: "a long message",
-        question: "It sends 10000 bytes, more than one recv brings. Does it get responses?",
-        read: READ,
+        question: "A client sends 10000 bytes, more than one recv returns. Does it get responses?",
         by_hand: "head -c 10000 /dev/zero | nc -N 127.0.0.1 {port}",
-        compares_responses: true,
-        prepare: unchanged,
         run: |trial| responses_to(trial, &[b'x'; 10_000], 10),
+        ..BASE
     },
     Case {
         name: "half-close",
-        question: "It says hello and that it will send no more. Does it get its response?",
+        question: "A client sends a message and half-closes. Does it still get its response?",
         read: "step2-functions/README.md#try",
         by_hand: "printf 'hi\\n' | nc -N 127.0.0.1 {port}",
-        compares_responses: false,
-        prepare: unchanged,
+        is_exact: false,
         run: half_close,
+        ..BASE
     },
 ];
 
-fn one_by_one(trial: &mut Trial, message: &[u8], times: usize) -> Result<String, Failure> {
+fn one_by_one(trial: &mut Trial, message: &[u8], times: usize) -> Outcome {
     let mut client = trial.connect()?;
     for number in 1..=times {
         client.exchange(message).expecting(&format!("a response to message {number}"))?;
     }
     expect_no_more(&mut client, &format!("{times} responses"))?;
-    client.request().expecting("a response to the next message")?;
-    Ok(String::new())
+    client.request().expecting("a response to the next message")
 }
 
 /// Expects at least one response to `message`, and at most `most`. A server that echoes sends back
 /// exactly what it received.
-fn responses_to(trial: &mut Trial, message: &[u8], most: usize) -> Result<String, Failure> {
+fn responses_to(trial: &mut Trial, message: &[u8], most: usize) -> Outcome {
     let mut client = trial.connect()?;
     client.exchange(message).expecting("a response")?;
     match trial.protocol.response.clone() {
         Response::Constant(response) => {
-            let more = silent_after(&mut client)?;
+            let more = receive_rest(&mut client)?;
             let count = 1 + more.len() / response.len().max(1);
             if more != response.repeat(count - 1) || count > most {
                 let expected = match most {
@@ -95,28 +87,26 @@ fn responses_to(trial: &mut Trial, message: &[u8], most: usize) -> Result<String
         }
         _ => expect_no_more(&mut client, "the bytes that were sent")?,
     }
-    client.request().expecting("a response to the next message")?;
-    Ok(String::new())
+    client.request().expecting("a response to the next message")
 }
 
-fn expect_no_more(client: &mut Client, expected: &str) -> Result<(), Failure> {
-    let more = silent_after(client)?;
+fn expect_no_more(client: &mut Client, expected: &str) -> Outcome {
+    let more = receive_rest(client)?;
     if more.is_empty() {
         return Ok(());
     }
     let got = format!("{} more", client.describe(&more));
-    Err(Failure::unexpected(format!("{expected} and no more"), got, Kind::OtherBytes))
+    Err(Failure::unexpected(format!("only {expected}"), got, Kind::OtherBytes))
 }
 
-/// Nothing announces that no more bytes will come.
-fn silent_after(client: &mut Client) -> Result<Vec<u8>, Failure> {
-    client.receive_until_silence(Duration::from_millis(200)).expecting("no more than that")
+fn receive_rest(client: &mut Client) -> Result<Vec<u8>, Failure> {
+    // No event announces that no more bytes will come.
+    client.receive_until_silence(Duration::from_millis(200)).expecting("no more bytes")
 }
 
-fn half_close(trial: &mut Trial) -> Result<String, Failure> {
+fn half_close(trial: &mut Trial) -> Outcome {
     let mut client = trial.connect()?;
-    client.send(MESSAGE).and_then(|()| client.half_close()).expecting("a half-close")?;
+    client.send(MESSAGE).and_then(|()| client.half_close()).expecting("to half-close")?;
     let expected = "1 response and the end of the stream";
-    client.receive().and_then(|()| client.expect_end()).expecting(expected)?;
-    Ok(String::new())
+    client.receive().and_then(|()| client.expect_end()).expecting(expected)
 }

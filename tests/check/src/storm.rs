@@ -1,4 +1,4 @@
-//! All of it at the same time, from a seed.
+//! Clients of all kinds at the same time, chosen at random from a seed.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -16,27 +16,25 @@ const WELL_BEHAVED: usize = 16;
 const DURATION: Duration = Duration::from_secs(5);
 
 pub(crate) const CASES: &[Case] = &[Case {
-    name: "a storm of all of them",
-    question: "Clients behave well among all kinds of misbehaving ones. Is each served?",
+    name: "all kinds at once",
+    question: "Well-behaved and misbehaving clients mix at random. Is each well-behaved one served?",
     read: "step3-select/CARE.md",
     by_hand: "cargo test -p steps --test faults storm",
-    compares_responses: false,
-    prepare: crate::unchanged,
     run: |trial| {
         trial.serve_next("the start")?;
-        let seed = fastrand::u64(..);
         let storm = Storm {
             server: trial.server.addr,
             timeout: trial.timeout,
             protocol: Arc::clone(&trial.protocol),
             deadline: trial.deadline,
-            one_by_one: false,
+            is_one_at_a_time: false,
         };
         trial.note("for five seconds 16 clients behave well and 180 misbehave");
-        storm.run(seed, DURATION).expecting("a response to each client that behaves well")?;
-        trial.serve_next("the storm")?;
-        Ok(String::new())
+        let result = storm.run(fastrand::u64(..), DURATION);
+        result.expecting("a response to each client that behaves well")?;
+        trial.serve_next("the storm")
     },
+    ..Case::BASE
 }];
 
 /// Clients that behave well and clients that misbehave, all at the same time.
@@ -47,39 +45,38 @@ pub struct Storm {
     pub timeout: Duration,
     pub protocol: Arc<Protocol>,
     pub deadline: Instant,
-    /// Whether the server serves one client at a time. Then the misbehaving ones ahead of another must
-    /// disconnect first, and there are fewer.
-    pub one_by_one: bool,
+    /// Whether the server serves one client at a time. Then a client waits until the misbehaving ones
+    /// ahead of it have disconnected, so there are fewer.
+    pub is_one_at_a_time: bool,
 }
 
 impl Storm {
-    /// Lets all clients loose for `duration`. Returns the first error of a client that behaves well.
+    /// Runs all clients for `duration`. Returns the first error of a client that behaves well.
     pub fn run(&self, seed: u64, duration: Duration) -> io::Result<()> {
         let end = Instant::now() + duration;
         let mut seeds = Rng::with_seed(seed);
         let (well_behaved, misbehaving) =
-            if self.one_by_one { (1, 10) } else { (WELL_BEHAVED, 60) };
+            if self.is_one_at_a_time { (1, 10) } else { (WELL_BEHAVED, 60) };
         thread::scope(|scope| {
             for _ in 0..3 {
                 let rng = seeds.fork();
                 scope.spawn(move || self.misbehave(misbehaving, end, rng));
             }
-            let each: Vec<_> = (0..well_behaved)
-                .map(|_| {
-                    let rng = seeds.fork();
-                    scope.spawn(move || self.behave_well(WELL_BEHAVED / well_behaved, end, rng))
-                })
-                .collect();
-            each.into_iter().try_for_each(|client| client.join().expect("no panic in it"))
+            let mut clients = Vec::new();
+            for _ in 0..well_behaved {
+                let rng = seeds.fork();
+                clients.push(
+                    scope.spawn(move || self.behave_well(WELL_BEHAVED / well_behaved, end, rng)),
+                );
+            }
+            clients.into_iter().try_for_each(|client| client.join().expect("no panic in a client"))
         })
     }
 
-    /// Clients that behave well, one after another, until `end` and at least `clients` of them.
-    fn behave_well(&self, clients: usize, end: Instant, mut rng: Rng) -> io::Result<()> {
-        for number in 0.. {
-            if number >= clients && Instant::now() >= end {
-                break;
-            }
+    /// Runs clients that behave well, one after another, until `end` and at least `least` of them.
+    fn behave_well(&self, least: usize, end: Instant, mut rng: Rng) -> io::Result<()> {
+        let mut clients = 0;
+        while clients < least || Instant::now() < end {
             let client = Client::connect(self.server, self.timeout)?;
             let mut client = client.expecting(&self.protocol, self.deadline);
             for _ in 0..rng.u8(1..20) {
@@ -88,16 +85,17 @@ impl Storm {
             }
             client.half_close()?;
             client.expect_end()?;
+            clients += 1;
         }
         Ok(())
     }
 
-    /// That many misbehaving clients at a time, until `end`. Then all of them vanish.
-    fn misbehave(&self, clients: usize, end: Instant, mut rng: Rng) {
-        let mut places: Vec<Option<TcpStream>> = (0..clients).map(|_| None).collect();
+    /// Runs `most` misbehaving clients at a time, until `end`. Then all of them disconnect.
+    fn misbehave(&self, most: usize, end: Instant, mut rng: Rng) {
+        let mut clients: Vec<Option<TcpStream>> = (0..most).map(|_| None).collect();
         while Instant::now() < end {
-            if let Some(place) = rng.choice(&mut places) {
-                *place = match place.take() {
+            if let Some(client) = rng.choice(&mut clients) {
+                *client = match client.take() {
                     Some(stream) => misbehave_once(stream, &mut rng),
                     None => self.connect(&mut rng).ok(),
                 };
@@ -117,9 +115,9 @@ impl Storm {
     }
 }
 
-/// Does one thing with a misbehaving client. Returns it unless it has disconnected. A call may fail,
-/// because the server may have been faster.
+/// Does one thing with a misbehaving client, and returns it unless it has disconnected.
 fn misbehave_once(mut stream: TcpStream, rng: &mut Rng) -> Option<TcpStream> {
+    // A call may fail, because the server may have closed the connection before.
     let _ = match rng.u8(0..8) {
         0 => return None,
         1 => {

@@ -7,42 +7,48 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use harness::kernel::listening_addresses;
-use harness::{Client, Journal, KeptSockets, Process, Program, Protocol, Server, Signal, TIMEOUT};
+use harness::{Client, Journal, KeptSockets, MESSAGE, Process, Program, Protocol, Server, TIMEOUT};
 
-use crate::{Diagnosis, Expecting, Failure, Kind, Report, Setup, is_own_trouble};
+use crate::{Diagnosis, Expecting, Failure, Kind, Outcome, Report, Setup, is_local};
+
+/// How long a case may take, with the timeout of the program `check`.
+const CASE_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// How long a server may take to end after its clients have seen the end of their connections: Python
 /// prints a traceback between the two.
-const UNTIL_IT_ENDS: Duration = Duration::from_secs(1);
+const END_TIMEOUT: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 pub struct Trial {
     /// Sockets of clients that have not disconnected. They are closed before the server ends, because
     /// a server that ends with a client connected keeps its port in use.
-    kept: KeptSockets,
+    pub(crate) kept: KeptSockets,
     pub server: Server,
     pub timeout: Duration,
     pub deadline: Instant,
-    case_timeout: Duration,
     pub protocol: Arc<Protocol>,
+    /// The result of a measurement, in words. Empty if the case measures nothing.
+    pub measured: String,
+    case_timeout: Duration,
     journal: Journal,
     clients: usize,
-    listens: bool,
+    is_listening: bool,
 }
 
 impl Trial {
     pub fn new(setup: &Setup) -> io::Result<Self> {
-        let (kept, server) = (KeptSockets::default(), setup.start.try_start()?);
+        let case_timeout = CASE_TIMEOUT.max(12 * setup.timeout);
         Ok(Self {
-            kept,
-            server,
+            kept: KeptSockets::default(),
+            server: setup.start.try_start()?,
             timeout: setup.timeout,
-            deadline: Instant::now() + setup.case_timeout + TIMEOUT,
-            case_timeout: setup.case_timeout,
+            deadline: Instant::now() + case_timeout + TIMEOUT,
             protocol: Arc::clone(&setup.protocol),
+            measured: String::new(),
+            case_timeout,
             journal: Journal::default(),
             clients: 0,
-            listens: false,
+            is_listening: false,
         })
     }
 
@@ -59,30 +65,17 @@ impl Trial {
 
     pub fn connect_within(&mut self, timeout: Duration) -> Result<Client, Failure> {
         let start = Instant::now();
-        let mut next_look = start + Duration::from_secs(1);
+        let mut next_check = start + Duration::from_secs(1);
         loop {
-            let left = self.deadline.saturating_duration_since(Instant::now());
-            let connect_timeout = timeout.min(left).max(Duration::from_millis(1));
-            let stream = TcpStream::connect_timeout(&self.server.addr, connect_timeout);
-            let client = stream.and_then(|stream| Client::from_stream(stream, self.timeout));
-            let error = match client.and_then(Client::resetting) {
-                Ok(client) => {
-                    if !self.listens {
-                        self.listens = true;
-                        self.deadline = Instant::now() + self.case_timeout;
-                    }
-                    let name = client_name(self.clients);
-                    self.clients += 1;
-                    let client = client.expecting(&self.protocol, self.deadline);
-                    return Ok(client.noted_in(&self.journal, &name).kept_in(&self.kept));
-                }
+            let error = match self.try_connect(timeout) {
+                Ok(client) => return Ok(client),
                 Err(error) => error,
             };
-            if self.listens {
+            if self.is_listening {
                 return Err(error).expecting("a connection");
             }
-            if is_own_trouble(&error) {
-                let addr = self.server.addr;
+            let addr = self.server.addr;
+            if is_local(&error) {
                 let hint = match error.kind() {
                     io::ErrorKind::NetworkUnreachable => ". Is the loopback interface up?",
                     _ => "",
@@ -91,17 +84,19 @@ impl Trial {
                 return Err(Failure::NotListening(why));
             }
             if !self.server.is_running() {
-                return Err(Failure::NotListening("it ended before it listened".to_owned()));
+                return Err(Failure::NotListening(
+                    "the server ended before it listened".to_owned(),
+                ));
             }
-            if Instant::now() > next_look {
-                self.look_elsewhere()?;
-                next_look = Instant::now() + Duration::from_secs(1);
+            if Instant::now() > next_check {
+                self.find_address()?;
+                next_check = Instant::now() + Duration::from_secs(1);
             }
             if start.elapsed() > TIMEOUT {
-                let (addr, seconds) = (self.server.addr, TIMEOUT.as_secs());
                 let why = format!(
-                    "nothing listens on {addr} after {seconds} s ({error}). If the command has to \
-                     build the server first, build it before"
+                    "nothing listens on {addr} after {} s ({error}). If the command builds the \
+                     server first, build it before you run check",
+                    TIMEOUT.as_secs()
                 );
                 return Err(Failure::NotListening(why));
             }
@@ -109,43 +104,59 @@ impl Trial {
         }
     }
 
+    fn try_connect(&mut self, timeout: Duration) -> io::Result<Client> {
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        let timeout = timeout.min(left).max(Duration::from_millis(1));
+        let stream = TcpStream::connect_timeout(&self.server.addr, timeout)?;
+        let client = Client::from_stream(stream, self.timeout)?.resetting()?;
+        if !self.is_listening {
+            self.is_listening = true;
+            self.deadline = Instant::now() + self.case_timeout;
+        }
+        let name = match ('A'..='Z').nth(self.clients) {
+            Some(letter) => letter.to_string(),
+            None => format!("client {}", self.clients + 1),
+        };
+        self.clients += 1;
+        let client = client.expecting(&self.protocol, self.deadline);
+        Ok(client.noted_in(&self.journal, &name).kept_in(&self.kept))
+    }
+
     /// Finds out whether the server listens on `::1`, which `localhost` may mean, or on another port.
-    fn look_elsewhere(&mut self) -> Result<(), Failure> {
+    fn find_address(&mut self) -> Outcome {
         let port = self.server.addr.port();
         let Some(addresses) = listening_addresses(&self.processes()) else { return Ok(()) };
-        let is_reachable = |addr: &SocketAddr| addr.port() == port && addr.is_ipv6();
-        if addresses.iter().any(is_reachable) {
+        if addresses.iter().any(|addr| addr.port() == port && addr.is_ipv6()) {
             self.server.addr = SocketAddr::from((Ipv6Addr::LOCALHOST, port));
             return Ok(());
         }
         match addresses.iter().find(|addr| addr.port() != port) {
             Some(addr) => Err(Failure::NotListening(format!(
-                "it listens on {addr}, not on port {port}: run check with --port {}",
+                "the server listens on {addr}, not on port {port}: run check with --port {}",
                 addr.port()
             ))),
             None => Ok(()),
         }
     }
 
+    /// Connects a client that gets a response.
     pub fn connect_and_request(&mut self, name: &str) -> Result<Client, Failure> {
         let mut client = self.connect()?;
         client.request().expecting(&format!("a response to {name}"))?;
         Ok(client)
     }
 
-    pub fn serve_next(&mut self, after: &str) -> Result<(), Failure> {
+    pub fn connect_and_send(&mut self) -> Result<Client, Failure> {
+        let mut client = self.connect()?;
+        client.send(MESSAGE).expecting("to send a message")?;
+        Ok(client)
+    }
+
+    /// Expects that the next client is served and can disconnect.
+    pub fn serve_next(&mut self, after: &str) -> Outcome {
         let mut next = self.connect()?;
         next.request().expecting(&format!("a response to the next client after {after}"))?;
-        next.close().expecting("an end")
-    }
-
-    /// Keeps a client connected until it is known what the server does.
-    pub(crate) fn keep(&self, client: &TcpStream) {
-        self.kept.keep(client);
-    }
-
-    pub(crate) fn close_kept(&self) {
-        self.kept.close_all();
+        next.close().expecting("to disconnect")
     }
 
     pub fn start_again(&mut self) -> io::Result<()> {
@@ -154,18 +165,12 @@ impl Trial {
             start = start.port(self.server.addr.port());
         }
         self.server = start.try_start()?;
-        self.listens = false;
+        self.is_listening = false;
         Ok(())
     }
 
     pub fn processes(&self) -> Vec<Process> {
         self.server.process().group()
-    }
-
-    pub fn signal(&self, signal: Signal) {
-        for process in self.processes() {
-            process.signal(signal);
-        }
     }
 
     /// Stops the server while `act` runs, so that everything waits in the kernel meanwhile.
@@ -175,31 +180,24 @@ impl Trial {
     ) -> Result<T, Failure> {
         let processes = self.processes();
         self.note("the server is stopped");
-        for process in &processes {
-            process.signal(Signal::STOP);
-        }
-        for process in &processes {
-            process.wait_until_stopped();
-        }
-        let done = act(self);
-        for process in &processes {
-            process.signal(Signal::CONT);
-        }
+        processes.iter().for_each(|process| process.stop());
+        let result = act(self);
+        processes.iter().for_each(|process| process.resume());
         self.note("the server is continued");
-        done
+        result
     }
 
-    /// The CPU time that the server uses in `period`, as a share of one core. None if not available on
-    /// this system.
+    /// Returns the CPU time that the server uses in `period`, as a share of one core. None if not
+    /// available on this system.
     pub fn cpu_share(&self, period: Duration) -> Option<f64> {
-        let used =
+        let cpu_time =
             || -> Option<Duration> { self.processes().into_iter().map(Process::cpu_time).sum() };
-        let before = used()?;
+        let before = cpu_time()?;
         thread::sleep(period);
-        Some(used()?.saturating_sub(before).as_secs_f64() / period.as_secs_f64())
+        Some(cpu_time()?.saturating_sub(before).as_secs_f64() / period.as_secs_f64())
     }
 
-    /// Whether it is in a busy loop, or would be if others left it the CPU.
+    /// Returns whether the server is in a busy loop, even if other programs leave it little CPU time.
     pub fn is_busy_looping(&self) -> bool {
         let period = Duration::from_millis(300);
         self.cpu_share(period).is_some_and(|share| share > 0.5)
@@ -218,22 +216,22 @@ impl Trial {
             _ => None,
         };
         let ended = match kind {
-            Some(Kind::End) => self.server.wait_for(UNTIL_IT_ENDS),
+            Some(Kind::End) => self.server.wait_for(END_TIMEOUT),
             _ => self.server.ended(),
         };
         let server = match (ended, kind) {
             (Some(status), _) => {
-                // Its last lines may still be on their way.
-                self.server.errors.wait_for_end(UNTIL_IT_ENDS);
-                self.server.narration.wait_for_end(UNTIL_IT_ENDS);
+                // Its last lines may not have been read yet.
+                self.server.errors.wait_for_end(END_TIMEOUT);
+                self.server.narration.wait_for_end(END_TIMEOUT);
                 format!("the server ended ({status})")
             }
             // It may be busy with other clients.
             (None, Some(Kind::OtherBytes)) => "the server responded wrongly".to_owned(),
             (None, _) if self.is_busy_looping() => "the server is in a busy loop".to_owned(),
             (None, Some(Kind::Silence)) => "the server hangs".to_owned(),
-            (None, Some(Kind::End)) => "the server dropped that client, and runs on".to_owned(),
-            (None, _) => "the server runs on".to_owned(),
+            (None, Some(Kind::End)) => "the server dropped that client and goes on".to_owned(),
+            (None, _) => "the server goes on".to_owned(),
         };
         let last_lines = if ended.is_some() { self.last_lines() } else { Vec::new() };
         let status = ended.map_or_else(|| failure.to_string(), |status| status.to_string());
@@ -241,7 +239,7 @@ impl Trial {
         Report { failure, server, last_lines, steps, diagnosis }
     }
 
-    /// The steps as numbered lines. Of many only the first and the last are shown.
+    /// Returns the steps as numbered lines. Of many only the first and the last are shown.
     fn numbered_steps(&self) -> Vec<String> {
         const SHOWN: usize = 5;
         let mut lines = Vec::new();
@@ -256,28 +254,29 @@ impl Trial {
         lines
     }
 
-    /// The last lines that the server printed on standard error, or else on standard output. Of a traceback in Python it is the
-    /// last one, which names the error, with the last place that is not in Python's own library. In
-    /// Rust the message comes before the backtrace.
+    /// Returns the last lines on standard error, or else on standard output. A traceback of Python is
+    /// cut to its last line, which names the error, and the last place outside Python's own library. A
+    /// backtrace of Rust is left out: its message comes before.
     fn last_lines(&self) -> Vec<String> {
         let mut lines = Vec::new();
         let (mut is_in_trace, mut most, mut place) = (false, 3, None);
         for line in self.server.errors.last_runs(1000) {
-            if line.text.starts_with("Traceback (") {
+            let text = line.text;
+            if text.starts_with("Traceback (") {
                 (is_in_trace, most, place) = (true, 1, None);
                 lines.clear();
-            } else if is_in_trace && line.text.starts_with("  File \"") {
-                let is_library = ["/lib/python", "\"<"].iter().any(|part| line.text.contains(part));
+            } else if is_in_trace && text.starts_with("  File \"") {
+                let is_library = text.contains("/lib/python") || text.contains("\"<");
                 if !is_library || place.is_none() {
-                    place = Some(line.text.trim().to_owned());
+                    place = Some(text.trim().to_owned());
                 }
-            } else if line.text == "stack backtrace:" {
+            } else if text == "stack backtrace:" {
                 is_in_trace = true;
-            } else if !(line.text.trim().is_empty()
-                || line.text.contains("RUST_BACKTRACE=")
-                || is_in_trace && line.text.starts_with(' '))
+            } else if !(text.trim().is_empty()
+                || text.contains("RUST_BACKTRACE=")
+                || is_in_trace && text.starts_with(' '))
             {
-                lines.push(line.text);
+                lines.push(text);
             }
         }
         if lines.is_empty() {
@@ -288,12 +287,5 @@ impl Trial {
             *line = format!("{line} ({place})");
         }
         last
-    }
-}
-
-fn client_name(number: usize) -> String {
-    match ('A'..='Z').nth(number) {
-        Some(letter) => letter.to_string(),
-        None => format!("client {}", number + 1),
     }
 }

@@ -2,46 +2,51 @@
 
 use std::time::Duration;
 
-/// A column's time in microseconds is one of these, or ten, a hundred ... times that.
-const ROUND: [u64; 9] = [1000, 1250, 2000, 2500, 3125, 4000, 5000, 6250, 8000];
+/// The time of one column, in microseconds, is one of these times a power of ten.
+const SCALES: [u64; 9] = [1000, 1250, 2000, 2500, 3125, 4000, 5000, 6250, 8000];
 
 #[derive(Debug)]
 pub struct Axis {
     micros_per_column: u64,
-    pub columns: usize,
+    pub columns: u16,
 }
 
 impl Axis {
-    /// Returns the widest axis with a round scale that shows everything up to `needed` in at most
-    /// `room` columns. Of the time from there to `until` it shows what fits.
-    pub fn new(needed: Duration, until: Duration, room: usize) -> Self {
-        let scales = (0..10).flat_map(|zeros| ROUND.map(|round| round * 10_u64.pow(zeros)));
-        // An event at the very end takes a column, and so may one that it pushes on.
-        let columns = |scale| micros(needed) / scale + 2;
-        let scale = scales.into_iter().find(|scale| columns(*scale) <= room as u64);
-        let micros_per_column = scale.unwrap_or(u64::MAX);
-        let wanted = micros(until).div_ceil(micros_per_column).max(columns(micros_per_column));
-        let columns = usize::try_from(wanted).map_or(room, |all| all.min(room));
-        Self { micros_per_column, columns }
+    /// Returns the axis with the finest scale that shows everything up to `end` in at most `room`
+    /// columns.
+    pub fn new(end: Duration, room: u16) -> Self {
+        // Two columns more: an event at the very end, and one that finds its column taken.
+        let columns = |scale| micros(end) / scale + 2;
+        let mut scales = (0..10).flat_map(|power| SCALES.map(|scale| scale * 10_u64.pow(power)));
+        let scale = scales.find(|scale| columns(*scale) <= room.into()).unwrap_or(u64::MAX);
+        Self { micros_per_column: scale, columns: columns(scale) as u16 }
     }
 
-    pub fn column(&self, at: Duration) -> usize {
-        usize::try_from(micros(at) / self.micros_per_column).unwrap_or(usize::MAX)
+    pub fn column(&self, time: Duration) -> u16 {
+        u16::try_from(micros(time) / self.micros_per_column).unwrap_or(u16::MAX)
     }
 
-    pub fn start(&self, column: usize) -> Duration {
-        Duration::from_micros(self.micros_per_column.saturating_mul(column as u64))
+    pub fn start(&self, column: u16) -> Duration {
+        Duration::from_micros(self.micros_per_column.saturating_mul(column.into()))
     }
 
-    pub fn labels(&self) -> Vec<(usize, String)> {
-        let round = (0..12).flat_map(|zeros| [1, 2, 5].map(|digit| digit * 10_u64.pow(zeros)));
-        let ticks = round.filter(|time| time % self.micros_per_column == 0);
-        let mut ticks = ticks.map(|time| time / self.micros_per_column);
-        let tick = ticks.find(|columns| (7..=25).contains(columns)).unwrap_or(10);
-        let columns = (0..self.columns).step_by(usize::try_from(tick).unwrap_or(10));
-        let milliseconds = |column| self.start(column).as_secs_f64() * 1000.0;
-        let unit = |column| if column == 0 { " ms" } else { "" };
-        columns.map(|it| (it, format!("{}{}", milliseconds(it), unit(it)))).collect()
+    /// Returns the labels that fit, each with its column.
+    pub fn labels(&self) -> Vec<(u16, String)> {
+        let mut times = (0..12).flat_map(|power| [1, 2, 5].map(|digit| digit * 10_u64.pow(power)));
+        let has_label = |time: &u64| {
+            time.is_multiple_of(self.micros_per_column)
+                && (7..=25).contains(&(time / self.micros_per_column))
+        };
+        let distance = times.find(has_label).map_or(10, |time| time / self.micros_per_column);
+        let mut labels = Vec::new();
+        for column in (0..self.columns).step_by(distance as usize) {
+            let unit = if column == 0 { " ms" } else { "" };
+            let label = format!("{}{unit}", self.start(column).as_secs_f64() * 1000.0);
+            if usize::from(column) + label.len() <= self.columns.into() {
+                labels.push((column, label));
+            }
+        }
+        labels
     }
 }
 

@@ -1,4 +1,4 @@
-//! A client of a scenario: it does its actions and records when.
+//! A client of a scenario: it performs its actions, and records the events.
 
 use std::collections::HashMap;
 use std::io;
@@ -7,14 +7,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use harness::kernel::Doing;
-use harness::{Process, RESPONSE, Server, StalledReader, describe_responses};
+use harness::{Process, RESPONSE, StalledReader, TIMEOUT, describe_responses, poll_until};
 
 use crate::recording::{ClientEvent, letter};
 use crate::scenario::{Action, Pace};
 
 const MEASURED_REQUESTS: u32 = 200;
 
+/// The events of all clients of one server.
 #[derive(Clone, Default)]
 pub struct ClientLog {
     pub events: Vec<Vec<(Duration, ClientEvent)>>,
@@ -29,31 +29,19 @@ pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 pub struct Client {
-    number: usize,
-    actions: &'static [Action],
-    addr: SocketAddr,
-    process: Process,
-    log: SharedLog,
-    pace: Pace,
-    start: Instant,
-    connection: Option<harness::Client>,
-    stalled: Option<StalledReader>,
-    idle: Vec<harness::Client>,
+    pub number: usize,
+    pub actions: &'static [Action],
+    pub server: SocketAddr,
+    pub process: Process,
+    pub log: SharedLog,
+    pub pace: Pace,
+    pub start: Instant,
+    pub connection: Option<harness::Client>,
+    pub stalled_reader: Option<StalledReader>,
+    pub idle_clients: Vec<harness::Client>,
 }
 
 impl Client {
-    pub fn new(
-        number: usize,
-        actions: &'static [Action],
-        server: &Server,
-        log: SharedLog,
-        pace: Pace,
-    ) -> Self {
-        let (addr, process, start) = (server.addr, server.process(), Instant::now());
-        let (connection, stalled, idle) = (None, None, Vec::new());
-        Self { number, actions, addr, process, log, pace, start, connection, stalled, idle }
-    }
-
     pub fn run(mut self, start: Instant) {
         sleep_until(start);
         self.start = start;
@@ -74,7 +62,7 @@ impl Client {
                 Action::WaitUntilStuck(other) => self.wait_until_stuck(other),
                 Action::Disconnect => {
                     self.record(ClientEvent::Disconnect);
-                    self.stalled = None;
+                    self.stalled_reader = None;
                     self.connection.take().map_or(Ok(()), harness::Client::close)?;
                 }
                 Action::Reset => {
@@ -86,8 +74,8 @@ impl Client {
         Ok(())
     }
 
-    /// Records an event: before a call that others may notice, after one that blocks. So the order
-    /// of two clients' times is the order of what they saw.
+    /// Records an event. Call it before a call that others may notice and after a call that blocks:
+    /// then the times of two clients are in the order in which the events happened.
     fn record(&self, event: ClientEvent) {
         let now = self.start.elapsed();
         lock(&self.log).events[self.number].push((now, event));
@@ -100,6 +88,7 @@ impl Client {
         sleep_until(time);
     }
 
+    /// Returns the client's connection. If it has none, it connects.
     pub fn connection(&mut self) -> io::Result<&mut harness::Client> {
         let connection = match self.connection.take() {
             Some(connection) => connection,
@@ -109,7 +98,7 @@ impl Client {
     }
 
     fn connect(&self) -> io::Result<harness::Client> {
-        let connection = harness::Client::connect(self.addr, self.pace.timeout())?;
+        let connection = harness::Client::connect(self.server, self.pace.timeout())?;
         lock(&self.log).addresses.insert(connection.addr(), self.number);
         Ok(connection)
     }
@@ -122,31 +111,33 @@ impl Client {
     }
 
     fn measure(&mut self, idle: usize) -> io::Result<()> {
-        self.idle.truncate(idle);
-        while self.idle.len() < idle {
-            self.idle.push(harness::Client::connect(self.addr, self.pace.timeout())?);
+        self.idle_clients.truncate(idle);
+        while self.idle_clients.len() < idle {
+            let client = harness::Client::connect(self.server, self.pace.timeout())?;
+            self.idle_clients.push(client);
         }
-        // A response to the last one: all of them have been accepted.
-        self.idle.last_mut().map_or(Ok(()), harness::Client::request)?;
+        // Once the last one has a response, the server has accepted all of them.
+        self.idle_clients.last_mut().map_or(Ok(()), harness::Client::request)?;
         let process = self.process;
         let connection = self.connection()?;
-        // These do not count: afterwards the server has closed the connections of clients that have
-        // disconnected.
+        // These requests are not measured: meanwhile the server closes the connections of clients that
+        // have disconnected.
         for _ in 0..MEASURED_REQUESTS / 10 {
             connection.request()?;
         }
-        let (start, before) = (Instant::now(), cpu_time(process));
+        let (start, cpu_time_before) = (Instant::now(), process.main_thread_cpu_time());
         for _ in 0..MEASURED_REQUESTS {
             connection.request()?;
         }
-        let used = before.zip(cpu_time(process)).map(|(before, after)| after - before);
-        let time = used.unwrap_or(start.elapsed()) / MEASURED_REQUESTS;
-        self.record(ClientEvent::Measured { idle, time, is_cpu_time: used.is_some() });
+        let cpu_times = cpu_time_before.zip(process.main_thread_cpu_time());
+        let cpu_time = cpu_times.map(|(before, after)| after - before);
+        let time = cpu_time.unwrap_or(start.elapsed()) / MEASURED_REQUESTS;
+        self.record(ClientEvent::Measured { idle, time, is_cpu_time: cpu_time.is_some() });
         Ok(())
     }
 
-    /// Sends `bytes` in one write over a connection of its own and counts the responses.
-    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+    /// Sends `bytes` in one write over a connection of its own, and counts the responses.
+    fn write(&self, bytes: &[u8]) -> io::Result<()> {
         let messages = bytes.iter().filter(|byte| **byte == b'\n').count().max(1);
         let mut connection = self.connect()?;
         self.record(ClientEvent::Write { messages, bytes: bytes.len() });
@@ -162,56 +153,24 @@ impl Client {
     }
 
     fn send_until_stuck(&mut self) -> io::Result<()> {
-        let mut reader = StalledReader::connect(self.addr)?;
+        let mut reader = StalledReader::connect(self.server)?;
         lock(&self.log).addresses.insert(reader.addr(), self.number);
         self.record(ClientEvent::Flood);
-        let give_up = Instant::now() + self.pace.timeout();
-        loop {
-            reader.send_until_surely_stuck()?;
-            if self.server_cannot_send() || Instant::now() > give_up {
-                break;
-            }
-        }
+        reader.send_until_surely_stuck()?;
         self.record(ClientEvent::Stuck);
-        self.stalled = Some(reader);
+        self.stalled_reader = Some(reader);
         Ok(())
     }
 
-    /// Returns whether the server is blocked in `send()`, or in `select()` until it can send. If the
-    /// system does not report that, the client is stuck because of the server.
-    fn server_cannot_send(&self) -> bool {
-        match self.process.doing() {
-            Some(Doing::Waits(call)) => {
-                let lists = self.process.selecting(&call);
-                call.name() == Some("sendto")
-                    || lists.is_some_and(|[_, to_write]| !to_write.is_empty())
-            }
-            Some(_) => false,
-            None => true,
-        }
-    }
-
+    /// Waits until another client is stuck, or a client has failed.
     fn wait_until_stuck(&self, other: usize) {
-        loop {
-            let log = lock(&self.log);
-            let is_stuck = log.events[other].iter().any(|(_, it)| *it == ClientEvent::Stuck);
-            if is_stuck || !log.failures.is_empty() {
-                return;
-            }
-            drop(log);
-            thread::sleep(Duration::from_millis(2));
-        }
+        // After the timeout the scenario goes on, and the picture shows that.
+        let _ = poll_until(TIMEOUT, || {
+            let ClientLog { events, failures, .. } = &*lock(&self.log);
+            let is_stuck = events[other].iter().any(|(_, event)| *event == ClientEvent::Stuck);
+            (is_stuck || !failures.is_empty()).then_some(())
+        });
     }
-}
-
-/// Returns the CPU time that a process has used. Only Linux reports it as exactly as one response
-/// needs: in nanoseconds, the first number of `/proc/PID/schedstat` (of the main thread, the only
-/// one that a step has).
-fn cpu_time(process: Process) -> Option<Duration> {
-    let schedstat = std::fs::read_to_string(format!("/proc/{}/schedstat", process.0)).ok()?;
-    let nanoseconds = schedstat.split_whitespace().next()?.parse().ok()?;
-    // Zero if the kernel does not count.
-    (nanoseconds > 0).then(|| Duration::from_nanos(nanoseconds))
 }
 
 fn sleep_until(time: Instant) {

@@ -1,238 +1,232 @@
-//! Draws a recording: a picture that fits a terminal.
+//! Draws a recording as a picture. The live page, the finished picture and the SVG show this picture.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use harness::Step;
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
+use ratatui::style::Style;
+use ratatui::text::{Line, Span, Text};
+use ratatui::widgets::{Paragraph, Widget, Wrap};
 
 use crate::axis::Axis;
-use crate::lane;
+use crate::lane::{BLOCKED_LEGEND, CLIENT_LEGEND, HANDLED_LEGEND, Sign, WAIT, lanes};
 use crate::measure;
-use crate::picture::{Cell, Picture, Role};
-use crate::recording::{Recording, Timeline, letter};
+use crate::recording::{Recording, Timeline};
 use crate::scenario::PictureKind;
 
-/// The narrowest and the widest picture.
-const WIDTHS: (usize, usize) = (60, 160);
-/// The column in which lanes begin, and the columns between two of them.
-const LANE: usize = 10;
-const GAP: usize = 2;
-const BAR: Cell = Cell::new('▄', Role::Bar);
+const NARROWEST: u16 = 60;
+const WIDEST: u16 = 160;
+/// More rows than a picture of all steps needs.
+const HIGHEST: u16 = 80;
+/// The column in which lanes begin.
+const LEFT: u16 = 10;
+/// How many servers are side by side, and the columns between them.
+const SIDE_BY_SIDE: usize = 3;
+const GAP: u16 = 2;
+const PLAIN: Style = Style::new();
+const STRONG: Style = Style::new().bold();
+const BAR: &str = "▄";
+const BAR_STYLE: Style = Style::new().cyan();
 
-pub fn draw(recording: &Recording, is_finished: bool, width: usize) -> Picture {
-    // The last column stays free: some terminals wrap when it is written.
-    let width = width.clamp(WIDTHS.0, WIDTHS.1) - 1;
-    let mut drawing = Drawing { picture: Picture::default(), recording, is_finished, width };
+pub fn draw(recording: &Recording, is_finished: bool, columns: u16) -> Buffer {
+    // The last column stays free, because some terminals wrap when it is written.
+    let area = Rect::new(0, 0, columns.clamp(NARROWEST, WIDEST) - 1, HIGHEST);
+    let buffer = Buffer::empty(area);
+    let mut drawing = Drawing {
+        buffer,
+        row: 0,
+        used_signs: BTreeSet::from([WAIT.glyph]),
+        recording,
+        is_finished,
+    };
     let scenario = recording.scenario;
-    drawing.title();
+    drawing.put(0, scenario.name, STRONG);
+    drawing.row += 1;
+    drawing.add_paragraph(scenario.question);
     match scenario.kind {
-        PictureKind::Lanes => drawing.below(),
-        PictureKind::Crowd => drawing.beside(),
-        PictureKind::Writes => drawing.writes(),
-        PictureKind::Bars => drawing.bars(),
+        PictureKind::Lanes => drawing.add_lanes(),
+        PictureKind::Crowd => drawing.add_lanes_side_by_side(),
+        PictureKind::Writes => drawing.add_writes(),
+        PictureKind::Bars => drawing.add_bars(),
     }
-    let Drawing { mut picture, .. } = drawing;
     if is_finished {
-        picture.add_row();
-        picture.add_paragraph(scenario.task, width);
+        drawing.row += 1;
+        drawing.add_paragraph(scenario.task);
     }
-    picture
+    drawing.buffer.resize(Rect { height: drawing.row, ..area });
+    drawing.buffer
 }
 
 struct Drawing<'a> {
-    picture: Picture,
+    buffer: Buffer,
+    /// The row that comes next.
+    row: u16,
+    used_signs: BTreeSet<char>,
     recording: &'a Recording,
     is_finished: bool,
-    width: usize,
 }
 
 impl Drawing<'_> {
-    fn title(&mut self) {
-        let Recording { scenario, until, .. } = self.recording;
-        let row = self.picture.add_row();
-        self.picture.put(row, 0, scenario.name, Role::Strong);
-        if !self.is_finished {
-            // At a slow pace a column takes seconds, but something must move.
-            let now = format!("{} ms", until.as_millis() / 100 * 100);
-            self.picture.put(row, self.width - now.len(), &now, Role::Label);
-        }
-        self.picture.add_paragraph(scenario.question, self.width);
-        if matches!(scenario.kind, PictureKind::Writes | PictureKind::Bars) {
-            self.picture.add_row();
-        }
+    fn put(&mut self, column: u16, text: &str, style: Style) {
+        self.buffer.set_string(column, self.row, text, style);
     }
 
-    /// Puts what was measured, once it is.
-    fn put_measured(&mut self, row: usize, column: usize, measured: &str) {
+    fn put_name(&mut self, name: &str) {
+        self.put(0, &format!("{name:>8}"), PLAIN);
+    }
+
+    /// Puts a measured time. It is not known while the scenario runs.
+    fn put_measured(&mut self, column: u16, time: &str) {
         if self.is_finished {
-            self.picture.put(row, column, measured, Role::Strong);
+            self.put(column, time, STRONG);
         }
     }
 
-    fn put_name(&mut self, row: usize, name: &str) {
-        self.picture.put(row, 0, &format!("{name:>8}"), Role::Label);
-    }
-
-    /// A finished recording needs room for its events, a live one for what is planned.
-    fn axis(&self, room: usize) -> Axis {
-        let Recording { timelines, until, planned, .. } = self.recording;
-        if self.is_finished {
-            let last_event = timelines.iter().map(Timeline::last_event).max().unwrap_or_default();
-            return Axis::new(last_event, *until, room);
+    fn add_paragraph(&mut self, text: impl Into<Text<'static>>) {
+        let area = Rect { y: self.row, height: HIGHEST - self.row, ..self.buffer.area };
+        Paragraph::new(text).wrap(Wrap { trim: true }).render(area, &mut self.buffer);
+        // Each row of the paragraph begins with a word.
+        while self.buffer[(0, self.row)].symbol() != " " {
+            self.row += 1;
         }
-        let planned = *planned.max(until);
-        Axis::new(planned.mul_f64(0.95), planned, room)
     }
 
-    fn put_labels(&mut self, row: usize, left: usize, axis: &Axis) {
+    fn axis(&self, room: u16) -> Axis {
+        let Recording { until, planned, .. } = self.recording;
+        Axis::new(if self.is_finished { *until } else { *planned.max(until) }, room)
+    }
+
+    fn add_labels(&mut self, left: u16, axis: &Axis) {
         for (column, label) in axis.labels() {
-            let in_seconds = label.strip_suffix("000").map(|it| format!("{it}s"));
-            let fits = |label: &String| column + label.len() <= axis.columns;
-            if let Some(label) = Some(label).filter(fits).or(in_seconds.filter(fits)) {
-                self.picture.put(row, left + column, &label, Role::Label);
+            self.put(left + column, &label, PLAIN);
+        }
+        self.row += 1;
+    }
+
+    fn add_lanes_of(&mut self, timeline: &Timeline, left: u16, axis: &Axis) {
+        for (name, lane) in lanes(timeline, self.recording.until, axis) {
+            self.put_name(&name);
+            for (column, sign) in (left..).zip(lane) {
+                let cell = &mut self.buffer[(column, self.row)];
+                cell.set_char(sign.glyph).set_style(sign.style);
+                self.used_signs.insert(match sign.glyph {
+                    'A'..='Z' => 'A',
+                    'a'..='z' => 'a',
+                    glyph => glyph,
+                });
             }
+            self.row += 1;
         }
     }
 
-    fn below(&mut self) {
-        let axis = self.axis(self.width - LANE);
-        let row = self.picture.add_row();
-        self.put_labels(row, LANE, &axis);
+    fn add_lanes(&mut self) {
+        let axis = self.axis(self.buffer.area.width - LEFT);
+        self.add_labels(LEFT, &axis);
         for timeline in &self.recording.timelines {
-            let row = self.picture.add_row();
-            self.picture.put(row, 0, timeline.step.name(), Role::Strong);
-            let column = timeline.step.name().len() + 3;
-            self.put_measured(row, column, &measure::waits(timeline));
-            for (name, cells) in lanes(timeline, self.recording.until, &axis) {
-                let row = self.picture.add_row();
-                self.put_name(row, &name);
-                self.picture.put_cells(row, LANE, &cells);
-            }
-            self.picture.add_row();
+            let name = timeline.step.name();
+            self.put(0, name, STRONG);
+            self.put_measured(name.len() as u16 + 3, &measure::waits(timeline));
+            self.row += 1;
+            self.add_lanes_of(timeline, LEFT, &axis);
+            self.row += 1;
         }
-        self.legend(&axis);
+        self.add_lane_legend();
     }
 
-    fn beside(&mut self) {
-        let Recording { timelines, until, scenario, .. } = self.recording;
-        let axis = self.axis((self.width + GAP - LANE) / timelines.len().max(1) - GAP);
-        let top = self.picture.rows.len();
-        // Two rows above the lanes, that of the server, and three below.
-        (0..scenario.clients.len() + 6).for_each(|_| _ = self.picture.add_row());
-        for (number, timeline) in timelines.iter().enumerate() {
-            let left = LANE + number * (axis.columns + GAP);
-            self.picture.put(top, left, timeline.step.name(), Role::Strong);
-            self.put_labels(top + 1, left, &axis);
-            let mut row = top + 2;
-            for (name, cells) in lanes(timeline, *until, &axis) {
-                self.put_name(row, &name);
-                self.picture.put_cells(row, left, &cells);
-                row += 1;
+    fn add_lanes_side_by_side(&mut self) {
+        let room = (self.buffer.area.width + GAP - LEFT) / SIDE_BY_SIDE as u16 - GAP;
+        let axis = self.axis(room);
+        for timelines in self.recording.timelines.chunks(SIDE_BY_SIDE) {
+            let top = self.row;
+            for (number, timeline) in (0..).zip(timelines) {
+                let left = LEFT + number * (axis.columns + GAP);
+                self.row = top;
+                self.put(left, timeline.step.name(), STRONG);
+                self.row += 1;
+                self.add_labels(left, &axis);
+                self.add_lanes_of(timeline, left, &axis);
+                for (name, wait) in
+                    ["shortest", "median", "longest"].iter().zip(measure::wait_spread(timeline))
+                {
+                    self.put_measured(0, &format!("{name:>8}"));
+                    self.put_measured(left, &format!("waited {wait}"));
+                    self.row += 1;
+                }
             }
-            let spread = measure::spread(timeline);
-            for (name, measured) in ["shortest", "median", "longest"].into_iter().zip(spread) {
-                self.put_name(row, if self.is_finished { name } else { "" });
-                self.put_measured(row, left, &measured);
-                row += 1;
-            }
+            self.row += 1;
         }
-        self.legend(&axis);
+        self.add_lane_legend();
     }
 
-    fn legend(&mut self, axis: &Axis) {
-        let Recording { timelines, until, .. } = self.recording;
-        let mut used = BTreeSet::from([lane::WAIT.glyph]);
-        for (_, cells) in timelines.iter().flat_map(|it| lanes(it, *until, axis)) {
-            used.extend(cells.iter().map(|cell| cell.glyph));
+    /// Adds the meaning of the signs that the lanes use.
+    fn add_lane_legend(&mut self) {
+        let clients = self.meanings(&CLIENT_LEGEND);
+        let mut server = Line::from("server: ");
+        server.extend(self.meanings(&HANDLED_LEGEND));
+        server.push_span(" blocked in  ");
+        server.extend(self.meanings(&BLOCKED_LEGEND));
+        let mut timelines = self.recording.timelines.iter();
+        if timelines.any(|timeline| Step::AFTER.contains(&timeline.step)) {
+            server.push_span("(epoll/kqueue)");
         }
-        let entries = |signs: &[(Cell, &'static str)]| -> Vec<_> {
-            let used = signs.iter().filter(|(sign, _)| used.contains(&sign.glyph));
-            used.map(|(sign, text)| (sign.glyph.to_string(), sign.role, *text)).collect()
-        };
-        self.legend_row("", &entries(&lane::CLIENT_SIGNS));
-        let letters: Vec<char> = used.iter().copied().filter(char::is_ascii_uppercase).collect();
-        let letters = match letters.as_slice() {
-            [first, _, .., last] => format!("{first}..{last}"),
-            letters => letters.iter().map(char::to_string).collect::<Vec<_>>().join(" "),
-        };
-        let mut server = vec![(letters, Role::Turn, "served")];
-        server.extend(entries(&[(lane::SEVERAL, "several")]));
-        server.push((String::new(), Role::Text, "blocked in"));
-        server.extend(entries(&lane::CALL_SIGNS));
-        if timelines.iter().any(|timeline| Step::AFTER.contains(&timeline.step)) {
-            server.push((String::new(), Role::Text, "(or epoll, kqueue)"));
-        }
-        self.legend_row("server: ", &server);
+        self.add_paragraph(Line::from(clients));
+        self.add_paragraph(server);
     }
 
-    fn legend_row(&mut self, start: &str, entries: &[(String, Role, &str)]) {
-        let mut row = self.picture.add_row();
-        self.picture.put(row, 0, start, Role::Text);
-        let mut column = start.len();
-        for (signs, role, text) in entries {
-            let signs_width = signs.chars().count();
-            if column + signs_width + 1 + text.len() > self.width {
-                row = self.picture.add_row();
-                column = start.len();
+    fn meanings(&self, legend: &[(Sign, &str)]) -> Vec<Span<'static>> {
+        let mut spans = Vec::new();
+        for (sign, meaning) in legend {
+            if self.used_signs.contains(&sign.glyph) {
+                spans.push(Span::styled(sign.glyph.to_string(), sign.style));
+                spans.push(Span::raw(format!(" {meaning}  ")));
             }
-            self.picture.put(row, column, signs, *role);
-            self.picture.put(row, column + signs_width + 1, text, Role::Text);
-            column += signs_width + text.len() + 3;
         }
+        spans
     }
 
-    /// For each server, what was sent in one write and how many responses came.
-    fn writes(&mut self) {
-        let mut add = |name: &str, [messages, bytes, responses]: [String; 3], role| {
-            let row = self.picture.add_row();
-            self.picture.put(row, 0, name, Role::Strong);
-            let columns = format!("{messages:>24}{bytes:>8}{responses:>12}");
-            self.picture.put(row, 15, &columns, role);
-        };
-        add("", ["messages in one write", "bytes", "responses"].map(str::to_owned), Role::Label);
+    /// Adds for each server what was sent in one write, and how many responses came.
+    fn add_writes(&mut self) {
+        self.row += 1;
+        let header = format!("{:>39}{:>8}{:>12}", "messages in one write", "bytes", "responses");
+        self.put(0, &header, PLAIN);
+        self.row += 1;
         for timeline in &self.recording.timelines {
             let mut name = timeline.step.name();
-            for write in measure::writes(timeline) {
-                add(name, write.map(|number| number.to_string()), Role::Strong);
+            for [messages, bytes, responses] in measure::writes(timeline) {
+                self.put(0, name, STRONG);
                 name = "";
+                self.put(15, &format!("{messages:>24}{bytes:>8}{responses:>12}"), STRONG);
+                self.row += 1;
             }
         }
     }
 
-    /// For each number of idle clients, the time that a response took.
-    fn bars(&mut self) {
-        const VALUES: usize = 20;
-        let room = self.width - LANE - VALUES;
-        let bars: Vec<_> = self.recording.timelines.iter().map(measure::bars).collect();
+    /// Adds for each number of idle clients the time that a response took.
+    fn add_bars(&mut self) {
+        const VALUES_WIDTH: u16 = 20;
+        let room = self.buffer.area.width - LEFT - VALUES_WIDTH;
+        let timelines = &self.recording.timelines;
+        let bars: Vec<_> = timelines.iter().map(measure::bars).collect();
         let longest = bars.iter().flatten().map(|(_, time)| *time).max().unwrap_or_default();
-        let part = |time: Duration, of: Duration| time.as_secs_f64() / of.as_secs_f64().max(1e-9);
-        for (timeline, bars) in self.recording.timelines.iter().zip(bars) {
-            let row = self.picture.add_row();
-            self.picture.put(row, 0, timeline.step.name(), Role::Strong);
+        for (timeline, bars) in timelines.iter().zip(bars) {
+            self.row += 1;
+            self.put(0, timeline.step.name(), STRONG);
+            self.row += 1;
             for (idle, time) in &bars {
-                let row = self.picture.add_row();
-                self.put_name(row, &format!("{idle} idle"));
-                // At least one column, at most all of them.
-                let bar = ((part(*time, longest) * room as f64).round() as usize).clamp(1, room);
-                self.picture.put_cells(row, LANE, &vec![BAR; bar]);
-                let (ms, ratio) = (time.as_secs_f64() * 1000.0, part(*time, bars[0].1));
-                let values = format!("{ms:>10.3} ms {ratio:>5.1}×");
-                self.picture.put(row, LANE + room, &values, Role::Strong);
+                self.put_name(&format!("{idle} idle"));
+                let length = time.div_duration_f64(longest) * f64::from(room);
+                let length = (length.round() as usize).max(1);
+                self.put(LEFT, &BAR.repeat(length), BAR_STYLE);
+                let ms = time.as_secs_f64() * 1000.0;
+                let ratio = time.div_duration_f64(bars[0].1);
+                self.put(LEFT + room, &format!("{ms:>10.3} ms {ratio:>5.1}×"), STRONG);
+                self.row += 1;
             }
-            self.picture.add_row();
         }
-        let legend = measure::bar_legend(self.recording);
-        let bar = (BAR.glyph.to_string(), BAR.role, legend.as_str());
-        let ratio = ("×".to_owned(), Role::Strong, "times that without idle clients");
-        self.legend_row("", &[bar, ratio]);
+        self.row += 1;
+        let legend = Span::raw(format!(" {}", measure::bar_legend(self.recording)));
+        self.add_paragraph(Line::from(vec![Span::styled(BAR, BAR_STYLE), legend]));
+        self.add_paragraph("× times that without idle clients");
     }
-}
-
-/// Returns the lanes of one server with their names, the server's first.
-fn lanes(timeline: &Timeline, until: Duration, axis: &Axis) -> Vec<(String, Vec<Cell>)> {
-    let mut lanes = vec![("server".to_owned(), lane::of_server(&timeline.server, until, axis))];
-    for (client, events) in timeline.clients.iter().enumerate() {
-        lanes.push((letter(client).to_string(), lane::of_client(events, until, axis)));
-    }
-    lanes
 }

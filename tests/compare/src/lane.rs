@@ -1,24 +1,46 @@
-//! Lanes: what a server and a client do, column by column.
+//! Lanes: what a server and its clients do, with one sign for each column of the time axis.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use harness::kernel::Call;
+use ratatui::style::Style;
 
 use crate::axis::Axis;
-use crate::picture::{Cell, Role};
-use crate::recording::{ClientEvent, ServerState, letter};
+use crate::recording::{ClientEvent, ServerState, Timeline, letter};
 
-pub const WAIT: Cell = Cell::new('█', Role::Wait);
-const RESPONSE: Cell = Cell::new('●', Role::Response);
-const THINK: Cell = Cell::new('─', Role::Line);
-const FLOOD: Cell = Cell::new('═', Role::Line);
-const DISCONNECT: Cell = Cell::new('×', Role::Disconnect);
-const RESET: Cell = Cell::new('!', Role::Trouble);
-const STUCK: Cell = Cell::new('▒', Role::Trouble);
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sign {
+    pub glyph: char,
+    pub style: Style,
+}
 
-/// The signs of a client, with their legend.
-pub const CLIENT_SIGNS: [(Cell, &str); 7] = [
+impl Sign {
+    pub const fn new(glyph: char, style: Style) -> Self {
+        Self { glyph, style }
+    }
+}
+
+// Nothing is dim, because a projector makes dim signs invisible.
+const BLANK: Sign = Sign::new(' ', Style::new());
+pub const WAIT: Sign = Sign::new('█', Style::new().red().bold());
+const RESPONSE: Sign = Sign::new('●', Style::new().green().bold());
+const THINK: Sign = Sign::new('─', Style::new());
+const FLOOD: Sign = Sign::new('═', Style::new());
+const DISCONNECT: Sign = Sign::new('×', Style::new().blue().bold());
+const RESET: Sign = Sign::new('!', Style::new().magenta().bold());
+const STUCK: Sign = Sign::new('▒', Style::new().magenta().bold());
+
+/// The style of the letter of a client that the server handles.
+const HANDLED: Style = Style::new().cyan().bold().reversed();
+/// Several clients that the server handles in one column.
+const SEVERAL: Sign = Sign::new('*', HANDLED);
+// The calls in which a server is blocked. For `recv()` the sign is the client's letter in lower case.
+const SEND: Sign = Sign::new('◇', Style::new());
+const ACCEPT: Sign = Sign::new('·', Style::new());
+const SELECT: Sign = Sign::new('~', Style::new());
+
+pub const CLIENT_LEGEND: [(Sign, &str); 7] = [
     (WAIT, "waits for a response"),
     (RESPONSE, "gets it"),
     (THINK, "thinks"),
@@ -28,67 +50,74 @@ pub const CLIENT_SIGNS: [(Cell, &str); 7] = [
     (RESET, "resets"),
 ];
 
-const RECV: Cell = Cell::new('○', Role::Line);
-const SEND: Cell = Cell::new('◇', Role::Line);
-const ACCEPT: Cell = Cell::new('·', Role::Line);
-const SELECT: Cell = Cell::new('~', Role::Line);
-const SLEEP: Cell = Cell::new('z', Role::Line);
-
-/// The signs of a server that is blocked: in `recv()` and `send()` for the client before the sign.
-pub const CALL_SIGNS: [(Cell, &str); 5] = [
-    (RECV, "recv()"),
+/// The signs of a server, with `A` and `a` for the letter of any client.
+pub const HANDLED_LEGEND: [(Sign, &str); 2] =
+    [(Sign::new('A', HANDLED), "handled"), (SEVERAL, "several")];
+pub const BLOCKED_LEGEND: [(Sign, &str); 4] = [
+    (Sign::new('a', Style::new()), "recv()"),
     (SEND, "send()"),
     (ACCEPT, "accept()"),
     (SELECT, "select()"),
-    (SLEEP, "sleep()"),
 ];
 
-/// The turns of several clients in one column.
-pub const SEVERAL: Cell = Cell::new('*', Role::Turn);
-
-/// Draws the lane of a server. In a column the turn of a client wins over a call that blocks.
-pub fn of_server(states: &[(Duration, ServerState)], until: Duration, axis: &Axis) -> Vec<Cell> {
-    let mut cells = vec![Cell::BLANK; axis.columns];
-    // A server that never selects has one client at a time: of several in a column, the last.
-    let selects = states.iter().any(|(_, it)| it.blocked_in == Some(Call::Select));
-    let mut states = states.iter().peekable();
-    let mut now: Option<&ServerState> = None;
-    for (column, cell) in cells.iter_mut().enumerate() {
-        if axis.start(column) >= until && column > 0 {
-            break;
-        }
-        let before = now;
-        let mut turns = BTreeSet::new();
-        while let Some((_, next)) = states.next_if(|(at, _)| axis.column(*at) <= column) {
-            if next.blocked_in.is_none() {
-                if !selects && next.clients.len() == 1 {
-                    turns.clear();
-                }
-                turns.extend(&next.clients);
-            }
-            now = Some(next);
-        }
-        if let (true, Some(ServerState { blocked_in: None, clients })) = (turns.is_empty(), before)
-        {
-            turns.extend(clients);
-        }
-        *cell = match (turns.len(), turns.first(), now.and_then(|it| it.blocked_in)) {
-            (1, Some(client), _) => Cell::new(letter(*client), Role::Turn),
-            (2.., ..) => SEVERAL,
-            (.., Some(Call::Accept)) => ACCEPT,
-            (.., Some(Call::Select)) => SELECT,
-            (.., Some(Call::Sleep)) => SLEEP,
-            (.., Some(Call::Recv)) => RECV,
-            (.., Some(Call::Send)) => SEND,
-            (.., None) => Cell::BLANK,
-        };
+/// Returns the lanes of a server and its clients with their names, the server's first.
+pub fn lanes(timeline: &Timeline, until: Duration, axis: &Axis) -> Vec<(String, Vec<Sign>)> {
+    let mut lanes = vec![("server".to_owned(), server_lane(&timeline.server, until, axis))];
+    for (client, events) in timeline.clients.iter().enumerate() {
+        lanes.push((letter(client).to_string(), client_lane(events, until, axis)));
     }
-    cells
+    lanes
 }
 
-/// Draws the lane of a client. An event takes a column of its own, the next one if its own is taken.
-pub fn of_client(events: &[(Duration, ClientEvent)], until: Duration, axis: &Axis) -> Vec<Cell> {
-    let mut cells = vec![Cell::BLANK; axis.columns];
+fn server_lane(states: &[(Duration, ServerState)], until: Duration, axis: &Axis) -> Vec<Sign> {
+    let selects = states.iter().any(|(_, state)| state.blocked_in == Some(Call::Select));
+    let mut lane = Vec::new();
+    for column in 0..axis.columns {
+        if column > 0 && axis.start(column) >= until {
+            break;
+        }
+        // The state at the start of the column, and the states that begin in it.
+        let begun_before = states.partition_point(|(at, _)| axis.column(*at) < column);
+        let begun = states.partition_point(|(at, _)| axis.column(*at) <= column);
+        let states = states[..begun].iter().skip(begun_before.saturating_sub(1));
+        let mut handled = BTreeSet::new();
+        let mut last = None;
+        for (_, state) in states {
+            if state.blocked_in.is_none() {
+                if !selects {
+                    // This server has one client at a time. Show the one that it has now.
+                    handled.clear();
+                }
+                handled.extend(&state.clients);
+            }
+            last = Some(state);
+        }
+        let handled: Vec<usize> = handled.into_iter().collect();
+        lane.push(match (handled.as_slice(), last) {
+            ([client], _) => Sign::new(letter(*client), HANDLED),
+            ([_, ..], _) => SEVERAL,
+            ([], Some(state)) => blocked_sign(state),
+            ([], None) => BLANK,
+        });
+    }
+    lane
+}
+
+fn blocked_sign(state: &ServerState) -> Sign {
+    match (state.blocked_in, state.clients.first()) {
+        (Some(Call::Recv), Some(client)) => {
+            Sign::new(letter(*client).to_ascii_lowercase(), Style::new())
+        }
+        (Some(Call::Send), _) => SEND,
+        (Some(Call::Accept), _) => ACCEPT,
+        (Some(Call::Select), _) => SELECT,
+        _ => BLANK,
+    }
+}
+
+/// Returns the lane of a client. An event takes a column of its own, or the next one that is free.
+fn client_lane(events: &[(Duration, ClientEvent)], until: Duration, axis: &Axis) -> Vec<Sign> {
+    let mut lane = vec![BLANK; axis.columns.into()];
     for (index, (from, event)) in events.iter().enumerate() {
         let sign = match event {
             ClientEvent::Request => WAIT,
@@ -97,13 +126,16 @@ pub fn of_client(events: &[(Duration, ClientEvent)], until: Duration, axis: &Axi
             ClientEvent::Flood => FLOOD,
             _ => continue,
         };
-        let to = events.get(index + 1).map_or(until, |(to, _)| *to);
-        let last = axis.column(to.saturating_sub(Duration::from_nanos(1)).max(*from));
-        for cell in cells.iter_mut().take(last.saturating_add(1)).skip(axis.column(*from)) {
-            *cell = if *cell == WAIT { WAIT } else { sign };
+        let to = events.get(index + 1).map_or(until, |(at, _)| *at);
+        let first = usize::from(axis.column(*from));
+        let last = usize::from(axis.column(to.saturating_sub(Duration::from_nanos(1)).max(*from)));
+        for cell in lane.iter_mut().take(last + 1).skip(first) {
+            if *cell != WAIT {
+                *cell = sign;
+            }
         }
     }
-    let mut free = 0;
+    let mut first_free = 0;
     for (at, event) in events {
         let sign = match event {
             ClientEvent::Response => RESPONSE,
@@ -111,11 +143,11 @@ pub fn of_client(events: &[(Duration, ClientEvent)], until: Duration, axis: &Axi
             ClientEvent::Reset => RESET,
             _ => continue,
         };
-        let column = axis.column(*at).max(free);
-        if let Some(cell) = cells.get_mut(column) {
+        let column = usize::from(axis.column(*at)).max(first_free);
+        if let Some(cell) = lane.get_mut(column) {
             *cell = sign;
         }
-        free = column.saturating_add(1);
+        first_free = column + 1;
     }
-    cells
+    lane
 }

@@ -1,5 +1,5 @@
-//! Starts the steps side by side, sends the same clients to each at the same moment, records what
-//! happens, and draws it: see in which call each server is blocked.
+//! Starts the servers of several steps and connects the same clients to each at the same time. Records
+//! what happens, and draws in which call each server is blocked.
 
 #![forbid(unsafe_code)]
 
@@ -10,11 +10,11 @@ mod lane;
 mod measure;
 mod narration;
 mod page;
-mod picture;
-mod record;
+mod recorder;
 mod recording;
 mod scenario;
 mod svg;
+mod text;
 #[cfg(test)]
 mod unit_tests;
 
@@ -31,54 +31,35 @@ use clap::builder::PossibleValuesParser;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use harness::{Step, raise_file_descriptor_limit};
 
-use crate::draw::draw;
-use crate::record::record;
+use crate::recorder::record;
 use crate::recording::Recording;
 use crate::scenario::{Pace, PictureKind, SCENARIOS, Scenario};
 
-/// More file descriptors than 900 idle clients of each of three servers take.
-const DESCRIPTORS: u64 = 2800;
+/// Enough for the idle clients of one server.
+const FILE_DESCRIPTORS: usize = 1000;
 
+/// A scenario and the steps that it runs on.
 type Run = (&'static Scenario, Vec<Step>);
 
 fn command() -> Command {
-    let flag = |name| Arg::new(name).long(name).action(ArgAction::SetTrue);
+    let flag = |name, help| Arg::new(name).long(name).action(ArgAction::SetTrue).help(help);
+    let option = |name, value, help| Arg::new(name).long(name).value_name(value).help(help);
+    let scenarios = PossibleValuesParser::new(SCENARIOS.iter().map(|scenario| scenario.name));
+    let scenarios =
+        Arg::new("scenario").value_name("SCENARIO").num_args(0..).value_parser(scenarios);
+    let step = option("step", "STEP", "Run only this server; may be repeated");
+    let steps = PossibleValuesParser::new(Step::ALL.map(Step::name));
+    let pace_option = option("pace", "N", "Make clients wait N times as long, 1 to 60");
+    let svg = option("svg", "DIR", "Write each picture to DIR too, as SVG");
     Command::new("compare")
         .version(env!("CARGO_PKG_VERSION"))
-        .about("Starts the steps side by side and draws in which call each server is blocked")
-        .arg(
-            Arg::new("scenario")
-                .value_name("SCENARIO")
-                .num_args(0..)
-                .value_parser(PossibleValuesParser::new(SCENARIOS.iter().map(|it| it.name)))
-                .hide_possible_values(true)
-                .help("What to run, see --list; without a name all of them"),
-        )
-        .arg(flag("list").help("List the scenarios with their questions"))
-        .arg(
-            Arg::new("step")
-                .long("step")
-                .value_name("STEP")
-                .action(ArgAction::Append)
-                .value_parser(PossibleValuesParser::new(Step::ALL.map(Step::name)))
-                .help("Run on this step only; may be repeated"),
-        )
-        .arg(flag("pause").help("Before each scenario, ask what will happen and wait for Enter"))
-        .arg(
-            Arg::new("pace")
-                .long("pace")
-                .value_name("N")
-                .default_value("1")
-                .value_parser(pace)
-                .help("Make every thinking time N times as long, 1 to 60"),
-        )
-        .arg(
-            Arg::new("svg")
-                .long("svg")
-                .value_name("DIR")
-                .value_parser(value_parser!(PathBuf))
-                .help("Write a picture of each scenario to DIR, as SVG"),
-        )
+        .about("Runs the same clients on several servers, and draws in which call each is blocked")
+        .arg(scenarios.help("Scenarios to run, or all if you name none"))
+        .arg(flag("list", "List the scenarios and their questions"))
+        .arg(step.action(ArgAction::Append).value_parser(steps))
+        .arg(flag("pause", "Before each scenario, ask what you expect and wait for Enter"))
+        .arg(pace_option.default_value("1").value_parser(pace))
+        .arg(svg.value_parser(value_parser!(PathBuf)))
 }
 
 fn pace(text: &str) -> Result<Pace, String> {
@@ -92,7 +73,7 @@ fn main() -> ExitCode {
     result.unwrap_or_else(|error| {
         // If the reader of standard output has exited, there is nothing to report.
         let io_error = error.downcast_ref::<io::Error>();
-        if io_error.is_none_or(|it| it.kind() != ErrorKind::BrokenPipe) {
+        if io_error.is_none_or(|error| error.kind() != ErrorKind::BrokenPipe) {
             report(&format!("compare: {error:#}\n"));
         }
         ExitCode::FAILURE
@@ -107,9 +88,6 @@ fn run(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
         }
         return Ok(ExitCode::SUCCESS);
     }
-    if runs.is_empty() {
-        return Ok(ExitCode::from(2));
-    }
     let folder = matches.get_one::<PathBuf>("svg");
     if let Some(folder) = folder {
         fs::create_dir_all(folder).with_context(|| error_for(folder))?;
@@ -122,46 +100,40 @@ fn run(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
     Ok(if has_failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-/// Returns the chosen scenarios, and reports those that are not for the chosen steps.
 fn chosen_runs(matches: &ArgMatches) -> Vec<Run> {
     let names = matches.get_many::<String>("scenario").unwrap_or_default();
-    let mut scenarios: Vec<&Scenario> = names.filter_map(|it| Scenario::named(it)).collect();
+    let named = |name: &String| SCENARIOS.iter().find(|scenario| scenario.name == *name);
+    let mut scenarios: Vec<&Scenario> = names.filter_map(named).collect();
     if scenarios.is_empty() {
         scenarios.extend(&SCENARIOS);
     }
-    let steps = matches.get_many::<String>("step").unwrap_or_default();
-    let steps: Vec<Step> = steps.filter_map(|name| Step::named(name)).collect();
-    let mut runs = Vec::new();
-    for scenario in scenarios {
-        let mut chosen = scenario.steps.to_vec();
-        if !steps.is_empty() {
-            chosen = scenario.possible_steps().filter(|step| steps.contains(step)).collect();
-        }
-        if chosen.is_empty() {
-            let names: Vec<&str> = scenario.possible_steps().map(Step::name).collect();
-            let (scenario, names) = (scenario.name, names.join(", "));
-            report(&format!("compare: skipped {scenario}: it runs only on {names}\n"));
-        } else {
-            runs.push((scenario, chosen));
-        }
-    }
-    runs
+    let names: Vec<&String> = matches.get_many("step").unwrap_or_default().collect();
+    let mut steps = Step::ALL.to_vec();
+    steps.retain(|step| names.iter().any(|name| *name == step.name()));
+    let steps_of = |scenario: &Scenario| {
+        if steps.is_empty() { scenario.steps.to_vec() } else { steps.clone() }
+    };
+    scenarios.into_iter().map(|scenario| (scenario, steps_of(scenario))).collect()
 }
 
-/// Raises the limit of file descriptors, which only idle clients can reach.
+/// Raises the limit on file descriptors, because many systems allow too few for the idle clients.
 fn raise_limit(runs: &[Run]) -> anyhow::Result<()> {
-    let limit =
-        raise_file_descriptor_limit(DESCRIPTORS).context("the limit of file descriptors")?;
-    let has_idle_clients = runs.iter().any(|(scenario, _)| scenario.kind == PictureKind::Bars);
+    let mut needed = 0;
+    for (scenario, steps) in runs {
+        if scenario.kind == PictureKind::Bars {
+            needed = (FILE_DESCRIPTORS * steps.len()) as u64;
+        }
+    }
+    let limit = raise_file_descriptor_limit(needed)?;
     ensure!(
-        limit >= DESCRIPTORS || !has_idle_clients,
-        "idle-crowd takes {DESCRIPTORS} file descriptors, and the hard limit is {limit}: raise it \
-         (`ulimit -Hn {DESCRIPTORS}`, as root), or name other scenarios"
+        limit >= needed,
+        "idle-crowd needs {needed} file descriptors, and the hard limit is {limit}. Raise it as root \
+         (`ulimit -Hn {needed}`), or name other scenarios"
     );
     Ok(())
 }
 
-/// Lets cargo build the servers, and says so if that takes a while.
+/// Builds the servers with cargo, and reports it if that takes a while.
 fn build(runs: &[Run]) -> anyhow::Result<()> {
     let (sender, receiver) = mpsc::channel::<()>();
     thread::spawn(move || {
@@ -176,51 +148,54 @@ fn build(runs: &[Run]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Runs the scenarios one after the other and returns whether a client got no response.
+/// Runs the scenarios one after the other. Returns whether a client got no response.
 fn run_all(
     runs: &[Run],
     pace: Pace,
-    pauses: bool,
-    folder: Option<&PathBuf>,
+    has_pauses: bool,
+    svg_folder: Option<&PathBuf>,
 ) -> anyhow::Result<bool> {
     let mut has_failed = false;
-    let mut has_picture = false;
-    for (scenario, steps) in runs {
-        if has_picture {
-            if pauses && ask("Enter continues, q and Enter stops.\n")? == Some(b'q') {
-                break;
-            }
-            print("\n")?;
-            has_picture = false;
-        }
-        if pauses {
-            print(&format!("{}   {}\n\nWhat do you expect? ", scenario.name, scenario.question))?;
+    for (index, run) in runs.iter().enumerate() {
+        let Scenario { name, question, .. } = run.0;
+        if has_pauses {
+            print(&format!("{name}   {question}\n\nWhat do you expect? "))?;
             match ask("Enter starts it, s and Enter skips it, q and Enter stops.\n")? {
                 Some(b'q') => break,
                 Some(b's') => continue,
                 _ => {}
             }
         }
-        let show = |so_far: &Recording| page::show(&draw(so_far, false, page::width()));
-        let recording = record(scenario, steps, pace, show)?;
-        page::close();
-        print(&draw(&recording, true, page::width()).plain(page::has_colour()))?;
-        has_picture = true;
-        for timeline in &recording.timelines {
-            for failure in &timeline.failures {
-                report(&format!("compare: {}: {}: {failure}\n", scenario.name, timeline.step));
-                has_failed = true;
+        has_failed |= run_one(run, pace, svg_folder)?;
+        if index + 1 < runs.len() {
+            if has_pauses && ask("Enter continues, q and Enter stops.\n")? == Some(b'q') {
+                break;
             }
-        }
-        if let Some(folder) = folder {
-            write_svg(folder, &recording)?;
+            print("\n")?;
         }
     }
     Ok(has_failed)
 }
 
-/// Prints a prompt, waits for a line, and returns its first byte. At the end of standard input it
-/// does not wait.
+fn run_one(run: &Run, pace: Pace, svg_folder: Option<&PathBuf>) -> anyhow::Result<bool> {
+    let (scenario, steps) = run;
+    let recording = record(scenario, steps, pace, page::show)?;
+    page::close();
+    print(&text::text(&page::draw(&recording, true)))?;
+    let mut has_failed = false;
+    for timeline in &recording.timelines {
+        for failure in &timeline.failures {
+            report(&format!("compare: {}: {}: {failure}\n", scenario.name, timeline.step));
+            has_failed = true;
+        }
+    }
+    if let Some(folder) = svg_folder {
+        write_svg(folder, &recording)?;
+    }
+    Ok(has_failed)
+}
+
+/// Prints a prompt, reads a line, and returns its first byte. None at the end of standard input.
 fn ask(prompt: &str) -> io::Result<Option<u8>> {
     print(prompt)?;
     let mut line = Vec::new();
@@ -230,7 +205,7 @@ fn ask(prompt: &str) -> io::Result<Option<u8>> {
 
 fn write_svg(folder: &Path, recording: &Recording) -> anyhow::Result<()> {
     let file = folder.join(format!("{}.svg", recording.scenario.name));
-    let svg = svg::svg(&draw(recording, true, 80), recording);
+    let svg = svg::svg(&draw::draw(recording, true, 80), recording.scenario.question);
     fs::write(&file, svg).with_context(|| error_for(&file))
 }
 
@@ -244,7 +219,8 @@ fn print(text: &str) -> io::Result<()> {
     stdout.flush()
 }
 
-/// Prints on standard error. Not with eprintln!, which panics if the reader has exited.
+/// Prints on standard error. `eprintln!` would panic if the reader has exited.
 fn report(text: &str) {
+    // There is nothing left to report to.
     let _ = io::stderr().write_all(text.as_bytes());
 }

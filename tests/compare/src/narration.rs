@@ -1,4 +1,4 @@
-//! Reads from a server's narration what the server does.
+//! Derives the states of a server from its narration.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -9,6 +9,7 @@ use harness::{Line, Log, Step};
 
 use crate::recording::ServerState;
 
+/// Shorter stays in `select()` are not recorded, because a client that never reads causes thousands.
 const SHORT: Duration = Duration::from_millis(2);
 
 type State = ServerState<SocketAddr>;
@@ -16,12 +17,11 @@ type State = ServerState<SocketAddr>;
 pub struct Narration {
     step: Step,
     log: Log,
-    /// How many lines were read, and how often the last one had been repeated.
-    read: usize,
-    times: usize,
-    /// When the last line was printed, and when the log was read before.
-    last: Instant,
-    last_read: Instant,
+    lines_read: usize,
+    /// How many times the last of these lines had been printed.
+    repetitions_read: usize,
+    previous_read: Instant,
+    /// The client that was accepted last.
     accepted: Option<SocketAddr>,
     states: Vec<(Instant, State)>,
 }
@@ -36,48 +36,54 @@ fn blocked(call: Call, client: Option<SocketAddr>) -> State {
 
 impl Narration {
     pub fn new(step: Step, log: Log) -> Self {
-        let now = Instant::now();
-        let states = Vec::new();
-        Self { step, log, read: 0, times: 0, last: now, last_read: now, accepted: None, states }
+        Self {
+            step,
+            log,
+            lines_read: 0,
+            repetitions_read: 0,
+            previous_read: Instant::now(),
+            accepted: None,
+            states: Vec::new(),
+        }
     }
 
-    /// Takes the new lines. `system_call` is the one that the server is blocked in now: of two calls
-    /// the narration says nothing.
-    pub fn read(&mut self, system_call: Option<&str>) {
+    /// Reads the new lines. The narration does not mention `send()`, so the caller says whether the
+    /// server is blocked in it now.
+    pub fn read(&mut self, is_in_send: bool) {
         let now = Instant::now();
         let log = self.log.clone();
         log.wait_for("any number of lines", |lines| {
-            // The last line may have been repeated.
-            for (number, line) in lines.iter().enumerate().skip(self.read.saturating_sub(1)) {
-                if number >= self.read {
-                    (self.times, self.last) = (1, line.at);
-                    if let Some(state) = self.state(line) {
-                        self.add(line.at, state);
-                    }
+            // The last line that was read may have been repeated.
+            let first = self.lines_read.saturating_sub(1);
+            for (index, line) in lines.iter().enumerate().skip(first) {
+                if index >= self.lines_read {
+                    self.add_line(line);
                 }
                 self.add_repetitions(line);
             }
-            self.read = lines.len();
+            self.lines_read = lines.len();
             Some(())
         });
-        if let Some((since, state)) = self.states.last()
-            && let Some(state) = match (system_call, state.blocked_in, state.clients.as_slice()) {
-                (Some("clock_nanosleep"), ..) => Some(blocked(Call::Sleep, None)),
-                (Some("sendto"), None | Some(Call::Recv), [client]) => {
-                    Some(blocked(Call::Send, Some(*client)))
-                }
-                _ => None,
-            }
+        if is_in_send
+            && let Some((_, State { blocked_in: None | Some(Call::Recv), clients })) =
+                self.states.last()
+            && let [client] = clients[..]
         {
-            // When the log was read before, it was not blocked there yet.
-            self.add(self.last_read.max(*since), state);
+            self.add(self.previous_read, blocked(Call::Send, Some(client)));
         }
-        self.last_read = now;
+        self.previous_read = now;
     }
 
-    fn state(&mut self, line: &Line) -> Option<State> {
-        match (self.step, line.text.as_str()) {
-            // While one function of the tokio server awaits, its event loop goes on.
+    fn add_line(&mut self, line: &Line) {
+        self.repetitions_read = 1;
+        if let Some(state) = self.state_after(&line.text) {
+            self.add(line.at, state);
+        }
+    }
+
+    fn state_after(&mut self, line: &str) -> Option<State> {
+        match (self.step, line) {
+            // While one function of this server awaits, its event loop goes on.
             (Step::Tokio, "Before accept()" | "Before recv()")
             | (_, "Before select()" | "Before poll()") => {
                 return Some(blocked(Call::Select, None));
@@ -86,36 +92,37 @@ impl Narration {
             (_, "Before recv()") => return Some(blocked(Call::Recv, Some(self.accepted?))),
             _ => {}
         }
-        let starts = ["Connection from ", "Ready to read: ", "Ready to write: "];
-        let names = starts.iter().find_map(|start| line.text.strip_prefix(start))?;
+        let prefixes = ["Connection from ", "Ready to read: ", "Ready to write: "];
+        let names = prefixes.iter().find_map(|prefix| line.strip_prefix(prefix))?;
         let clients: Vec<_> = names.split(", ").filter_map(|name| name.parse().ok()).collect();
-        if line.text.starts_with("Connection") {
+        if line.starts_with("Connection") {
             self.accepted = clients.first().copied();
         }
         (!clients.is_empty()).then(|| handling(clients))
     }
 
-    /// Between two equal lines `Before recv()` the server has handled that client.
+    /// Adds the states between repeated lines `Before recv()`: the server has handled the client.
     fn add_repetitions(&mut self, line: &Line) {
-        let turns = line.times - self.times;
-        let in_recv = self.step.blocks() && line.text == "Before recv()";
-        if let (1.., Some(client)) = (turns, self.accepted.filter(|_| in_recv)) {
-            // Of several turns the first one was after the log was read before.
-            let since = if turns == 1 { line.last } else { self.last.max(self.last_read) };
+        let repetitions = line.times - self.repetitions_read;
+        self.repetitions_read = line.times;
+        let client = self.accepted.filter(|_| self.step.blocks() && line.text == "Before recv()");
+        if let (1.., Some(client)) = (repetitions, client) {
+            // The log keeps only the time of the last repetition.
+            let since = if repetitions == 1 { line.last } else { self.previous_read };
             self.add(since, handling(vec![client]));
             self.add(line.last, blocked(Call::Recv, Some(client)));
         }
-        (self.times, self.last) = (line.times, line.last);
     }
 
+    /// Adds a state. It does not begin before the last one.
     fn add(&mut self, at: Instant, state: State) {
+        let at = self.states.last().map_or(at, |(last, _)| at.max(*last));
         match self.states.as_slice() {
             [.., (_, last)] if *last == state => {}
-            // A client that never reads causes thousands of short stays in select().
             [.., (_, before), (since, last)]
                 if *before == state
                     && last.blocked_in == Some(Call::Select)
-                    && at.saturating_duration_since(*since) < SHORT =>
+                    && at - *since < SHORT =>
             {
                 self.states.pop();
             }
@@ -123,66 +130,21 @@ impl Narration {
         }
     }
 
-    /// Returns the states so far, with the clients' numbers for their addresses.
+    /// Returns the states so far, with the numbers of the clients in place of their addresses.
     pub fn states(
         &self,
         start: Instant,
-        clients: &HashMap<SocketAddr, usize>,
+        numbers: &HashMap<SocketAddr, usize>,
     ) -> Vec<(Duration, ServerState)> {
         let mut states = Vec::new();
-        for (at, State { blocked_in, clients: named }) in &self.states {
+        for (at, State { blocked_in, clients }) in &self.states {
             let known: Vec<usize> =
-                named.iter().filter_map(|it| clients.get(it).copied()).collect();
-            if known.is_empty() == named.is_empty() {
+                clients.iter().filter_map(|client| numbers.get(client).copied()).collect();
+            if known.is_empty() == clients.is_empty() {
                 let state = ServerState { blocked_in: *blocked_in, clients: known };
                 states.push((at.saturating_duration_since(start), state));
             }
         }
         states
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::io::{Write, pipe};
-
-    use super::*;
-
-    /// Returns the states of a server that has accepted `A` and then prints lines, each with the
-    /// system call in which it is blocked afterwards.
-    fn states(step: Step, lines: &[(&str, &str)]) -> Vec<(Option<Call>, usize)> {
-        let (reader, mut server) = pipe().expect("a pipe");
-        let log = Log::of(reader);
-        let mut narration = Narration::new(step, log.clone());
-        for (number, (line, system_call)) in lines.iter().enumerate() {
-            writeln!(server, "{line}").expect("a reader");
-            assert!(log.reaches_lines(number + 1, harness::TIMEOUT), "{line:?} was read");
-            narration.read(Some(system_call));
-            narration.read(Some(system_call));
-        }
-        let clients = HashMap::from([("127.0.0.1:1".parse().expect("an address"), 0)]);
-        let states = narration.states(Instant::now(), &clients).into_iter();
-        states.map(|(_, state)| (state.blocked_in, state.clients.len())).collect()
-    }
-
-    #[test]
-    fn narration_has_a_turn_between_two_calls_of_recv() {
-        let recv = ("Before recv()", "recvfrom");
-        let lines = [("Connection from 127.0.0.1:1", ""), recv, recv, recv];
-        let (turn, in_recv) = ((None, 1), (Some(Call::Recv), 1));
-        let expected = [turn, in_recv, turn, in_recv, turn, in_recv];
-        assert_eq!(states(Step::Blocking, &lines), expected);
-    }
-
-    #[test]
-    fn narration_takes_send_and_sleep_from_the_kernel() {
-        for (call, state) in
-            [("sendto", (Some(Call::Send), 1)), ("clock_nanosleep", (Some(Call::Sleep), 0))]
-        {
-            let lines = [("Ready to read: 127.0.0.1:1", call), ("Before select()", "none")];
-            assert_eq!(states(Step::Bare, &lines), [(None, 1), state, (Some(Call::Select), 0)]);
-            let lines = [("Connection from 127.0.0.1:1", ""), ("Before recv()", call)];
-            assert_eq!(states(Step::Blocking, &lines), [(None, 1), (Some(Call::Recv), 1), state]);
-        }
     }
 }

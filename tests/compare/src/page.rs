@@ -1,4 +1,4 @@
-//! The page that a terminal shows while a scenario runs. It is on the alternate screen, so that the
+//! The live page: what a terminal shows while a scenario runs. It is on the alternate screen, so the
 //! finished picture follows what was on the terminal before.
 
 use std::env;
@@ -7,62 +7,68 @@ use std::sync::Mutex;
 use std::thread;
 use std::time::Duration;
 
+use ratatui::DefaultTerminal;
+use ratatui::buffer::Buffer;
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyModifiers};
 use ratatui::crossterm::terminal;
-use ratatui::{DefaultTerminal, Terminal, backend::Backend};
+use ratatui::style::Style;
 use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP};
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::{emulate_default_handler, raise};
 
 use crate::client::lock;
-use crate::picture::Picture;
+use crate::draw;
+use crate::recording::Recording;
 
 static PAGE: Mutex<Option<DefaultTerminal>> = Mutex::new(None);
 
 /// Returns whether standard output is a terminal that can move its cursor.
-pub fn is_terminal() -> bool {
+fn is_terminal() -> bool {
     io::stdout().is_terminal() && env::var_os("TERM").is_some_and(|term| term != "dumb")
 }
 
-/// Returns whether standard output has colours, and the user wants them.
-pub fn has_colour() -> bool {
-    is_terminal() && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
-}
-
-/// Returns how many columns a picture may have.
-pub fn width() -> usize {
+/// Draws a recording in the width of the terminal, and in colour if the terminal and the user allow
+/// colours.
+pub fn draw(recording: &Recording, is_finished: bool) -> Buffer {
     let size = terminal::size().ok().filter(|(columns, _)| is_terminal() && *columns > 0);
-    size.map_or(80, |(columns, _)| columns.into())
+    let columns = size.map_or(80, |(columns, _)| columns);
+    let mut picture = draw::draw(recording, is_finished, columns);
+    let is_colour_unwanted = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    if !is_terminal() || is_colour_unwanted {
+        picture.set_style(picture.area, Style::reset());
+    }
+    picture
 }
 
-/// Shows a picture in the place of the last one, if there is a terminal.
-pub fn show(picture: &Picture) -> io::Result<()> {
+/// Shows the recording so far in place of the last picture. Does nothing without a terminal.
+pub fn show(recording: &Recording) -> io::Result<()> {
     if !is_terminal() {
         return Ok(());
     }
+    let picture = draw(recording, false);
     let mut page = lock(&PAGE);
     if page.is_none() {
-        // It fails if there is nothing to type on.
+        // Without a terminal for the keys, there is no live page.
         *page = ratatui::try_init().ok();
     }
     let Some(terminal) = page.as_mut() else { return Ok(()) };
-    draw(terminal, picture)?;
-    drop(page);
+    terminal.draw(|frame| {
+        for position in frame.area().intersection(picture.area).positions() {
+            frame.buffer_mut()[position] = picture[position].clone();
+        }
+    })?;
     read_keys()
 }
 
-pub fn draw<B: Backend>(terminal: &mut Terminal<B>, picture: &Picture) -> Result<(), B::Error> {
-    let text = picture.text(has_colour());
-    terminal.draw(|frame| frame.render_widget(text, frame.area())).map(|_| ())
-}
-
+/// Gives the terminal back.
 pub fn close() {
     if lock(&PAGE).take().is_some() {
         ratatui::restore();
     }
 }
 
-/// In raw mode the terminal sends no signals. All other keys have no meaning while a scenario runs.
+/// Reads the keys that were typed. In raw mode the terminal itself sends no signals. Other keys have
+/// no meaning while a scenario runs.
 fn read_keys() -> io::Result<()> {
     while event::poll(Duration::ZERO)? {
         if let Event::Key(key) = event::read()?
@@ -71,7 +77,7 @@ fn read_keys() -> io::Result<()> {
             match key.code {
                 KeyCode::Char('c') => raise(SIGINT)?,
                 KeyCode::Char('z') => raise(SIGTSTP)?,
-                // This is how crossterm names Ctrl-\.
+                // crossterm's name for Ctrl-\.
                 KeyCode::Char('4') => raise(SIGQUIT)?,
                 _ => {}
             }
@@ -80,8 +86,8 @@ fn read_keys() -> io::Result<()> {
     Ok(())
 }
 
-/// Gives the terminal back before a signal ends or stops this process, and shows the page again when
-/// the process continues.
+/// Starts a thread that gives the terminal back before a signal ends or stops this process, and shows
+/// the page again when the process continues.
 pub fn handle_signals() -> io::Result<()> {
     if !is_terminal() {
         return Ok(());
@@ -94,7 +100,7 @@ pub fn handle_signals() -> io::Result<()> {
             if was_shown {
                 ratatui::restore();
             }
-            // It fails only for a signal that is not in the list.
+            // This fails only for a signal that is not in the list.
             let _ = emulate_default_handler(signal);
             if was_shown {
                 *page = ratatui::try_init().ok();

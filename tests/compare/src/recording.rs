@@ -7,12 +7,13 @@ use harness::kernel::Call;
 
 use crate::scenario::Scenario;
 
-/// A scenario as it went on every server. All times count from the moment when the clients start.
+/// A run of a scenario on several servers. All times count from the moment when the clients start.
 #[derive(Clone)]
 pub struct Recording {
     pub scenario: &'static Scenario,
-    /// How long it should take: the scale with which a live picture starts.
+    /// How long the scenario should take.
     pub planned: Duration,
+    /// The time so far.
     pub until: Duration,
     pub timelines: Vec<Timeline>,
 }
@@ -20,19 +21,19 @@ pub struct Recording {
 #[derive(Clone)]
 pub struct Timeline {
     pub step: Step,
-    /// Taken from the server's narration, stamped when it was read.
+    /// The states of the server, from its narration. The time is when a line was read.
     pub server: Vec<(Duration, ServerState)>,
-    /// The events of each client, stamped by the client.
+    /// The events of each client. The time is when the client recorded the event.
     pub clients: Vec<Vec<(Duration, ClientEvent)>>,
     pub failures: Vec<String>,
 }
 
-/// What a server does, with numbers or addresses of clients.
+/// The state of a server. It knows its clients by their numbers, or at first by their addresses.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerState<Client = usize> {
-    /// None while it handles `clients`.
+    /// The call in which the server is blocked. None while it handles `clients`.
     pub blocked_in: Option<Call>,
-    /// The client that `recv()` or `send()` is for, or all whose turn it is.
+    /// The clients that are handled, or the client that `recv()` or `send()` is for.
     pub clients: Vec<Client>,
 }
 
@@ -47,7 +48,7 @@ pub enum ClientEvent {
     Response,
     Think,
     Stuck,
-    /// So much time one response took, CPU time of the server if the system reports it.
+    /// The time of one response. It is the server's CPU time if the system reports that.
     Measured {
         idle: usize,
         time: Duration,
@@ -62,16 +63,16 @@ pub fn letter(client: usize) -> char {
 }
 
 impl Timeline {
-    pub fn first(&self, client: usize, event: ClientEvent) -> Option<Duration> {
-        let events = self.clients.get(client)?;
-        events.iter().find(|(_, it)| *it == event).map(|(at, _)| *at)
+    pub fn stuck_at(&self, client: usize) -> Option<Duration> {
+        let mut events = self.clients[client].iter();
+        events.find_map(|(at, event)| (*event == ClientEvent::Stuck).then_some(*at))
     }
 
-    /// Returns how long a client waited for each response; None for one that did not come.
+    /// Returns how long a client waited for each response. None stands for a missing response.
     pub fn waits(&self, client: usize) -> Vec<Option<Duration>> {
         let mut waits = Vec::new();
         let mut requested = Duration::ZERO;
-        for (at, event) in self.clients.get(client).into_iter().flatten() {
+        for (at, event) in &self.clients[client] {
             match (event, waits.last_mut()) {
                 (ClientEvent::Request, _) => {
                     requested = *at;
@@ -82,9 +83,5 @@ impl Timeline {
             }
         }
         waits
-    }
-
-    pub fn last_event(&self) -> Duration {
-        self.clients.iter().flatten().map(|(at, _)| *at).max().unwrap_or_default()
     }
 }

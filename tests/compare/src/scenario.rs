@@ -1,4 +1,4 @@
-//! The scenarios.
+//! The scenarios: what the clients do, and which question each scenario asks.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use self::Action::{
     Disconnect, Measure, Request, Reset, SendUntilStuck, Think, WaitUntil, WaitUntilStuck, Write,
 };
 
-/// How many times as long every thinking time is.
+/// The factor for the times of the actions.
 #[derive(Debug, Clone, Copy)]
 pub struct Pace(pub f64);
 
@@ -22,16 +22,22 @@ impl Pace {
     }
 }
 
-/// One thing that a client does. Times are in milliseconds, at pace 1.
+/// An action of a client. Times are in milliseconds at pace 1.
 #[derive(Debug, Clone, Copy)]
 pub enum Action {
+    /// Waits until this time after the start.
     WaitUntil(u64),
+    /// Waits this long from now on.
     Think(u64),
+    /// Sends a message and waits for the response.
     Request,
+    /// Sends these bytes in one write, and counts the responses.
     Write(&'static [u8]),
-    /// Measures requests while that many more clients are connected that send nothing.
+    /// Measures requests while this number of idle clients is connected.
     Measure(usize),
+    /// Sends without reading.
     SendUntilStuck,
+    /// Waits until the client with this number is stuck.
     WaitUntilStuck(usize),
     Disconnect,
     Reset,
@@ -40,14 +46,16 @@ pub enum Action {
 #[derive(Debug)]
 pub struct Scenario {
     pub name: &'static str,
+    /// Asked before the scenario runs.
     pub question: &'static str,
+    /// What the reader looks for in the finished picture.
     pub task: &'static str,
+    /// The steps that the scenario runs on, unless the user names others.
     pub steps: &'static [Step],
-    pub more_steps: &'static [Step],
-    /// What the clients do, `A` first. Each connects when it first needs a connection.
+    /// The actions of each client, `A` first. A client connects for its first request.
     pub clients: &'static [&'static [Action]],
     pub kind: PictureKind,
-    /// How long it should take, in milliseconds at pace 1.
+    /// How long the scenario should take, in milliseconds at pace 1.
     pub planned: u64,
 }
 
@@ -55,78 +63,69 @@ pub struct Scenario {
 pub enum PictureKind {
     /// A lane for the server and for each client.
     Lanes,
-    /// The lanes of many clients, which all connect, in their order, before the first one starts.
+    /// The lanes of many clients, with the servers side by side. All clients connect in their order
+    /// before the first one sends.
     Crowd,
-    /// What was sent in one write, and how many responses came.
+    /// A table of the messages in one write and the responses.
     Writes,
-    /// The time of a response for each number of idle clients.
+    /// A bar for each number of idle clients: the time of one response.
     Bars,
 }
 
-/// The numbers of idle clients take turns: what disturbs the machine for a while disturbs all.
+/// The numbers of idle clients take turns, so that other load on the machine affects all of them.
 const MEASURE: [[Action; 3]; 11] = [[Measure(0), Measure(100), Measure(900)]; 11];
-
-/// What most scenarios have in common.
-const LANES: Scenario = Scenario {
-    name: "",
-    question: "",
-    task: "",
-    steps: &Step::STEPS,
-    more_steps: &[],
-    clients: &[],
-    kind: PictureKind::Lanes,
-    planned: 0,
-};
 
 pub static SCENARIOS: [Scenario; 7] = [
     Scenario {
         name: "one-client",
         question: "A sends three requests. Is one of the servers faster?",
         task: "Compare A's waits on the three servers. Would A notice a difference?",
+        steps: &Step::STEPS,
         clients: &[&[Request, WaitUntil(200), Request, WaitUntil(400), Request, Disconnect]],
+        kind: PictureKind::Lanes,
         planned: 500,
-        ..LANES
     },
     Scenario {
         name: "two-clients",
         question: "A stays connected while B connects. Must B wait for A?",
         task: "Compare B's bar with A's line. When does B get its first response?",
-        more_steps: &[Step::Bare, Step::Mio, Step::Tokio],
+        steps: &Step::STEPS,
         clients: &[
             &[Request, WaitUntil(1000), Disconnect],
             &[WaitUntil(200), Request, Think(200), Request, Disconnect],
         ],
+        kind: PictureKind::Lanes,
         planned: 1300,
-        ..LANES
     },
     Scenario {
         name: "crowd",
-        question: "Ten clients connect, each sends two requests. Which one waits longest?",
-        task: "Follow J's bar. In which call is the server blocked, and for which clients?",
-        clients: &[&[Request, Think(100), Request] as &[Action]; 10],
+        question: "Eight clients connect, each sends two requests. Which one waits longest?",
+        task: "Follow H's bar. In which call is the server blocked, and for which clients?",
+        steps: &Step::STEPS,
+        clients: &[&[Request, Think(100), Request] as &[Action]; 8],
         kind: PictureKind::Crowd,
-        planned: 1100,
-        ..LANES
+        planned: 900,
     },
     Scenario {
         name: "stream",
         question: "A sends 3 messages in one write, then a long one. How many responses?",
         task: "Does a server respond to a message, or to whatever one recv() returns?",
+        steps: &Step::STEPS,
         clients: &[&[Write(b"one\ntwo\nthree\n"), Write(&[b'x'; 10_000])]],
         kind: PictureKind::Writes,
         planned: 200,
-        ..LANES
     },
     Scenario {
         name: "vanished-client",
         question: "A resets its connection. Does B notice?",
         task: "When does B get its first response? Does it get a second one after A's reset?",
+        steps: &Step::STEPS,
         clients: &[
             &[Request, WaitUntil(400), Reset],
             &[WaitUntil(100), Request, WaitUntil(600), Request, Disconnect],
         ],
+        kind: PictureKind::Lanes,
         planned: 700,
-        ..LANES
     },
     Scenario {
         name: "stalled-reader",
@@ -137,8 +136,8 @@ pub static SCENARIOS: [Scenario; 7] = [
             &[SendUntilStuck, Think(500), Disconnect],
             &[WaitUntilStuck(0), Request, Disconnect],
         ],
+        kind: PictureKind::Lanes,
         planned: 2500,
-        ..LANES
     },
     Scenario {
         name: "idle-crowd",
@@ -148,16 +147,5 @@ pub static SCENARIOS: [Scenario; 7] = [
         clients: &[MEASURE.as_flattened()],
         kind: PictureKind::Bars,
         planned: 3000,
-        ..LANES
     },
 ];
-
-impl Scenario {
-    pub fn named(name: &str) -> Option<&'static Self> {
-        SCENARIOS.iter().find(|scenario| scenario.name == name)
-    }
-
-    pub fn possible_steps(&self) -> impl Iterator<Item = Step> {
-        self.steps.iter().chain(self.more_steps).copied()
-    }
-}

@@ -200,6 +200,15 @@ impl Process {
         Some(Duration::from_secs(ticks) / u32::try_from(clock_ticks_per_second()).ok()?)
     }
 
+    /// The CPU time that its main thread has used, in nanoseconds and not in ticks. None if not
+    /// available on this system.
+    pub fn main_thread_cpu_time(self) -> Option<Duration> {
+        let schedstat = fs::read_to_string(format!("/proc/{}/schedstat", self.0)).ok()?;
+        let nanoseconds = schedstat.split(' ').next()?.parse().ok()?;
+        // It is 0 if the kernel does not count.
+        (nanoseconds > 0).then(|| Duration::from_nanos(nanoseconds))
+    }
+
     /// A field of `/proc/PID/stat`, numbered from 1 as in proc(5).
     fn stat(self, number: usize) -> Option<String> {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.0)).ok()?;

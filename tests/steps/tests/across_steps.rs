@@ -1,4 +1,4 @@
-//! What the steps are built of: the same crates with the same features, however they are built.
+//! The steps are built of few crates, and always with the same features.
 
 #![forbid(unsafe_code)]
 
@@ -7,7 +7,7 @@ use std::process::Command;
 
 use harness::{Step, root};
 
-/// What cargo would build for `packages`, along these kinds of dependency: each crate with its
+/// Returns what cargo would build for `packages` with these kinds of dependencies: each crate with its
 /// version and its features.
 fn crates(packages: &[&str], edges: &str) -> BTreeSet<String> {
     let tree = Command::new(env!("CARGO"))
@@ -25,7 +25,7 @@ fn crates(packages: &[&str], edges: &str) -> BTreeSet<String> {
 }
 
 #[test]
-fn a_step_is_built_of_the_same_crates_and_features_with_package_and_with_bin() {
+fn each_step_has_the_same_features_with_package_and_with_bin() {
     for features in [&["--workspace"][..], &["--workspace", "--all-features"]] {
         let together = crates(features, "normal,build,dev");
         for step in Step::STEPS {
@@ -35,32 +35,29 @@ fn a_step_is_built_of_the_same_crates_and_features_with_package_and_with_bin() {
                 alone.difference(&together).filter(|line| !line.starts_with(&own)).collect();
             assert!(
                 differ.is_empty(),
-                "`cargo run --bin {step}` would build these with other features, which a member \
-                 or a dependency of `tests` adds: {differ:#?}"
+                "a crate in `tests` adds features, so `cargo run --bin {step}` would build these \
+                 again: {differ:#?}"
             );
         }
     }
 }
 
 #[test]
-fn what_comes_after_adds_no_crate_to_step_3_and_bare() {
-    // An example is built with the development dependencies too.
-    let of = |step: Step| {
+fn feature_after_adds_no_crate_to_step_3_and_bare() {
+    // Examples are built with the development dependencies too.
+    let crates_of = |step: Step| {
         let mut crates = crates(&["--package", step.name()], "normal,build,dev");
         crates.retain(|line| !line.starts_with(step.name()));
         crates
     };
-    assert_eq!(of(Step::Select), of(Step::Blocking), "step 3 is built of what step 1 is built of");
+    assert_eq!(crates_of(Step::Select), crates_of(Step::Blocking), "crates of steps 3 and 1");
     let after = crates(&["--package", "step3-select", "--features", "after"], "normal");
-    let needs = |name: &str| after.iter().any(|line| line.starts_with(name));
-    assert!(
-        needs("mio v") && needs("tokio v"),
-        "the feature was expected to bring both: {after:#?}"
-    );
+    let has_crate = |name: &str| after.iter().any(|line| line.starts_with(name));
+    assert!(has_crate("mio v") && has_crate("tokio v"), "crates of the feature: {after:#?}");
 }
 
 #[test]
-fn a_step_is_built_of_at_most_twelve_crates() {
+fn each_step_is_built_of_at_most_twelve_crates() {
     for step in Step::STEPS {
         let crates = crates(&["--package", step.name()], "normal");
         assert!(crates.len() <= 12, "{step} is built of {}: {crates:#?}", crates.len());

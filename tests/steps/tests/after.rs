@@ -1,5 +1,5 @@
-//! What comes after `select`: the server over `mio`, and with `async` over `tokio`. They go through
-//! the cases that `check` has for any server, and here is besides what is their own.
+//! The servers after step 3, with `mio` and with `tokio`: the cases of `check`, and what only these
+//! servers do.
 
 #![forbid(unsafe_code)]
 
@@ -9,7 +9,7 @@ use std::thread;
 use check::{Case, Level, Setup, Verdict};
 use harness::{Client, Server, StalledReader, Start, Step, TIMEOUT};
 
-/// Puts `step` through all cases, the levels side by side: they mostly wait.
+/// Puts `step` through all cases, with the levels side by side because they mostly wait.
 fn expect_pass_in_each_case(step: Step) {
     thread::scope(|scope| {
         for level in Level::ALL {
@@ -30,17 +30,17 @@ fn expect_pass(step: Step, case: &Case) {
 }
 
 #[test]
-fn mio_does_in_each_case_what_is_expected_of_any_server() {
+fn mio_passes_each_case() {
     expect_pass_in_each_case(Step::Mio);
 }
 
 #[test]
-fn tokio_does_in_each_case_what_is_expected_of_any_server() {
+fn tokio_passes_each_case() {
     expect_pass_in_each_case(Step::Tokio);
 }
 
 #[test]
-fn descriptors_from_1024_on_are_taken_like_any_other() {
+fn file_descriptors_from_1024_on_work_like_others() {
     for step in Step::AFTER {
         let start = Start::of(step).file_descriptor_limit(1100).file_descriptors_taken_below(1012);
         let server = start.start();
@@ -52,7 +52,7 @@ fn descriptors_from_1024_on_are_taken_like_any_other() {
 }
 
 #[test]
-fn three_clients_that_come_in_one_moment_are_all_served() {
+fn three_clients_are_served_that_connect_at_once() {
     for step in Step::AFTER {
         let server = Server::start(step);
         server.connect_and_request();
@@ -66,7 +66,7 @@ fn three_clients_that_come_in_one_moment_are_all_served() {
 }
 
 #[test]
-fn ten_thousand_bytes_in_one_piece_are_answered_to_the_last_and_so_is_the_end_behind_them() {
+fn long_message_and_half_close_in_one_piece_are_handled() {
     for step in Step::AFTER {
         let server = Server::start(step);
         let mut client = server.connect_and_request();
@@ -81,7 +81,7 @@ fn ten_thousand_bytes_in_one_piece_are_answered_to_the_last_and_so_is_the_end_be
 }
 
 #[test]
-fn mio_narrates_as_bare_does_and_tells_once_of_who_sends_more_than_one_recv_takes() {
+fn mio_narrates_like_bare_but_once_for_a_long_message() {
     let server = Server::start(Step::Mio);
     let listening = format!("Listening on {}", server.addr);
     server.narration.wait_for_count("Before poll()", 1);
@@ -117,7 +117,7 @@ fn mio_narrates_as_bare_does_and_tells_once_of_who_sends_more_than_one_recv_take
 }
 
 #[test]
-fn tokio_narrates_as_step_2_does_with_the_clients_mixed() {
+fn tokio_narrates_like_step_2_with_clients_mixed() {
     let server = Server::start(Step::Tokio);
     let listening = format!("Listening on {}", server.addr);
     let mut first = server.connect();
@@ -150,7 +150,7 @@ fn tokio_narrates_as_step_2_does_with_the_clients_mixed() {
 }
 
 #[test]
-fn while_tokio_pauses_for_want_of_a_descriptor_those_who_are_there_are_answered() {
+fn tokio_serves_clients_while_out_of_file_descriptors() {
     let server = Start::of(Step::Tokio).file_descriptor_limit(16).start();
     let mut first = server.connect_and_request();
     let _more_than_fit: Vec<Client> = (0..16).map(|_| server.connect()).collect();
@@ -161,32 +161,32 @@ fn while_tokio_pauses_for_want_of_a_descriptor_those_who_are_there_are_answered(
 }
 
 #[test]
-fn without_descriptors_for_its_event_loop_tokio_ends_with_one_line_and_exit_code_1() {
-    // The listening socket has one, and for a moment its copy had the other.
+fn tokio_ends_if_its_event_loop_gets_no_file_descriptor() {
+    // The listening socket has one, and its duplicate had the other for a moment.
     let _line = Start::of(Step::Tokio).file_descriptor_limit(5).expect_failure();
 }
 
 #[test]
-fn who_never_reads_is_dropped_by_mio() {
+fn mio_drops_a_client_that_never_reads() {
     let server = Start::of(Step::Mio).quiet().start();
-    let mut polite = server.connect_and_request();
-    // TCP may stall such a client before the server is: one of several leaves no doubt.
+    let mut other = server.connect_and_request();
+    // TCP may stall one of them before the server does, but hardly all.
     let dropped = (0..20).any(|_| {
         let mut client = StalledReader::connect(server.addr).unwrap();
         client.send_until_stuck().is_err()
     });
-    assert!(dropped, "mio was expected to drop one of twenty clients that never read");
-    polite.request().unwrap();
+    assert!(dropped, "expected mio to drop one of twenty clients that never read");
+    other.request().unwrap();
 }
 
 #[test]
-fn who_never_reads_waits_by_itself_at_tokio_and_gets_its_answers_when_it_reads() {
+fn tokio_keeps_a_client_that_never_reads() {
     let server = Start::of(Step::Tokio).quiet().start();
-    let mut polite = server.connect_and_request();
+    let mut other = server.connect_and_request();
     let mut client = StalledReader::connect(server.addr).unwrap();
     client.send_until_stuck().unwrap();
-    (0..10).for_each(|_| polite.request().unwrap());
+    (0..10).for_each(|_| other.request().unwrap());
     let responses = client.read_again(&Arc::default(), TIMEOUT).unwrap();
-    assert!(responses > 0, "whole responses were expected");
-    polite.request().unwrap();
+    assert!(responses > 0, "expected responses");
+    other.request().unwrap();
 }

@@ -1,4 +1,4 @@
-//! The command line, and what a server says when it cannot start.
+//! The command line, and what a server prints if it cannot start.
 
 #![forbid(unsafe_code)]
 
@@ -13,7 +13,7 @@ fn run(step: Step, arguments: &[&str]) -> Output {
 }
 
 #[test]
-fn version_names_the_step() {
+fn version_shows_the_name_of_the_step() {
     for step in Step::ALL {
         let output = run(step, &["--version"]);
         assert_eq!(output.status.code(), Some(0), "exit code of {step} --version");
@@ -25,9 +25,9 @@ fn version_names_the_step() {
 }
 
 #[test]
-fn a_wrong_flag_ends_with_exit_code_2_and_names_the_flag() {
+fn wrong_flag_is_shown_and_ends_with_exit_code_2() {
     for step in Step::ALL {
-        for (arguments, named) in [
+        for (arguments, shown) in [
             (&["--prot", "5000"][..], "--prot"),
             (&["--port", "65536"], "65536"),
             (&["--port", "http"], "http"),
@@ -36,15 +36,15 @@ fn a_wrong_flag_ends_with_exit_code_2_and_names_the_flag() {
         ] {
             let output = run(step, arguments);
             assert_eq!(output.status.code(), Some(2), "exit code of {step} {arguments:?}");
-            assert!(output.stdout.is_empty(), "{step} {arguments:?} said something on stdout");
+            assert!(output.stdout.is_empty(), "{step} {arguments:?} printed on standard output");
             let errors = String::from_utf8_lossy(&output.stderr);
-            assert!(errors.contains(named), "{named:?} was expected in what {step} said: {errors}");
+            assert!(errors.contains(shown), "{step}: expected {shown:?} in {errors}");
         }
     }
 }
 
 #[test]
-fn without_flags_it_listens_on_localhost_port_5000() {
+fn server_without_flags_listens_on_localhost_port_5000() {
     for step in Step::ALL {
         let child =
             Command::new(step.binary()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
@@ -55,9 +55,9 @@ fn without_flags_it_listens_on_localhost_port_5000() {
         child.kill().expect("the server can be killed");
         let output = child.wait_with_output().expect("the server has ended");
         if line.is_empty() {
-            // Somebody else has port 5000, which says as much.
+            // Another program uses port 5000, so that was the default.
             let errors = String::from_utf8_lossy(&output.stderr);
-            assert!(errors.starts_with("127.0.0.1:5000 is in use: "), "{step} said: {errors}");
+            assert!(errors.starts_with("127.0.0.1:5000 is in use: "), "{step} printed: {errors}");
         } else {
             assert_eq!(line, "Listening on 127.0.0.1:5000\n", "the first line of {step}");
         }
@@ -65,7 +65,7 @@ fn without_flags_it_listens_on_localhost_port_5000() {
 }
 
 #[test]
-fn quiet_says_no_more_than_where_it_listens() {
+fn quiet_server_prints_only_where_it_listens() {
     for step in Step::ALL {
         let server = Start::of(step).quiet().start();
         let listening = format!("Listening on {}", server.addr);
@@ -73,12 +73,12 @@ fn quiet_says_no_more_than_where_it_listens() {
             let client = server.connect_and_request();
             client.close().unwrap();
         }
-        assert_eq!(server.end(), [listening], "what {step} --quiet said");
+        assert_eq!(server.end(), [listening], "standard output of {step} --quiet");
     }
 }
 
 #[test]
-fn it_listens_on_the_host_that_was_given() {
+fn server_listens_on_the_given_host() {
     for (host, ip) in [("localhost", "127.0.0.1"), ("::1", "::1")] {
         if host == "::1" && !has_ipv6() {
             return;
@@ -96,33 +96,33 @@ fn has_ipv6() -> bool {
 }
 
 #[test]
-fn an_ipv4_loopback_address_written_as_ipv6_is_loopback() {
+fn ipv4_loopback_address_written_as_ipv6_is_loopback() {
     if has_ipv6() {
         let server = Start::of(Step::Blocking).host("::ffff:127.0.0.1").start();
         server.connect_and_request();
-        assert_eq!(server.errors.text(), "", "nothing to say about who can connect");
+        assert_eq!(server.errors.text(), "", "standard error");
     }
 }
 
 #[test]
-fn listening_beyond_loopback_is_said_in_one_line() {
+fn server_beyond_loopback_says_so_in_one_line() {
     for step in Step::ALL {
         let server = Start::of(step).host("0.0.0.0").start();
         let line = server.errors.wait_for("a line", |lines| lines.first().cloned());
         assert!(
             line.text.starts_with("0.0.0.0:") && line.text.contains("not loopback"),
-            "a word on who can connect was expected from {step}, not {line:?}"
+            "{step} printed: {line:?}"
         );
         drop(server);
 
         let server = Server::start(step);
         server.connect_and_request();
-        assert_eq!(server.errors.text(), "", "{step} on loopback was expected to say nothing");
+        assert_eq!(server.errors.text(), "", "standard error of {step} on loopback");
     }
 }
 
 #[test]
-fn a_person_at_a_terminal_is_told_how_to_connect() {
+fn terminal_shows_how_to_connect() {
     for (host, expected) in [
         ("127.0.0.1", "From another terminal: nc 127.0.0.1 PORT (Ctrl-C ends either)"),
         ("0.0.0.0", "From another machine: nc ADDRESS PORT (Ctrl-C ends either)"),
@@ -146,7 +146,7 @@ fn a_person_at_a_terminal_is_told_how_to_connect() {
 }
 
 #[test]
-fn a_taken_port_names_the_likely_holder_and_another_port() {
+fn server_on_a_taken_port_suggests_another_one() {
     for step in Step::ALL {
         let first = Server::start(Step::Blocking);
         let port = first.addr.port();
@@ -162,12 +162,12 @@ fn a_taken_port_names_the_likely_holder_and_another_port() {
 }
 
 #[test]
-fn a_host_to_which_it_cannot_listen_is_refused_by_its_name() {
+fn unusable_host_is_named_in_the_error() {
     for step in Step::ALL {
         // TEST-NET-1 is reserved (RFC 5737), and no name ends in .invalid (RFC 2606).
         for (host, expected) in [
             ("192.0.2.1", "192.0.2.1:0 is not an address of this machine: choose --host "),
-            ("nobody.invalid", "nobody.invalid cannot be looked up ("),
+            ("unknown.invalid", "unknown.invalid cannot be looked up ("),
         ] {
             let line = Start::of(step).host(host).expect_refusal();
             assert!(line.starts_with(expected), "{step} printed: {line}");

@@ -1,4 +1,4 @@
-//! Step 1 alone: what a student sees of the nested loop.
+//! Step 1: what a student sees of the nested loop.
 
 #![forbid(unsafe_code)]
 
@@ -7,11 +7,11 @@ mod one_at_a_time;
 use harness::Step;
 
 #[test]
-fn a_second_client_waits_until_the_first_has_left() {
-    one_at_a_time::a_second_client_waits_until_the_first_has_left(Step::Blocking);
+fn a_second_client_waits_until_the_first_disconnects() {
+    one_at_a_time::expect_second_client_waits(Step::Blocking);
 }
 
 #[test]
-fn the_narration_says_each_call_before_it_is_made() {
-    one_at_a_time::the_narration_says_each_call_before_it_is_made(Step::Blocking);
+fn narration_shows_each_call_before_it_is_made() {
+    one_at_a_time::expect_narration(Step::Blocking);
 }

@@ -1,4 +1,4 @@
-//! Step 2 alone: naming the parts has changed nothing that a client sees.
+//! Step 2: two functions change nothing that a client sees.
 
 #![forbid(unsafe_code)]
 
@@ -7,11 +7,11 @@ mod one_at_a_time;
 use harness::Step;
 
 #[test]
-fn a_second_client_still_waits_until_the_first_has_left() {
-    one_at_a_time::a_second_client_waits_until_the_first_has_left(Step::Functions);
+fn a_second_client_still_waits_until_the_first_disconnects() {
+    one_at_a_time::expect_second_client_waits(Step::Functions);
 }
 
 #[test]
-fn the_narration_says_each_call_before_it_is_made() {
-    one_at_a_time::the_narration_says_each_call_before_it_is_made(Step::Functions);
+fn narration_shows_each_call_before_it_is_made() {
+    one_at_a_time::expect_narration(Step::Functions);
 }

@@ -1,16 +1,15 @@
-//! Step 3 alone, and `bare` where it is meant to do the same: everybody at once, in one thread.
+//! Step 3, and `bare` if it should do the same: several clients at once, in one thread.
 
 #![forbid(unsafe_code)]
 
 use harness::{Client, Server, Step};
 
 #[test]
-fn a_second_client_is_answered_while_the_first_is_still_there() {
+fn a_second_client_is_served_while_the_first_is_connected() {
     for step in [Step::Select, Step::Bare] {
         let server = Server::start(step);
         let mut first = server.connect_and_request();
-        let mut second = server.connect_and_request();
-        second.request().unwrap();
+        let second = server.connect_and_request();
         first.request().unwrap();
         second.close().unwrap();
         first.request().unwrap();
@@ -18,75 +17,54 @@ fn a_second_client_is_answered_while_the_first_is_still_there() {
 }
 
 #[test]
-fn the_narration_says_whom_select_found_ready() {
+fn narration_names_the_ready_sockets() {
     for step in [Step::Select, Step::Bare] {
         let server = Server::start(step);
-        let listening = format!("Listening on {}", server.addr);
-
-        let mut first = server.connect();
-        let first_connects = format!("Connection from {}", first.addr());
-        let first_is_ready = format!("Ready to read: {}", first.addr());
-        first.request().unwrap();
-        first.close().unwrap();
-        server.narration.wait_for_count("Before select()", 4);
-
-        let mut second = server.connect();
-        let second_connects = format!("Connection from {}", second.addr());
-        let second_is_ready = format!("Ready to read: {}", second.addr());
-        second.request().unwrap();
-        second.close().unwrap();
-        server.narration.wait_for_count("Before select()", 7);
-
-        assert_eq!(
-            server.end(),
-            [
-                &listening,
-                "Before select()",
-                "Ready to read: server_socket",
-                &first_connects,
-                "Before select()",
-                &first_is_ready,
-                "Before select()",
-                &first_is_ready,
-                "Before select()",
-                "Ready to read: server_socket",
-                &second_connects,
-                "Before select()",
-                &second_is_ready,
-                "Before select()",
-                &second_is_ready,
-                "Before select()",
-            ],
-            "the narration of {step} with two clients, one after the other, was expected line for line"
-        );
+        let mut expected = vec![format!("Listening on {}", server.addr)];
+        expected.push("Before select()".to_owned());
+        for selects in [4, 7] {
+            let mut client = server.connect();
+            let addr = client.addr();
+            client.request().unwrap();
+            client.close().unwrap();
+            let is_ready = format!("Ready to read: {addr}");
+            for lines in [
+                ["Ready to read: server_socket", &format!("Connection from {addr}")].as_slice(),
+                &[&is_ready],
+                &[&is_ready],
+            ] {
+                expected.extend(lines.iter().map(|line| (*line).to_owned()));
+                expected.push("Before select()".to_owned());
+            }
+            server.narration.wait_for_count("Before select()", selects);
+        }
+        assert_eq!(server.end(), expected, "the narration of {step}");
     }
 }
 
-/// What is narrated of the round in which that many clients have written.
-fn ready_together(clients: usize) -> Vec<String> {
+/// Returns the names in the line `Ready to read` when `clients` clients have sent at once.
+fn ready_names(clients: usize) -> Vec<String> {
     let server = Server::start(Step::Select);
-    let mut clients: Vec<Client> = (0..clients).map(|_| server.connect()).collect();
-    clients.iter_mut().for_each(|client| client.request().unwrap());
-
-    // Stopped, it cannot serve one before all have written.
+    let mut clients: Vec<Client> = (0..clients).map(|_| server.connect_and_request()).collect();
+    // A stopped server serves no client before all have sent.
     server.process().stop();
     clients.iter_mut().for_each(|client| client.send(b"hello\n").unwrap());
     server.process().resume();
     clients.iter_mut().for_each(|client| client.receive().unwrap());
 
     let lines = server.end();
-    let mut rounds = lines.iter().filter_map(|line| line.strip_prefix("Ready to read: "));
-    let last = rounds.next_back().expect("a round with somebody ready");
+    let mut names = lines.iter().filter_map(|line| line.strip_prefix("Ready to read: "));
+    let last = names.next_back().expect("a line with ready sockets");
     last.split(", ").map(str::to_owned).collect()
 }
 
 #[test]
-fn past_ten_ready_sockets_the_narration_counts_the_rest() {
-    let all = ready_together(10);
-    assert_eq!(all.len(), 10, "ten names were expected in {all:?}");
-    assert!(all.iter().all(|name| name.starts_with("127.0.0.1:")), "names in {all:?}");
+fn narration_counts_more_than_ten_ready_sockets() {
+    let names = ready_names(10);
+    assert_eq!(names.len(), 10, "ten names: {names:?}");
+    assert!(names.iter().all(|name| name.starts_with("127.0.0.1:")), "addresses: {names:?}");
 
-    let counted = ready_together(14);
-    assert_eq!(counted.len(), 11, "ten names and a count were expected in {counted:?}");
-    assert_eq!(counted[10], "and 4 more", "fourteen were ready: {counted:?}");
+    let names = ready_names(14);
+    assert_eq!(names.len(), 11, "ten names and a count: {names:?}");
+    assert_eq!(names[10], "and 4 more");
 }

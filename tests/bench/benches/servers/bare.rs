@@ -1,52 +1,38 @@
-//! The reference: a loop that makes the same system calls as a step, and does nothing else.
+//! The reference server: a bare loop that makes only the system calls of a step.
 
 use std::env;
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, AsRawFd};
 
-use harness::RESPONSE;
+use harness::{RESPONSE, Start};
 use nix::sys::select::{FdSet, select};
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Bare {
-    /// The system calls of steps 1 and 2.
-    Blocking,
-    /// The system calls of step 3.
-    Select,
+/// The system calls of steps 1 and 2.
+pub const BLOCKING: &str = "bare-blocking-loop";
+/// The system calls of step 3.
+pub const SELECT: &str = "bare-select-loop";
+
+/// Returns how to start a loop: as this benchmark, in a process of its own.
+pub fn start_of(loop_name: &str) -> Start {
+    let benchmark = env::current_exe().expect("the path of this benchmark");
+    Start::command_on(vec![benchmark.display().to_string(), loop_name.to_owned()], 0)
 }
 
-impl Bare {
-    /// The argument with which the benchmark starts itself as this loop, in a process of its own.
-    pub fn argument(self) -> &'static str {
-        match self {
-            Self::Blocking => "bare-blocking-loop",
-            Self::Select => "bare-select-loop",
-        }
-    }
-
-    /// Becomes the loop that the command line asks for, if it asks for one.
-    pub fn run_if_asked() {
-        let argument = env::args().nth(1).unwrap_or_default();
-        for bare in [Self::Blocking, Self::Select] {
-            if argument == bare.argument() {
-                let error = bare.run().expect_err("the loop has no end");
-                panic!("{argument}: {error}");
-            }
-        }
-    }
-
-    fn run(self) -> io::Result<()> {
-        let server_socket = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-        println!("Listening on {}", server_socket.local_addr()?);
-        match self {
-            Self::Blocking => blocking(&server_socket),
-            Self::Select => selecting(&server_socket),
-        }
-    }
+/// Runs the loop that the first argument names, if it names one.
+pub fn run_named_loop() {
+    let run = match env::args().nth(1).as_deref() {
+        Some(BLOCKING) => run_blocking,
+        Some(SELECT) => run_select,
+        _ => return,
+    };
+    let server_socket = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+    println!("Listening on {}", server_socket.local_addr().expect("its address"));
+    let error = run(&server_socket).expect_err("the loop has no end");
+    panic!("{error}");
 }
 
-fn blocking(server_socket: &TcpListener) -> io::Result<()> {
+fn run_blocking(server_socket: &TcpListener) -> io::Result<()> {
     let mut request = [0; 4096];
     loop {
         let (mut client_socket, _) = server_socket.accept()?;
@@ -56,18 +42,18 @@ fn blocking(server_socket: &TcpListener) -> io::Result<()> {
     }
 }
 
-fn selecting(server_socket: &TcpListener) -> io::Result<()> {
+fn run_select(server_socket: &TcpListener) -> io::Result<()> {
     let mut request = [0; 4096];
     let mut clients: Vec<TcpStream> = Vec::new();
     server_socket.set_nonblocking(true)?;
-    // While no client connects or disconnects, the list for `select` is made once and copied.
+    // The set for `select` is filled only when a client has connected or disconnected.
     loop {
         let mut to_read = FdSet::new();
         to_read.insert(server_socket.as_fd());
         clients.iter().for_each(|sock| to_read.insert(sock.as_fd()));
         let highest = clients.iter().map(AsRawFd::as_raw_fd).max().unwrap_or_default();
         let nfds = highest.max(server_socket.as_raw_fd()) + 1;
-        let (disconnected, has_arrived) = loop {
+        let (disconnected, has_connected) = loop {
             let (mut ready_to_read, mut ready_to_write) = (to_read, FdSet::new());
             select(nfds, &mut ready_to_read, &mut ready_to_write, None, None)?;
             let mut disconnected = None;
@@ -79,17 +65,17 @@ fn selecting(server_socket: &TcpListener) -> io::Result<()> {
                     }
                 }
             }
-            let has_arrived = ready_to_read.contains(server_socket.as_fd());
-            if has_arrived || disconnected.is_some() {
-                break (disconnected, has_arrived);
+            let has_connected = ready_to_read.contains(server_socket.as_fd());
+            if has_connected || disconnected.is_some() {
+                break (disconnected, has_connected);
             }
         };
-        // Step 3 duplicates its listening socket after each accept and each disconnected client.
+        // Step 3 duplicates its listening socket after each accept and after each disconnect.
         if let Some(index) = disconnected {
             drop(clients.swap_remove(index));
             drop(server_socket.try_clone()?);
         }
-        if has_arrived {
+        if has_connected {
             let (client_socket, _) = server_socket.accept()?;
             client_socket.set_nonblocking(true)?;
             clients.push(client_socket);

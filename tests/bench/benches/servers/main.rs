@@ -1,8 +1,8 @@
 //! The cost of a server, as a ratio to a bare loop that makes the same system calls:
-//! `cargo bench -p bench`, or some of its loads by name, `cargo bench -p bench -- crowd`.
+//! `cargo bench -p bench`. `cargo bench -p bench -- crowd` measures only the loads with that name.
 //!
-//! A machine is never quiet for long, so a step and the bare loop are measured in turn, in many
-//! short pairs. A second bare loop beside them shows how far two equal programs differ.
+//! Other programs disturb every measurement, so a step and the bare loop are measured by turns, in
+//! many short pairs. The ratio of two bare loops shows how far two equal programs differ.
 
 #![forbid(unsafe_code)]
 
@@ -10,39 +10,43 @@ mod bare;
 mod scene;
 
 use std::env;
-use std::fs;
-use std::process::Child;
 use std::time::{Duration, Instant};
 
-use bare::Bare;
-use harness::Step;
-use scene::{Scene, Subject, has_file_descriptors_for, pin_to_a_core};
+use bare::{BLOCKING, SELECT, run_named_loop, start_of};
+use harness::{Start, Step, raise_file_descriptor_limit};
+use scene::{Scene, pin_to_a_core};
 
-/// How often a step and the bare loop take turns. Odd, so that one pair is the median.
+/// An odd number, so that one pair is the median.
 const PAIRS: usize = 21;
 
+/// The shortest time of one measurement.
 const TURN: Duration = Duration::from_millis(40);
 
-/// The head of the table, in Markdown. README.md beside this crate shows the table.
+/// Enough for 900 clients of each of three servers.
+const FILE_DESCRIPTORS: u64 = 2800;
+
+/// The head of the table, in Markdown.
 const HEAD: &str = "\
 | load | server | CPU ratio | noise | elapsed ratio | noise | CPU, us |
 | --- | --- | --- | --- | --- | --- | --- |";
 
 #[derive(Debug, Clone, Copy)]
-enum Load {
-    /// `active` clients send and receive, while `idle` ones are silent.
-    Rounds { active: usize, idle: usize },
-    /// One client after another connects, sends, receives and disconnects.
-    Arrivals,
+struct Load {
+    name: &'static str,
+    /// The clients that send and receive. If there are none, one client after another connects, sends,
+    /// receives and disconnects.
+    active: usize,
+    /// The clients that are connected and silent.
+    idle: usize,
 }
 
-const ROUND_TRIP: (&str, Load) = ("round_trip", Load::Rounds { active: 1, idle: 0 });
-const CROWD_100: (&str, Load) = ("crowd/100", Load::Rounds { active: 100, idle: 0 });
-const CROWD_900: (&str, Load) = ("crowd/900", Load::Rounds { active: 900, idle: 0 });
-const AMONG_IDLE: (&str, Load) = ("among_idle/900", Load::Rounds { active: 1, idle: 900 });
-const ARRIVALS: (&str, Load) = ("arrivals", Load::Arrivals);
+const ROUND_TRIP: Load = Load::new("round_trip", 1, 0);
+const CROWD_100: Load = Load::new("crowd/100", 100, 0);
+const CROWD_900: Load = Load::new("crowd/900", 900, 0);
+const AMONG_IDLE: Load = Load::new("among_idle/900", 1, 900);
+const ARRIVALS: Load = Load::new("arrivals", 0, 0);
 
-const ROWS: [((&str, Load), Step); 15] = [
+const ROWS: [(Load, Step); 15] = [
     (ROUND_TRIP, Step::Blocking),
     (ROUND_TRIP, Step::Functions),
     (ROUND_TRIP, Step::Select),
@@ -61,22 +65,20 @@ const ROWS: [((&str, Load), Step); 15] = [
 ];
 
 impl Load {
-    fn clients(self) -> (usize, usize) {
-        match self {
-            Self::Rounds { active, idle } => (active, idle),
-            Self::Arrivals => (0, 0),
-        }
+    const fn new(name: &'static str, active: usize, idle: usize) -> Self {
+        Self { name, active, idle }
     }
 
-    /// Runs it `times` times, and returns how many responses that were.
+    /// Runs the load `times` times, and returns the number of responses.
     fn run(self, scene: &mut Scene, times: usize) -> usize {
         for _ in 0..times {
-            match self {
-                Self::Rounds { .. } => scene.round(),
-                Self::Arrivals => scene.arrival(),
+            if self.active > 0 {
+                scene.round();
+            } else {
+                scene.arrival();
             }
         }
-        times * self.clients().0.max(1)
+        times * self.active.max(1)
     }
 }
 
@@ -88,22 +90,17 @@ struct Cost {
     elapsed: f64,
 }
 
-/// The CPU time that a server has used, from the scheduler: Linux's `/proc/PID/schedstat`. (The times
-/// of times(2) and ps(1) may come in ticks of 10 ms.)
-fn cpu_time(server: &Child) -> Option<Duration> {
-    let schedstat = fs::read_to_string(format!("/proc/{}/schedstat", server.id())).ok()?;
-    schedstat.split(' ').next()?.parse().ok().map(Duration::from_nanos)
-}
-
 fn measure(load: Load, scene: &mut Scene, times: usize) -> Cost {
-    let (cpu_before, start) = (cpu_time(&scene.server), Instant::now());
+    let server = scene.server.process();
+    let (cpu_time_before, start) = (server.main_thread_cpu_time(), Instant::now());
     let responses = load.run(scene, times) as f64;
     let elapsed = start.elapsed().as_nanos() as f64 / responses;
-    let used = cpu_time(&scene.server).zip(cpu_before).map(|(after, before)| after - before);
-    Cost { cpu: used.map(|used| used.as_nanos() as f64 / responses), elapsed }
+    let cpu_times = server.main_thread_cpu_time().zip(cpu_time_before);
+    let cpu = cpu_times.map(|(after, before)| (after - before).as_nanos() as f64 / responses);
+    Cost { cpu, elapsed }
 }
 
-/// Returns how many times the load must run until a turn is long enough.
+/// Returns how many times the load must run to take as long as [`TURN`].
 fn calibrate(load: Load, scene: &mut Scene) -> usize {
     let mut times = 1;
     loop {
@@ -121,30 +118,30 @@ fn median(mut figures: Vec<f64>) -> f64 {
     figures[figures.len() / 2]
 }
 
-/// The median of the ratios of the pairs. None if one of the figures is not available.
+/// Returns the median of the ratios of the pairs. None if one of the figures is not available.
 fn ratio(pairs: &[(Cost, Cost)], figure: impl Fn(&Cost) -> Option<f64>) -> Option<f64> {
     let ratios = pairs.iter().map(|(server, bare)| Some(figure(server)? / figure(bare)?));
     ratios.collect::<Option<Vec<f64>>>().map(median)
 }
 
-fn shown(figure: Option<f64>) -> String {
+fn format_figure(figure: Option<f64>) -> String {
     figure.map_or("-".to_owned(), |figure| format!("{figure:.2}"))
 }
 
-/// Measures a row of the table: the server and two reference servers take turns.
-fn row(name: &str, step: Step, load: Load) {
+/// Measures and prints a row of the table: the server and two reference servers take turns.
+fn print_row(load: Load, step: Step) {
+    let start = |step| Start::of(step).quiet();
     let reference = match step {
-        Step::Blocking | Step::Functions => Subject::Bare(Bare::Blocking),
-        Step::Mio | Step::Tokio => Subject::Step(Step::Select),
-        _ => Subject::Bare(Bare::Select),
+        Step::Blocking | Step::Functions => start_of(BLOCKING),
+        Step::Mio | Step::Tokio => start(Step::Select),
+        _ => start_of(SELECT),
     };
-    let (active, idle) = load.clients();
-    let mut scenes = [Subject::Step(step), reference, reference]
-        .map(|subject| Scene::start(&subject.command(), active, idle));
+    let mut scenes = [start(step), reference.clone(), reference]
+        .map(|start| Scene::start(start, load.active, load.idle));
     let times = calibrate(load, &mut scenes[1]);
     let (mut pairs, mut noise) = (Vec::new(), Vec::new());
     for pair in 0..PAIRS {
-        // Another one is first each time, so that none always follows the same one.
+        // Each time another server is first, so that no server always follows the same one.
         let mut costs = [Cost::default(); 3];
         for turn in pair..pair + 3 {
             costs[turn % 3] = measure(load, &mut scenes[turn % 3], times);
@@ -154,27 +151,29 @@ fn row(name: &str, step: Step, load: Load) {
     }
     let cpu = pairs.iter().map(|(server, _)| server.cpu).collect::<Option<Vec<f64>>>();
     println!(
-        "| {name} | `{step}` | {} | {} | {} | {} | {} |",
-        shown(ratio(&pairs, |cost| cost.cpu)),
-        shown(ratio(&noise, |cost| cost.cpu)),
-        shown(ratio(&pairs, |cost| Some(cost.elapsed))),
-        shown(ratio(&noise, |cost| Some(cost.elapsed))),
-        shown(cpu.map(|cpu| median(cpu) / 1000.0)),
+        "| {} | `{step}` | {} | {} | {} | {} | {} |",
+        load.name,
+        format_figure(ratio(&pairs, |cost| cost.cpu)),
+        format_figure(ratio(&noise, |cost| cost.cpu)),
+        format_figure(ratio(&pairs, |cost| Some(cost.elapsed))),
+        format_figure(ratio(&noise, |cost| Some(cost.elapsed))),
+        format_figure(cpu.map(|cpu| median(cpu) / 1000.0)),
     );
 }
 
 fn main() {
-    Bare::run_if_asked();
+    run_named_loop();
     let names: Vec<String> = env::args().skip(1).filter(|name| !name.starts_with('-')).collect();
+    // Cargo builds on every core, so it comes before the pinning.
+    let _ = [Step::Select, Step::Tokio].map(Step::binary);
     if pin_to_a_core().is_none() {
         println!("Not pinned to a core: there is only one, or no taskset.");
     }
+    raise_file_descriptor_limit(FILE_DESCRIPTORS).expect("a limit on file descriptors");
     println!("{HEAD}");
-    for ((name, load), step) in ROWS {
-        let is_wanted = names.is_empty() || names.iter().any(|part| name.contains(part));
-        let (active, idle) = load.clients();
-        if is_wanted && has_file_descriptors_for(3 * (active + idle)) {
-            row(name, step, load);
+    for (load, step) in ROWS {
+        if names.is_empty() || names.iter().any(|name| load.name.contains(name)) {
+            print_row(load, step);
         }
     }
 }

@@ -22,7 +22,8 @@ impl Browser {
         let mut driver = KilledOnDrop(start(&mut command).expect("chromedriver"));
         let log = Log::of(driver.0.stdout.take().expect("standard output"));
         let port = log.wait_for("a port", |lines| {
-            let text = lines.iter().find_map(|line| line.text.split_once("successfully on port "))?.1;
+            let text =
+                lines.iter().find_map(|line| line.text.split_once("successfully on port "))?.1;
             text.trim_end_matches('.').parse::<u16>().ok()
         });
         let capabilities = json!({"capabilities": {"alwaysMatch": {

@@ -1,4 +1,4 @@
-"""Servers with one fault each, for the tests of `check`: python3 servers.py MODE PORT."""
+"""Servers with one mistake each, for the tests of `check`: python3 servers.py MODE PORT."""
 import os
 import select
 import selectors
@@ -8,9 +8,9 @@ import sys
 import threading
 import time
 
-ANSWER = b"Hello World\n"
+RESPONSE = b"Hello World\n"
 MODE, PORT = sys.argv[1], int(sys.argv[2])
-answers = {}
+counts, received = {}, []
 
 
 def listen():
@@ -22,32 +22,29 @@ def listen():
     return server_socket
 
 
-def answer(client_socket, request):
-    if MODE == "answers_twice":
-        client_socket.sendall(ANSWER * 2)
+def respond(client_socket, request):
+    if MODE == "responds_twice":
+        client_socket.sendall(RESPONSE * 2)
     elif MODE == "loses_bytes":
-        answers[client_socket] = answers.get(client_socket, 0) + 1
-        client_socket.sendall(ANSWER[answers[client_socket] % 50 == 0:])
+        counts[client_socket] = counts.get(client_socket, 0) + 1
+        client_socket.sendall(RESPONSE[counts[client_socket] % 50 == 0:])
     elif MODE == "grows":
-        # Keeps all that it has received.
-        answers.setdefault(client_socket, []).append(request)
-        client_socket.sendall(ANSWER)
+        received.append(request)
+        client_socket.sendall(RESPONSE)
     else:
-        client_socket.sendall(ANSWER)
+        client_socket.sendall(RESPONSE)
 
 
 def receive(client_socket):
-    """One recv. Returns whether the client is still there."""
+    """Calls recv once. Returns whether the client is still connected."""
     try:
         request = client_socket.recv(4096)
         if request:
-            answer(client_socket, request)
+            respond(client_socket, request)
             return True
     except OSError:
         if MODE == "ends_at_a_reset":
             os._exit(1)
-    if MODE == "ends_at_the_first_who_leaves":
-        os._exit(1)
     if MODE == "leaks":
         os.open("/dev/null", os.O_RDONLY)
     return False
@@ -57,7 +54,7 @@ def serve(client_socket):
     if MODE == "reads_lines":
         try:
             for _line in iter(lambda: client_socket.makefile("rb").readline(1 << 16), b""):
-                client_socket.sendall(ANSWER)
+                client_socket.sendall(RESPONSE)
         except OSError:
             pass
     else:
@@ -71,9 +68,9 @@ def accept(server_socket):
     try:
         return server_socket.accept()[0]
     except OSError:
-        if MODE == "ends_without_descriptors":
+        if MODE == "ends_without_file_descriptors":
             os._exit(1)
-        if MODE != "spins":
+        if MODE != "busy_loops":
             time.sleep(0.05)
         return None
 
@@ -87,30 +84,28 @@ def threads(server_socket):
             serve(client_socket)
         elif client_socket:
             threading.Thread(target=serve, args=(client_socket,), daemon=True).start()
-        # Where a thread had the last reference to it, it is closed.
+        # The last reference to the socket is the thread's, so that it closes with it.
         client_socket = None
 
 
 def loop(server_socket):
-    """epoll or kqueue, whatever the number of a descriptor."""
+    """An event loop with epoll or kqueue, which take any file descriptor."""
     clients = selectors.DefaultSelector()
     clients.register(server_socket, selectors.EVENT_READ)
     while True:
-        for key, _ in clients.select(0 if MODE == "spins" else None):
+        for key, _ in clients.select():
             sock = key.fileobj
             if sock is server_socket:
                 client_socket = accept(server_socket)
                 if client_socket:
                     clients.register(client_socket, selectors.EVENT_READ)
-                continue
-            here = receive(sock)
-            if not here:
+            elif not receive(sock):
                 clients.unregister(sock)
                 sock.close()
 
 
 def select_loop(server_socket):
-    """Is full at descriptor 1023, and forgets that low ones are given again."""
+    """Stops accepting at file descriptor 1023, and forgets that lower ones are reused."""
     clients, full = [], False
     while True:
         watched = clients if full else [server_socket] + clients
@@ -134,13 +129,13 @@ if MODE == "forks" and os.fork():
     os.wait()
     sys.exit()
 listening = listen()
-if MODE == "spins":
+if MODE == "busy_loops":
     listening.setblocking(False)
 if MODE == "never_accepts":
     time.sleep(1000)
-elif MODE.startswith("ends_at") or MODE == "ends_without_descriptors":
+elif MODE in ("ends_at_a_reset", "ends_without_file_descriptors"):
     loop(listening)
-elif MODE == "forgets":
+elif MODE == "remembers_its_last_file_descriptor":
     select_loop(listening)
 else:
     threads(listening)

@@ -1,17 +1,17 @@
-//! Servers that each make one mistake that real authors made: `check` names it and the page about it.
+//! Servers with mistakes that real authors made. `check` names the mistake and the page about it.
 
 use std::path::Path;
 use std::process::Command;
-use std::sync::Mutex;
-use std::thread;
 
 use harness::{has_python, is_available, python, run, runs};
+
+use crate::expect_no_problems;
 
 const RESET: &str = "Read step3-select/CARE.md#a-client-that-resets\n";
 const STALLED: &str = "Read step3-select/CARE.md#a-client-that-never-reads\n";
 
-/// The file, the case, and what `check` prints. A case that passes is one without a page.
-const SPECIMENS: &[(&str, &str, &[&str])] = &[
+/// The file, the case, and parts of what `check` prints.
+pub const SPECIMENS: &[(&str, &str, &[&str])] = &[
     (
         "closed_stays.py",
         "one after the other",
@@ -25,12 +25,12 @@ const SPECIMENS: &[(&str, &str, &[&str])] = &[
     (
         "reset_not_caught.py",
         "reset while silent",
-        &["ConnectionResetError", "did not catch the error of recv or send", RESET],
+        &["ConnectionResetError", "did not handle the error of recv or send", RESET],
     ),
     (
         "inverted.py",
         "one message",
-        &["dropped that client, and runs on", "Read step1-blocking/README.md#run-it\n"],
+        &["dropped that client and goes on", "Read step1-blocking/README.md#run-it\n"],
     ),
     ("not_none.py", "half-close", &["recv returned 0 bytes", "CARE.md#the-end-of-the-stream\n"]),
     (
@@ -43,34 +43,38 @@ const SPECIMENS: &[(&str, &str, &[&str])] = &[
     (
         "blocking_recv.py",
         "a second client",
-        &["waits in recv for the new client", "CARE.md#a-call-that-blocks-the-loop\n"],
+        &["blocked in recv for the new client", "CARE.md#a-call-that-blocks-the-loop\n"],
     ),
     (
         "last_in_first_out.py",
         "a second client",
-        &["one at a time", "Read step3-select/README.md#what-happens\n"],
+        &["serves one client at a time", "Read step3-select/README.md#what-happens\n"],
     ),
     (
         "fixed_port.py",
         "one message",
-        &["it listens on 127.0.0.1:5999, not on port ", "run check with --port 5999\n"],
+        &["the server listens on 127.0.0.1:5999, not on port ", "run check with --port 5999\n"],
     ),
     (
         "other_text.py",
         "many messages",
-        &["It greets with \"Welcome\\n\". Its response is \"Hello world!\\r\\n\"", "pass\n"],
+        &["the greeting \"Welcome\\n\" first. Its response is \"Hello world!\\r\\n\"", "pass\n"],
     ),
-    ("never_reads.py", "one never reads", &["the server hangs", STALLED]),
+    ("never_reads.py", "a stalled reader", &["the server hangs", STALLED]),
     ("not_utf8.py", "ten clients", &["pass\n"]),
-    ("echo.py", "one reads late", &["It sends back what it receives", "pass: "]),
-    ("upper.py", "one message", &["depends on the request: for \"hello\\n\" it sent", "pass\n"]),
+    ("echo.py", "a late reader", &["sends back what it receives", "pass: "]),
+    (
+        "upper.py",
+        "one message",
+        &["depends on the request: \"ECHO: HELLO\\n\" for \"hello\\n\"", "pass\n"],
+    ),
     ("upper.py", "one piece", &["skipped: its response is not known in advance\n"]),
     ("sigpipe.c", "reset while queued", &["(SIGPIPE)", "Ignore that signal", RESET]),
     ("endless.py", "half-close", &["recv returned 0 bytes", "CARE.md#the-end-of-the-stream\n"]),
     (
         "hundred_megabytes.py",
         "half-close",
-        &["more than 64 KiB for one message", "more than 1 MiB"],
+        &["... (65536 bytes) for \"hello\\n\"", "more than 1 MiB"],
     ),
     ("trickle.py", "half-close", &["fail\n"]),
     ("silent.py", "one message", &["no response within 5 s; the server hangs"]),
@@ -91,28 +95,13 @@ fn command(file: &str) -> Option<Vec<String>> {
 
 #[test]
 fn each_specimen_gets_its_verdict_and_its_page() {
-    let next = Mutex::new(SPECIMENS.iter());
-    let problems = Mutex::new(Vec::new());
-    thread::scope(|scope| {
-        for _ in 0..8 {
-            scope.spawn(|| {
-                loop {
-                    let specimen = next.lock().unwrap().next();
-                    let Some((file, case, expected)) = specimen else { break };
-                    let Some(words) = command(file) else { continue };
-                    let mut check = Command::new(env!("CARGO_BIN_EXE_check"));
-                    let output =
-                        run(check.args(["--only", case]).args(words).arg("{port}")).unwrap();
-                    let printed = [output.stdout, output.stderr].concat();
-                    let printed = String::from_utf8_lossy(&printed);
-                    for part in expected.iter().filter(|part| !printed.contains(**part)) {
-                        let problem = format!("{file}, {case}: expected {part:?}, got\n{printed}");
-                        problems.lock().unwrap().push(problem);
-                    }
-                }
-            });
-        }
+    expect_no_problems(SPECIMENS, |(file, case, expected)| {
+        let words = command(file)?;
+        let mut check = Command::new(env!("CARGO_BIN_EXE_check"));
+        let output = run(check.args(["--only", case]).args(words).arg("{port}")).unwrap();
+        let printed = [output.stdout, output.stderr].concat();
+        let printed = String::from_utf8_lossy(&printed);
+        let missing = expected.iter().find(|part| !printed.contains(**part))?;
+        Some(format!("{file}, {case}: expected {missing:?}, got\n{printed}"))
     });
-    let problems = problems.into_inner().unwrap();
-    assert!(problems.is_empty(), "{}", problems.join("\n"));
 }

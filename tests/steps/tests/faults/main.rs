@@ -1,34 +1,44 @@
-//! Nothing that a client does takes a server down: one fault per test, against every step for which
-//! it makes sense. Where a step blocks by design, the test proves just that: it blocks, and it goes
-//! on when the culprit leaves. `bare` is the idea alone, and one test shows what stops it.
+//! No client and no error of the system stops a server. Each test injects one fault, into every step
+//! for which it makes sense. Steps 1 and 2 may block, but they go on when the misbehaving client
+//! disconnects.
 //!
-//! One binary, so that the ten seconds of the storm pass while the other tests run.
+//! One binary, so that the other tests run during the storm.
 
 #![forbid(unsafe_code)]
 
-mod all_faults_at_once;
-mod descriptors;
-mod flooding;
+mod a_storm;
+mod file_descriptors;
 #[cfg(target_os = "linux")]
 mod injected;
-mod leaving;
 mod messages;
 mod never_reading;
-mod signals;
-mod streams;
+mod process;
+mod resets;
 
+use std::net::SocketAddr;
 use std::thread;
 
 use harness::{Server, Step, is_available, raise_file_descriptor_limit};
 
-/// What every fault is followed by: a client that is served.
-fn the_next_is_served(server: &mut Server) {
+/// Expects that the next client is served, and that the server goes on.
+#[track_caller]
+fn serve_next(server: &mut Server) {
     let next = server.connect_and_request();
     next.close().unwrap();
     assert!(server.is_running(), "{} was expected to go on", server.program());
 }
 
-/// Runs `test` for each of `steps` at the same time: it waits most of the time.
+/// Counts the calls of `recv` for the client at `addr`, which was alone. Steps 1 and 2 print each call.
+/// Step 3 prints each iteration in which the client is ready, and may call `recv` only once there.
+fn count_recvs(narration: &[String], addr: SocketAddr) -> usize {
+    let (connected, is_ready) =
+        (format!("Connection from {addr}"), format!("Ready to read: {addr}"));
+    let lines = narration.iter().skip_while(|line| **line != connected).skip(1);
+    let lines = lines.take_while(|line| !line.starts_with("Connection from"));
+    lines.filter(|line| **line == is_ready || *line == "Before recv()").count()
+}
+
+/// Runs `test` for each of `steps` at the same time, because it mostly waits.
 fn side_by_side(steps: &[Step], test: impl Fn(Step) + Sync) {
     thread::scope(|scope| {
         for step in steps {
@@ -37,9 +47,12 @@ fn side_by_side(steps: &[Step], test: impl Fn(Step) + Sync) {
     });
 }
 
-/// Makes room for that many descriptors in this process, so that it and the servers that it starts
-/// may have them.
-fn descriptors_allowed(wanted: u64) -> bool {
-    let allowed = raise_file_descriptor_limit(wanted).unwrap_or(0);
-    is_available(&format!("hard limit of {wanted} descriptors (`ulimit -Hn`)"), allowed >= wanted)
+/// Raises the limit on file descriptors of this process and of the servers that it starts, and returns
+/// whether it is high enough.
+fn has_file_descriptors(wanted: u64) -> bool {
+    let limit = raise_file_descriptor_limit(wanted).unwrap_or(0);
+    is_available(
+        &format!("hard limit of {wanted} file descriptors (`ulimit -Hn`)"),
+        limit >= wanted,
+    )
 }

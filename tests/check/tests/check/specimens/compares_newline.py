@@ -1,4 +1,4 @@
-r"""Mistake: b"\n" is taken for the end of the conversation, and the real end (b"") is answered."""
+r"""Mistake: b"\n" is taken for the end of the conversation, and the real end (b"") gets a response."""
 import socket
 import sys
 from select import select

@@ -1,4 +1,4 @@
-"""Mistake: the end of the stream is ignored, so a client that half-closes is answered for ever."""
+"""Mistake: the end of the stream is ignored, so a client that half-closes gets responses for ever."""
 import socket
 import sys
 import time

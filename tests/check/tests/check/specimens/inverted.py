@@ -1,4 +1,4 @@
-"""Mistake: `if not request` is inverted: data closes the client, the stream's end is answered."""
+"""Mistake: `if not request` is inverted: it closes on data, and responds to the end of the stream."""
 import socket
 import sys
 from select import select

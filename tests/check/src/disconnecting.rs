@@ -1,0 +1,145 @@
+//! The server goes on when a client disconnects.
+
+use std::time::Duration;
+
+use harness::{Client, MESSAGE, Process, poll_until};
+
+use crate::{Case, Expecting, Failure, Kind, Outcome, Trial};
+
+/// How many clients disconnect in a row.
+const MANY: usize = 20;
+
+/// How long a client waits for a place in the backlog. If there is none, its SYN is dropped.
+const QUEUE_TIMEOUT: Duration = Duration::from_millis(500);
+
+const BASE: Case = Case { read: "step3-select/CARE.md#a-client-that-resets", ..Case::BASE };
+const RESET: &str =
+    "cargo run --bin client -- --port {port} --reset, type hello, Ctrl-D; then nc 127.0.0.1 {port}";
+
+pub const CASES: &[Case] = &[
+    Case {
+        name: "one after the other",
+        question: "A client disconnects, then twenty more do. Is the next client served?",
+        read: "step1-blocking/README.md#what-happens",
+        by_hand: "nc 127.0.0.1 {port}, type hello, Ctrl-C; then once more",
+        run: |trial| {
+            disconnect_in_turn(trial, "disconnected", |trial| {
+                trial.connect_and_request("each client")?.close().expecting("to disconnect")
+            })
+        },
+        ..BASE
+    },
+    Case {
+        name: "reset while silent",
+        question: "A client resets its connection and has sent nothing. Is the next one served?",
+        by_hand: RESET,
+        run: |trial| {
+            disconnect_in_turn(trial, "reset", |trial| {
+                trial.connect()?.reset().expecting("to reset")
+            })
+        },
+        ..BASE
+    },
+    Case {
+        name: "reset with a response unread",
+        question: "A client resets and has not read its response. Is the next one served?",
+        by_hand: RESET,
+        run: |trial| {
+            disconnect_in_turn(trial, "reset", |trial| {
+                let client = trial.connect_and_send()?;
+                client.leave_response_unread().expecting("a response")?;
+                client.reset().expecting("to reset")
+            })
+        },
+        ..BASE
+    },
+    Case {
+        name: "reset while queued",
+        question: "A client resets before the server accepts it. Is the next one served?",
+        read: "step3-select/CARE.md#a-client-that-is-gone-before-it-is-accepted",
+        by_hand: "stop the server with Ctrl-Z, connect and reset clients, continue it with fg",
+        run: reset_while_queued,
+        ..BASE
+    },
+    Case {
+        name: "file descriptors",
+        question: "Twenty clients connect and disconnect. Does the server close their sockets?",
+        read: "step1-blocking/README.md#the-code",
+        by_hand: "ls /proc/$(pgrep -n NAME)/fd before and after",
+        run: file_descriptors,
+        ..BASE
+    },
+];
+
+/// Expects that the next client is served after one has disconnected, and again after many have.
+fn disconnect_in_turn(
+    trial: &mut Trial,
+    verb: &str,
+    disconnect: impl Fn(&mut Trial) -> Outcome,
+) -> Outcome {
+    disconnect(trial)?;
+    trial.serve_next(&format!("a client {verb}"))?;
+    for _ in 0..MANY {
+        disconnect(trial)?;
+    }
+    trial.serve_next(&format!("{MANY} more clients {verb}"))
+}
+
+fn reset_while_queued(trial: &mut Trial) -> Outcome {
+    trial.serve_next("the start")?;
+    for clients in [1, MANY] {
+        let queued = trial.while_stopped(|trial| {
+            let queued = fill_backlog(trial, clients)?;
+            let count = queued.len();
+            for (number, mut client) in queued.into_iter().enumerate() {
+                if number % 2 == 1 {
+                    client.send(MESSAGE).expecting("to send a message")?;
+                }
+                client.reset().expecting("to reset")?;
+            }
+            Ok(count)
+        })?;
+        trial.serve_next(&format!("{queued} in the backlog reset"))?;
+    }
+    Ok(())
+}
+
+/// Connects `most` clients to a stopped server, or as many as its backlog holds.
+fn fill_backlog(trial: &mut Trial, most: usize) -> Result<Vec<Client>, Failure> {
+    let mut queued: Vec<Client> = Vec::new();
+    while queued.len() < most {
+        match trial.connect_within(QUEUE_TIMEOUT) {
+            Ok(client) => queued.push(client),
+            Err(Failure::Unexpected { kind: Kind::Silence, .. }) if !queued.is_empty() => {
+                trial.measured = format!("its backlog holds {}", queued.len());
+                break;
+            }
+            Err(failure) => return Err(failure),
+        }
+    }
+    Ok(queued)
+}
+
+fn file_descriptors(trial: &mut Trial) -> Outcome {
+    let count = |trial: &Trial| trial.processes().into_iter().map(Process::file_descriptors).sum();
+    trial.serve_next("the start")?;
+    // The server may not have closed its first client's socket yet. A leak is many more.
+    let Some(before): Option<usize> = count(trial) else {
+        return Err(Failure::Skipped(
+            "file descriptors are not available on this system".to_owned(),
+        ));
+    };
+    for _ in 0..MANY {
+        trial.connect_and_request("each client")?.close().expecting("to disconnect")?;
+    }
+    let is_closed = || count(trial).filter(|after| *after <= before);
+    let Some(after) = poll_until(trial.timeout, is_closed) else {
+        return Err(Failure::unexpected(
+            format!("at most {before} file descriptors, as before {MANY} clients"),
+            format!("{} file descriptors", count(trial).unwrap_or_default()),
+            Kind::Measured,
+        ));
+    };
+    trial.measured = format!("{after} file descriptors after {MANY} clients");
+    Ok(())
+}

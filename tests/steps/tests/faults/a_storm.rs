@@ -1,0 +1,64 @@
+//! Clients of all kinds at once, chosen at random from a seed that is printed. (The tests run in
+//! alphabetical order, so this long one starts first.)
+//!
+//! `STORM_SECONDS=3600` makes it longer, and `STORM_SEED` repeats one.
+
+use std::env;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use check::storm::Storm;
+use harness::{Server, Start, Step, TIMEOUT, wait_until};
+
+use crate::{has_file_descriptors, serve_next, side_by_side};
+
+/// How long the first storm lasts, in which a server allocates the memory that it needs.
+const FIRST: Duration = Duration::from_secs(2);
+
+/// How much its memory may change in the second storm, in KiB.
+const SLACK: u64 = 1024;
+
+#[test]
+fn memory_and_file_descriptors_are_unchanged_after_a_storm() {
+    if !has_file_descriptors(4096) {
+        return;
+    }
+    let seconds = variable("STORM_SECONDS").unwrap_or(10);
+    let seed = variable("STORM_SEED").unwrap_or_else(|| fastrand::u64(..));
+    println!("STORM_SEED={seed} STORM_SECONDS={seconds}");
+    side_by_side(&Step::STEPS, |step| {
+        let mut server = Start::of(step).quiet().start();
+        let file_descriptors = server.process().file_descriptors();
+        let memory =
+            [(seed, FIRST), (!seed, Duration::from_secs(seconds))].map(|(seed, duration)| {
+                storm(&server, seed, duration);
+                serve_next(&mut server);
+                wait_until(
+                    &format!("{file_descriptors:?} file descriptors at {step} as before"),
+                    || server.process().file_descriptors() == file_descriptors,
+                );
+                server.process().memory()
+            });
+        let [before, after] = memory;
+        assert!(before.abs_diff(after) <= SLACK, "{step}: {before} KiB, then {after} KiB");
+        let errors = server.errors.text();
+        assert!(!errors.contains("panicked"), "{step} panicked: {errors}");
+    });
+}
+
+fn variable(name: &str) -> Option<u64> {
+    let value = env::var(name).ok()?;
+    Some(value.parse().unwrap_or_else(|_| panic!("{name}={value} is not a number")))
+}
+
+fn storm(server: &Server, seed: u64, duration: Duration) {
+    let storm = Storm {
+        server: server.addr,
+        timeout: TIMEOUT,
+        protocol: Arc::default(),
+        deadline: Instant::now() + duration + 2 * TIMEOUT,
+        is_one_at_a_time: server.blocks(),
+    };
+    let result = storm.run(seed, duration);
+    result.unwrap_or_else(|error| panic!("{}: {error}", server.program()));
+}

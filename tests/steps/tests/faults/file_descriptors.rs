@@ -1,0 +1,252 @@
+//! More clients than a server has file descriptors for, or than an `fd_set` holds.
+
+use harness::{Client, MESSAGE, Server, Start, Step, is_available};
+
+use crate::{has_file_descriptors, serve_next};
+
+/// The limit of this process. Its tests connect to a server with a full `fd_set`, twice, and to others.
+const PLENTY: u64 = 4096;
+
+/// How many clients wait while the server is full: on macOS the backlog holds 128.
+const WAITING: usize = 20;
+
+/// How many requests a client sends while the server is full.
+const REQUESTS: usize = 100;
+
+/// Limits on file descriptors, and how many clients fit besides standard input, output and error and
+/// the listening socket.
+const LOW_LIMITS: [(u64, usize); 3] = [(32, 28), (6, 2), (5, 1)];
+
+/// A limit above 1024, so that `FD_SETSIZE` is what limits the clients.
+const HIGH_LIMIT: (u64, usize) = (1100, 1020);
+
+fn connect_and_send(server: &Server) -> Client {
+    let mut client = server.connect();
+    client.send(MESSAGE).unwrap();
+    client
+}
+
+fn connect_and_request(server: &Server, clients: usize) -> Vec<Client> {
+    (0..clients).map(|_| server.connect_and_request()).collect()
+}
+
+fn request_all(clients: &mut [Client]) {
+    clients.iter_mut().for_each(|client| client.request().unwrap());
+}
+
+fn full(clients: usize) -> String {
+    format!("Full with {clients} clients: new ones wait until one leaves")
+}
+
+#[test]
+fn clients_that_do_not_fit_wait_until_others_disconnect() {
+    LOW_LIMITS.into_iter().for_each(expect_waiting_clients);
+    if has_file_descriptors(PLENTY) {
+        expect_waiting_clients(HIGH_LIMIT);
+    }
+}
+
+fn expect_waiting_clients((limit, fit): (u64, usize)) {
+    let server = Start::of(Step::Select).file_descriptor_limit(limit).start();
+    let mut served = connect_and_request(&server, fit);
+    server.errors.wait_for_line(&full(fit));
+
+    let waiting: Vec<Client> = (0..WAITING).map(|_| connect_and_send(&server)).collect();
+    (0..REQUESTS).for_each(|_| served[fit / 2].request().unwrap());
+    request_all(&mut served);
+    waiting.iter().for_each(|client| client.expect_silence().unwrap());
+    assert_eq!(server.errors.lines(), [full(fit)], "limit {limit}");
+
+    for mut client in waiting {
+        served.remove(0).close().unwrap();
+        client.receive().unwrap();
+        served.push(client);
+    }
+    request_all(&mut served);
+    let narration = server.narration.clone();
+    let errors = server.end_with_errors();
+    assert!(
+        errors.iter().all(|line| *line == full(fit)) && errors.len() <= 1 + WAITING,
+        "limit {limit}: expected at most one line for each accepted client: {errors:#?}"
+    );
+
+    // While it is full, the server calls select only for requests, and does not busy-loop.
+    let lines = narration.to_end();
+    let mut connections = lines.split(|line| line.starts_with("Connection from"));
+    let while_full = connections.nth(fit).expect("as many connections as fit");
+    let selects = while_full.iter().filter(|line| *line == "Before select()").count();
+    let most = 2 * (REQUESTS + fit) + 10;
+    assert!(selects <= most, "limit {limit}: {selects} calls of select, at most {most} expected");
+}
+
+#[test]
+fn steps_1_and_2_serve_clients_in_turn_at_low_limits() {
+    for step in [Step::Blocking, Step::Functions] {
+        for (limit, _) in LOW_LIMITS {
+            let mut server = Start::of(step).file_descriptor_limit(limit).start();
+            let clients: Vec<Client> = (0..WAITING).map(|_| connect_and_send(&server)).collect();
+            for mut client in clients {
+                client.receive().unwrap();
+                client.request().unwrap();
+                client.close().unwrap();
+            }
+            serve_next(&mut server);
+        }
+    }
+}
+
+#[test]
+fn server_ends_with_one_line_if_no_client_fits() {
+    for step in Step::STEPS {
+        let line = Start::of(step).file_descriptor_limit(4).expect_refusal();
+        let names_it = line.starts_with("127.0.0.1:")
+            && line.contains("no descriptor left for even one client");
+        assert!(names_it, "{step} printed: {line}");
+    }
+}
+
+#[test]
+fn step_3_ends_if_its_listening_socket_is_above_1024() {
+    if !has_file_descriptors(PLENTY) {
+        return;
+    }
+    for step in Step::STEPS {
+        let start = Start::of(step).file_descriptors_taken_below(1100);
+        if step.blocks() {
+            serve_next(&mut start.start());
+            continue;
+        }
+        let (_, line) = start.expect_failure();
+        assert!(line.contains("fewer files open"), "{step} printed: {line}");
+    }
+}
+
+#[test]
+fn last_place_in_an_fd_set_is_used_for_a_client() {
+    if !has_file_descriptors(PLENTY) {
+        return;
+    }
+    let server = Start::of(Step::Select).file_descriptors_taken_below(1022).start();
+    let client = server.connect_and_request();
+    server.errors.wait_for_line(&full(1));
+    let mut waiting = connect_and_send(&server);
+    client.close().unwrap();
+    waiting.receive().unwrap();
+
+    // Only the listening socket fits.
+    let start = Start::of(Step::Select).file_descriptors_taken_below(1023);
+    let _ends = start.expect_failure();
+}
+
+#[test]
+fn bare_busy_loops_if_it_is_out_of_file_descriptors() {
+    let server = Start::of(Step::Bare).file_descriptor_limit(5).start();
+    let mut client = server.connect_and_request();
+    let waiting = connect_and_send(&server);
+    server.narration.wait_for_count("Ready to read: server_socket", 50);
+    client.request().unwrap();
+    waiting.expect_silence().unwrap();
+}
+
+#[cfg(target_os = "linux")]
+mod changed_limits {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    /// Starts step 3 with only four file descriptors open: a shell closes those that the server would
+    /// inherit from whatever started the tests (a jobserver of `make`, for example).
+    fn start_with_four_file_descriptors() -> Server {
+        Start::of(Step::Select).shell("true").start()
+    }
+
+    #[test]
+    fn raised_limit_is_noticed_within_two_seconds() {
+        let mut server = start_with_four_file_descriptors();
+        server.process().limit_file_descriptors(6);
+        let mut clients = connect_and_request(&server, 2);
+        server.errors.wait_for_line(&full(2));
+        let mut waiting = connect_and_send(&server);
+        clients[0].request().unwrap();
+        waiting.expect_silence().unwrap();
+
+        server.process().limit_file_descriptors(64);
+        let raised = Instant::now();
+        waiting.receive().unwrap();
+        assert!(raised.elapsed() < Duration::from_secs(2), "served after {:?}", raised.elapsed());
+        request_all(&mut clients);
+        serve_next(&mut server);
+        assert_eq!(server.end_with_errors(), [full(2)]);
+    }
+
+    #[test]
+    fn server_that_stays_full_after_a_disconnect_says_so_once() {
+        let mut server = start_with_four_file_descriptors();
+        server.process().limit_file_descriptors(7);
+        let mut clients = connect_and_request(&server, 3);
+        server.errors.wait_for_line(&full(3));
+        server.process().limit_file_descriptors(5);
+        let mut waiting = connect_and_send(&server);
+        // The file descriptor that this client frees is above the new limit.
+        let mut disconnecting = clients.remove(1);
+        disconnecting.half_close().unwrap();
+        disconnecting.expect_end().unwrap();
+        request_all(&mut clients);
+        waiting.expect_silence().unwrap();
+        server.process().limit_file_descriptors(64);
+        clients.remove(0).close().unwrap();
+        waiting.receive().unwrap();
+        serve_next(&mut server);
+        assert_eq!(server.end_with_errors(), [full(3)]);
+    }
+
+    /// A server fails here if it compares the number of clients before an iteration and after it.
+    #[test]
+    fn client_is_accepted_when_another_disconnects_in_the_iteration() {
+        let server = Start::of(Step::Select).file_descriptor_limit(8).start();
+        let mut clients = connect_and_request(&server, 3);
+        server.process().stop();
+        let mut fourth = connect_and_send(&server);
+        let mut waiting = connect_and_send(&server);
+        clients.remove(0).close().unwrap();
+        server.process().resume();
+        fourth.receive().unwrap();
+        waiting.receive().unwrap();
+        request_all(&mut clients);
+
+        // If no socket is ready after a call of select, the server has waited for its timeout.
+        let lines = server.end();
+        let accepted = format!("Connection from {}", waiting.addr());
+        let before: Vec<&String> = lines.iter().take_while(|line| **line != accepted).collect();
+        let has_timed_out = before.windows(2).any(|pair| pair[0] == pair[1]);
+        assert!(!has_timed_out, "expected to accept when one had disconnected: {before:#?}");
+    }
+
+    #[test]
+    fn backlog_is_as_long_as_the_system_allows() {
+        let longest = std::fs::read_to_string("/proc/sys/net/core/somaxconn");
+        let longest: usize = longest.ok().and_then(|it| it.trim().parse().ok()).unwrap_or(0);
+        let is_long = is_available("backlog of more than 200 clients", longest > 200);
+        if !is_long || !has_file_descriptors(PLENTY) {
+            return;
+        }
+        let mut server = Server::start(Step::Blocking);
+        server.process().stop();
+        let clients: Vec<Client> = (0..200).map(|_| server.connect()).collect();
+        server.process().resume();
+        drop(clients);
+        serve_next(&mut server);
+    }
+
+    #[test]
+    fn no_socket_of_step_3_blocks() {
+        /// `O_NONBLOCK` as proc(5) shows it.
+        const NONBLOCK: u32 = 0o4000;
+        let server = Server::start(Step::Select);
+        let _clients = connect_and_request(&server, 3);
+        let sockets = server.process().sockets();
+        assert_eq!(sockets.len(), 4, "the listening socket and three clients: {sockets:?}");
+        let is_nonblocking = sockets.iter().all(|(_, _, flags)| flags & NONBLOCK != 0);
+        assert!(is_nonblocking, "file descriptor, name and flags of each: {sockets:?}");
+    }
+}
