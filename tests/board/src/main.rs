@@ -145,6 +145,9 @@ fn show(arguments: &ArgMatches) -> Result<ExitCode, String> {
     };
     run.server.kill();
     if let (Some(recorder), Some(file)) = (run.recorder, file) {
+        if recorder.is_full() {
+            report("the recording has ended, because a page has less than 1 MiB");
+        }
         write_page(file, &[recorder.finish()])?;
     }
     if let Ok(signal @ 1..) = i32::try_from(run.caught.load(Ordering::Relaxed)) {

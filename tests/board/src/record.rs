@@ -73,6 +73,7 @@ pub struct State {
 #[derive(Serialize, Clone)]
 struct Row {
     name: String,
+    addr: String,
     unread: u64,
     unsent: u64,
     /// `closed` or `reset`.
@@ -261,7 +262,7 @@ impl Recorder {
         for (client, is_gone) in ended.chain(current) {
             let is_new = !self.progress.contains_key(&client.name);
             let progress = self.progress.entry(client.name.clone()).or_default();
-            let mut add = |action| actions.push((client.name.clone(), action));
+            let mut add = |action| actions.push((client.clone(), action));
             if is_new {
                 add(Action::Connect);
             }
@@ -276,22 +277,23 @@ impl Recorder {
                 add(if was_reset { Action::Reset } else { Action::Disconnect });
             }
         }
-        for (name, action) in actions {
-            self.record_action(name, &action);
+        for (client, action) in actions {
+            self.record_action(&client, &action);
         }
     }
 
     /// Adds a state that differs from the last one by what a client has done.
-    fn record_action(&mut self, name: String, action: &Action) {
+    fn record_action(&mut self, client: &Client, action: &Action) {
+        let name = &client.name;
         let Some(last) = self.recording.states.last() else { return };
         let mut state = State { question: None, ..last.clone() };
         let mut rows = state.backlog.iter_mut().chain(&mut state.connected);
-        let row = rows.find(|row| row.name == name);
+        let row = rows.find(|row| row.name == *name);
         let mut message = None;
         let text = match (action, row) {
             (Action::Connect, _) => {
-                let row = Row { name: name.clone(), unread: 0, unsent: 0, end: None };
-                state.backlog.push(row);
+                // Its bytes and its end are actions of their own.
+                state.backlog.push(Row { unread: 0, unsent: 0, end: None, ..Row::of(client) });
                 format!("{name} connects.")
             }
             (Action::Send(count), row) => {
@@ -332,7 +334,8 @@ impl Recorder {
         let mut backlog = rows(self.clients.queued().collect());
         for _ in 0..self.clients.unknown_resets {
             let name = "a client".to_owned();
-            backlog.push(Row { name, unread: 0, unsent: 0, end: Some("reset") });
+            let end = Some("reset");
+            backlog.push(Row { name, addr: String::new(), unread: 0, unsent: 0, end });
         }
         let state = State {
             text: String::new(),
@@ -388,30 +391,23 @@ impl Recorder {
         let verb = if state.is_blocked { "is blocked in" } else { "calls" };
         let mut text = format!("The server {verb} {name}(){objects}");
         let row = state.connected.iter().find(|row| row.name == peer);
-        if call == Call::Recv
-            && !state.is_blocked
-            && let Some(row) = row.filter(|row| row.unread > 0 || row.end.is_some())
-        {
-            text.push_str(&format!(", which {}", row.describe()));
+        if let Some(row) = row.filter(|_| call == Call::Recv && !state.is_blocked) {
+            let bytes = row.describe_unread().map(|bytes| format!("has {bytes}"));
+            let news: Vec<String> = bytes.into_iter().chain(row.describe_end()).collect();
+            if !news.is_empty() {
+                text.push_str(&format!(", which {}", news.join(" and ")));
+            }
         }
         text.push('.');
-        match state.backlog.as_slice() {
-            [] => {}
-            rows @ [_] | rows @ [_, _] => {
-                for row in rows {
-                    let Row { name, unread, end, .. } = row;
-                    text.push_str(&format!(" {name} is in the backlog"));
-                    if *unread > 0 {
-                        text.push_str(&format!(" with {unread} unread bytes"));
-                    }
-                    if end.is_some() {
-                        let row = Row { unread: 0, ..row.clone() };
-                        text.push_str(&format!(" and {}", row.describe()));
-                    }
-                    text.push('.');
-                }
-            }
-            rows => text.push_str(&format!(" {} clients are in the backlog.", rows.len())),
+        if state.backlog.len() > 2 {
+            text.push_str(&format!(" {} clients are in the backlog.", state.backlog.len()));
+            return text;
+        }
+        for row in &state.backlog {
+            let bytes = row.describe_unread().map(|bytes| format!(" with {bytes}"));
+            let end = row.describe_end().map(|end| format!(" and {end}"));
+            let (bytes, end) = (bytes.unwrap_or_default(), end.unwrap_or_default());
+            text.push_str(&format!(" {} is in the backlog{bytes}{end}.", row.name));
         }
         text
     }
@@ -442,29 +438,32 @@ impl Row {
             Status::Closed => Some("closed"),
             Status::Reset => Some("reset"),
         };
-        Self { name: client.name.clone(), unread: client.unread, unsent: client.unsent, end }
+        let Client { name, addr, unread, unsent, .. } = client.clone();
+        Self { name, addr: addr.to_string(), unread, unsent, end }
     }
 
-    /// Describes its bytes and its end.
-    fn describe(&self) -> String {
-        let mut parts = Vec::new();
-        if self.unread > 0 {
-            parts.push(format!("has {} unread bytes", self.unread));
+    fn describe_unread(&self) -> Option<String> {
+        match self.unread {
+            0 => None,
+            1 => Some("1 unread byte".to_owned()),
+            count => Some(format!("{count} unread bytes")),
         }
-        match self.end {
-            Some("closed") => parts.push("has disconnected".to_owned()),
-            Some(_) => parts.push("has reset its connection".to_owned()),
-            None => {}
-        }
-        parts.join(" and ")
+    }
+
+    fn describe_end(&self) -> Option<String> {
+        self.end.map(|end| match end {
+            "closed" => "has disconnected".to_owned(),
+            _ => "has reset its connection".to_owned(),
+        })
     }
 }
 
-/// Joins names: `A, B and C`.
+/// Joins names: `A, B and C`. It counts them if they are many.
 fn and(names: &[&str]) -> String {
     match names {
         [] => String::new(),
         [name] => (*name).to_owned(),
+        [_, _, _, _, _, ..] => format!("{} sockets", names.len()),
         [names @ .., last] => format!("{} and {last}", names.join(", ")),
     }
 }

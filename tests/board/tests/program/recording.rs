@@ -35,15 +35,15 @@ fn url_of(page: &Path) -> String {
     format!("file://{}", page.canonicalize().expect("a page").display())
 }
 
-/// Returns the recordings in a page, with a name for each address.
-fn recordings_in(page: &Path) -> Vec<Value> {
+/// Returns the recordings in a page, with a name for each address, and the page without them.
+fn parts_of(page: &Path) -> (Vec<Value>, String) {
     let text = fs::read_to_string(page).expect("a page");
     assert!(text.len() < 1 << 20, "{} bytes", text.len());
-    let (_, json) =
-        text.split_once(r#"<script type="application/json" id="recordings">"#).expect("JSON");
-    let json = json.split_once("</script>").expect("an end").0;
+    let start = r#"<script type="application/json" id="recordings">"#;
+    let (before, rest) = text.split_once(start).expect("JSON");
+    let (json, after) = rest.split_once("</script>").expect("an end");
     let recordings: Vec<Value> = serde_json::from_str(json).expect("JSON");
-    recordings.iter().map(without_addresses).collect()
+    (recordings.iter().map(without_addresses).collect(), format!("{before}{after}"))
 }
 
 fn without_addresses(recording: &Value) -> Value {
@@ -87,8 +87,9 @@ fn story_recorded_again_has_equal_states() {
     command.arg("--record").arg(&page.0).args(["--port", "0", "--story"]);
     let output = run(command.args(Step::STEPS.map(Step::name))).expect("board");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let (recorded, expected) = (recordings_in(&page.0), recordings_in(&story()));
-    assert_eq!(recorded.len(), expected.len());
+    let ((recorded, template), (expected, expected_template)) =
+        (parts_of(&page.0), parts_of(&story()));
+    assert_eq!((recorded.len(), template), (expected.len(), expected_template));
     for (recorded, expected) in recorded.iter().zip(&expected) {
         let step = &expected["step"];
         for key in ["step", "source", "printed", "messages"] {
@@ -107,7 +108,7 @@ fn story_recorded_again_has_equal_states() {
 fn keys_lead_to_the_end_and_back_over_equal_states() {
     let Some(browser) = Browser::start() else { return };
     browser.open(&url_of(&story()));
-    for (number, recording) in (1..).zip(recordings_in(&story())) {
+    for (number, recording) in (1..).zip(parts_of(&story()).0) {
         let count = recording["states"].as_array().expect("states").len();
         browser.press(char::from_digit(number, 10).expect("a digit"));
         let mut shown = vec![browser.text(SHOWN)];
@@ -144,7 +145,7 @@ fn keys_lead_to_the_end_and_back_over_equal_states() {
 #[test]
 fn question_stops_the_play() {
     let Some(browser) = Browser::start() else { return };
-    for (number, recording) in recordings_in(&story()).iter().enumerate() {
+    for (number, recording) in parts_of(&story()).0.iter().enumerate() {
         let states = recording["states"].as_array().expect("states");
         let question = states.iter().position(|state| !state["question"].is_null());
         let question = question.expect("a question");
