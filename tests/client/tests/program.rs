@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
-use harness::kernel::Doing;
+use harness::kernel::ProcessState;
 use harness::{
     KilledOnDrop, Log, PROCESS_1, Process, RESPONSE, Server, Signal, Start, Step, TIMEOUT,
     in_namespaces, is_available, poll_until, start,
@@ -134,9 +134,9 @@ fn client_is_stuck_only_if_the_server_cannot_send() {
             lines.iter().find(|line| line.text.starts_with("Stuck")).cloned()
         });
         let expected = if step.blocks() { "sendto" } else { "pselect6" };
-        match server.process().doing() {
-            Some(Doing::Waits(call)) => assert_eq!(call.name(), Some(expected), "{step}"),
-            Some(Doing::Runs) => panic!("{step} was expected to be blocked"),
+        match server.process().current_state() {
+            Some(ProcessState::Blocked(call)) => assert_eq!(call.name(), Some(expected), "{step}"),
+            Some(other) => panic!("{step} was expected to be blocked: {other:?}"),
             None => {}
         }
     }

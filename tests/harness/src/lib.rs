@@ -23,6 +23,7 @@ mod step;
 mod terminal;
 
 use std::env;
+use std::ffi::OsStr;
 use std::io::{self, Write};
 use std::path::Path;
 use std::process::Command;
@@ -79,7 +80,7 @@ pub fn in_namespaces(flags: &[&str], program: &Path) -> Option<Command> {
 }
 
 /// Returns whether a command can be run and succeeds.
-pub fn runs(program: &str, arguments: &[&str]) -> bool {
+pub fn runs(program: impl AsRef<OsStr>, arguments: &[&str]) -> bool {
     run(Command::new(program).args(arguments)).is_ok_and(|output| output.status.success())
 }
 

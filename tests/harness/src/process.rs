@@ -178,7 +178,7 @@ impl Process {
     }
 
     /// Returns the state as a letter of ps(1), or an empty text if it has ended.
-    fn state(self) -> String {
+    pub(crate) fn state(self) -> String {
         self.stat(3).unwrap_or_else(|| self.ps("state"))
     }
 

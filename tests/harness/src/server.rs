@@ -45,6 +45,7 @@ pub struct Start {
     is_quiet: bool,
     shell_lines: Vec<String>,
     fault: Option<String>,
+    call_log: Option<(String, String)>,
     is_stdout_closed: bool,
     has_no_readers: bool,
 }
@@ -68,6 +69,7 @@ impl Start {
             is_quiet: false,
             shell_lines: Vec::new(),
             fault: None,
+            call_log: None,
             is_stdout_closed: false,
             has_no_readers: false,
         }
@@ -131,6 +133,12 @@ impl Start {
         self
     }
 
+    /// Lets the strace(1) that injects a fault write these calls into a file.
+    pub fn logging_calls(mut self, calls: &str, path: &str) -> Self {
+        self.call_log = Some((calls.to_owned(), path.to_owned()));
+        self
+    }
+
     pub fn command(&self) -> Command {
         let mut words: Vec<OsString> = Vec::new();
         if !self.shell_lines.is_empty() {
@@ -139,10 +147,12 @@ impl Start {
             words.extend(["bash".into(), "-c".into(), script.into()]);
         }
         if let Some(fault) = &self.fault {
-            let calls = fault.split(':').next().unwrap_or_default();
+            let calls = fault.split(':').next().unwrap_or_default().to_owned();
+            let (calls, log) = self.call_log.clone().unwrap_or((calls, "/dev/null".to_owned()));
             let (trace, inject) = (format!("trace={calls}"), format!("inject={fault}"));
             // -D: the server stays the child of this process, not of strace.
-            let strace = ["strace", "-D", "-f", "-qq", "-o", "/dev/null", "-e", &trace, "-e"];
+            let strace =
+                ["strace", "-D", "-f", "-qq", "-s", "4096", "-o", &log, "-e", &trace, "-e"];
             words.extend(strace.map(OsString::from));
             words.push(inject.into());
         }

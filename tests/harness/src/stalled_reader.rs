@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use socket2::{Domain, SockRef, Socket, Type};
 
 use crate::client::{Client, invalid};
-use crate::kernel::{Doing, tcp_sockets};
+use crate::kernel::{ProcessState, tcp_sockets};
 use crate::protocol::{Protocol, Response};
 use crate::{Process, TIMEOUT};
 
@@ -207,7 +207,7 @@ fn is_blocked_sending(thread: Process, inode: u64) -> Option<bool> {
     if thread.is_runnable() {
         return Some(false);
     }
-    let Doing::Waits(call) = thread.doing()? else { return Some(false) };
+    let ProcessState::Blocked(call) = thread.current_state()? else { return Some(false) };
     let is_this = |sock| thread.inode(sock) == Some(inode);
     match call.name()? {
         "sendto" | "sendmsg" | "write" | "writev" => {
