@@ -5,23 +5,30 @@
 //! connected. `Before recv()` now means that one `send_message` waits, not the server. The server
 //! is blocked in `select()`, for all sockets.
 //!
-//! A call of an `async fn` runs none of its lines. It returns a *future*: a value that holds the
-//! variables of the function and the place that it has reached. `poll` means "go on from where you
-//! stopped". It returns `Poll::Ready` when the function has ended, and `Poll::Pending` when the
-//! function has to wait.
+//! Calling an `async fn` runs none of its lines. The call returns a *future*: a value that holds the
+//! variables of the function, and the place that the function has reached. Its `poll` means "go on
+//! from where you stopped". `poll` returns `Poll::Ready` with the result when the function has ended,
+//! and `Poll::Pending` when the function has to wait.
+//!
+//! `.await` polls the future on its left. If that future is `Pending`, the function around `.await`
+//! stops there, and is `Pending` too. If it is `Ready`, its result is the value of `.await`.
+//!
+//! A *task* is a future that `event_loop` polls. There is one for `accept_connection`, and one for
+//! each client. While a task is stopped, `event_loop` can poll the others.
 //!
 //! Read this file from top to bottom. After the two functions come the calls that they await. All
-//! of these calls wait by `WaitFor`, the only future that we write by hand. Last comes
-//! `event_loop`, which calls `poll`.
+//! of these calls wait by `WaitFor`, which is a future too, but one that we write by hand. Last
+//! comes `event_loop`.
 //!
-//! It passes the cases of `check` except `more than FD_SETSIZE` and `a freed file descriptor`.
-//! Compared to `src/main.rs`, it leaves out:
+//! It passes the cases of `check` except `more than FD_SETSIZE` and `a freed file descriptor`. It
+//! differs from `src/main.rs`:
 //!
 //! - A client whose file descriptor does not fit an `FdSet` is closed, with one line on standard
 //!   error. In `main.rs` such a client waits in the backlog.
 //! - If no file descriptor is free, it prints a line and tries again one or two seconds later, over
 //!   and over. It does not try sooner when a client disconnects.
-//! - It does not print which sockets are ready. If `select` fails, it does not print its address.
+//! - It does not print `Before select()`, nor which sockets are ready. If `select` fails, it does not
+//!   print the server's address.
 
 #![forbid(unsafe_code)]
 
@@ -53,6 +60,7 @@ async fn accept_connection(server_socket: Socket<TcpListener>) {
         };
         narrate!("Connection from {addr}");
 
+        // Without `.await`, so that the next `accept` does not wait for this client.
         spawn(Box::pin(send_message(client_socket, addr)));
     }
 }
@@ -84,17 +92,18 @@ async fn send_message(mut client_socket: Socket<TcpStream>, addr: SocketAddr) {
     drop(client_socket); // close
 }
 
-/// A socket whose calls are for `.await`. It is in an `Rc`, because the event loop keeps it too
-/// while a task waits for it. To read and write, `std` needs only a shared `&TcpStream`.
+/// A socket whose methods are `async fn`. It is in an `Rc`, because the event loop shares it while a
+/// task waits for it. `std` can read and write with a shared `&TcpStream`.
 struct Socket<S>(Rc<S>);
 
 impl Socket<TcpListener> {
     async fn accept(&self) -> io::Result<(Socket<TcpStream>, SocketAddr)> {
+        // Stop this task until a client has connected.
         WaitFor(Some(Event::ToRead(self.0.clone()))).await;
         let (client_socket, addr) = self.0.accept()?;
         client_socket.set_nonblocking(true)?;
-        // An `FdSet` panics at a higher file descriptor. Such a client is dropped, which closes it.
-        // `EMFILE` is "Too many open files".
+        // An `FdSet` panics at a file descriptor of `FD_SETSIZE` or more. A client with such a file
+        // descriptor is dropped, which closes it. `EMFILE` is "Too many open files".
         let fits = client_socket.as_raw_fd() < FD_SETSIZE as RawFd;
         if fits { Ok((Socket(Rc::new(client_socket)), addr)) } else { Err(Errno::EMFILE.into()) }
     }
@@ -104,7 +113,8 @@ impl Socket<TcpStream> {
     async fn read(&mut self, request: &mut [u8]) -> io::Result<usize> {
         loop {
             // Wait first, then make one call. The other way round, a client that sends without end
-            // would always have bytes for the call, and its task would never stop to wait.
+            // would always have bytes for the call. Its task would never stop, and no other task
+            // would be polled.
             WaitFor(Some(Event::ToRead(self.0.clone()))).await;
             match self.0.as_ref().read(request) {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {} // not ready after all
@@ -130,8 +140,8 @@ impl Socket<TcpStream> {
     }
 }
 
-/// Does what `common::accept_failed` does. That one sleeps, which would block all tasks. Here only
-/// this task waits.
+/// Waits for a second if the system is out of file descriptors or memory. Step 2 sleeps instead,
+/// which would block all tasks.
 async fn accept_failed(server_socket: &Socket<TcpListener>, error: &io::Error) {
     common::report_accept_error(&server_socket.0, error);
     let start = Instant::now();
@@ -140,8 +150,9 @@ async fn accept_failed(server_socket: &Socket<TcpListener>, error: &io::Error) {
     }
 }
 
-/// What a task waits for: a socket that is ready to read or to write, or some time. `dyn AsFd` is
-/// any socket, because each of them can lend its file descriptor to an `FdSet`.
+/// The event that a task waits for: a socket is ready to read or to write, or `select` has returned,
+/// which takes a second at most. `dyn AsFd` is any socket, because each of them can lend its file
+/// descriptor to an `FdSet`.
 enum Event {
     ToRead(Rc<dyn AsFd>),
     ToWrite(Rc<dyn AsFd>),
@@ -149,12 +160,14 @@ enum Event {
 }
 
 /// A future that stops its task once. The first `poll` notes in `EVENT` what the task waits for.
-/// `event_loop` calls the second `poll` when that has happened, and the task goes on.
+/// When that has happened, `event_loop` polls the task again. The `.await`s of the task pass this on
+/// to the second `poll` here.
 struct WaitFor(Option<Event>);
 
 impl Future for WaitFor {
     type Output = ();
 
+    // The trait fixes these parameters, so the event goes to the loop through a global variable.
     fn poll(mut self: Pin<&mut Self>, _context: &mut Context<'_>) -> Poll<()> {
         let Some(event) = self.0.take() else { return Poll::Ready(()) };
         EVENT.set(Some(event));
@@ -162,17 +175,17 @@ impl Future for WaitFor {
     }
 }
 
-/// The future of a function that `event_loop` polls. Futures have different sizes, so each is in a
-/// `Box`. `Pin` promises not to move it again, because one variable in it may refer to another, as
-/// the future of `read` refers to `request`.
+/// A future that `event_loop` polls. Futures have different sizes, so each is in a `Box`. `Pin`
+/// promises that the future stays at its place in memory, because one variable in it may borrow
+/// another: the future of `read` borrows `request`. Moving a `Task` moves only the pointer.
 type Task = Pin<Box<dyn Future<Output = ()>>>;
 
-// Two global variables: each belongs to the one thread that we have. The first holds the tasks that
-// can go on, the second what the task that has just stopped waits for.
+// Two global variables of the only thread. `TASKS` holds the tasks that can go on. When a task stops,
+// `EVENT` holds the event that it waits for.
 thread_local!(static TASKS: RefCell<VecDeque<Task>> = const { RefCell::new(VecDeque::new()) });
 thread_local!(static EVENT: Cell<Option<Event>> = const { Cell::new(None) });
 
-/// Hands a task to `event_loop`, and does not wait for it.
+/// Puts a new task, or one that can go on, into the queue of `event_loop`.
 fn spawn(task: Task) {
     TASKS.with_borrow_mut(|tasks| tasks.push_back(task));
 }
@@ -183,14 +196,14 @@ fn event_loop() -> io::Result<()> {
     let mut to_read: BTreeMap<RawFd, (Rc<dyn AsFd>, Task)> = BTreeMap::new();
     let mut to_write: BTreeMap<RawFd, (Rc<dyn AsFd>, Task)> = BTreeMap::new();
     let mut to_sleep: Vec<Task> = Vec::new();
-    // `poll` takes a waker, by which a future can ask for its next `poll`. Our futures do not need
-    // one, because this loop knows which task waits for which socket.
+    // `poll` takes a context with a waker, by which a future can ask for its next `poll`. Our futures
+    // do not need one, because this loop knows which task waits for which socket.
     let mut context = Context::from_waker(Waker::noop());
 
     loop {
         // Poll the tasks that can go on, also those that were spawned a moment ago.
         while let Some(mut task) = TASKS.with_borrow_mut(VecDeque::pop_front) {
-            // If the function has ended, its task is dropped here.
+            // If it is not `Pending`, the function has ended, and its task is dropped.
             let Poll::Pending = task.as_mut().poll(&mut context) else { continue };
             match EVENT.take() {
                 Some(Event::ToRead(socket)) => {
@@ -200,7 +213,7 @@ fn event_loop() -> io::Result<()> {
                     to_write.insert(socket.as_fd().as_raw_fd(), (socket, task));
                 }
                 Some(Event::Timeout) => to_sleep.push(task),
-                None => {} // it waits for nothing, so it would never go on: drop it
+                None => {} // without an event it would never go on: it is dropped
             }
         }
 
