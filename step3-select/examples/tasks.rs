@@ -160,8 +160,8 @@ enum Event {
 }
 
 /// A future that stops its task once. The first `poll` notes in `EVENT` what the task waits for.
-/// When that has happened, `event_loop` polls the task again. The `.await`s of the task pass this on
-/// to the second `poll` here.
+/// When that has happened, `event_loop` polls the task again. Each function of the task goes on at
+/// its `.await`, which polls the inner future again. So the second `poll` gets here.
 struct WaitFor(Option<Event>);
 
 impl Future for WaitFor {
@@ -177,7 +177,8 @@ impl Future for WaitFor {
 
 /// A future that `event_loop` polls. Futures have different sizes, so each is in a `Box`. `Pin`
 /// promises that the future stays at its place in memory, because one variable in it may borrow
-/// another: the future of `read` borrows `request`. Moving a `Task` moves only the pointer.
+/// another. The future of `send_message` holds `request`, and the future of `read`, which borrows
+/// `request`. Moving a `Task` moves only the pointer.
 type Task = Pin<Box<dyn Future<Output = ()>>>;
 
 // Two global variables of the only thread. `TASKS` holds the tasks that can go on. When a task stops,
@@ -201,7 +202,8 @@ fn event_loop() -> io::Result<()> {
     let mut context = Context::from_waker(Waker::noop());
 
     loop {
-        // Poll the tasks that can go on, also those that were spawned a moment ago.
+        // Poll the tasks that can go on, also those that were spawned a moment ago. `TASKS` is free
+        // again during the poll, because a task may call `spawn`.
         while let Some(mut task) = TASKS.with_borrow_mut(VecDeque::pop_front) {
             // If it is not `Pending`, the function has ended, and its task is dropped.
             let Poll::Pending = task.as_mut().poll(&mut context) else { continue };
