@@ -6,13 +6,14 @@ use harness::root;
 use pulldown_cmark::{CodeBlockKind, Event, Options, Parser, Tag, TagEnd};
 
 /// Every page, by its path from the top folder.
-pub const PAGES: [&str; 7] = [
+pub const PAGES: [&str; 8] = [
     "README.md",
     "step1-blocking/README.md",
     "step2-functions/README.md",
     "step3-select/README.md",
     "step3-select/HARDENING.md",
     "step3-select/AFTER.md",
+    "tests/WORKSHOP.md",
     "tests/bench/README.md",
 ];
 
