@@ -1,8 +1,8 @@
-//! A client for those without `nc`: what is typed goes out line by line, what comes back is
-//! printed. For experiments it also knows how to misbehave.
+//! A client for you, like `nc`: it sends each line that you type, and prints each response. It can
+//! also misbehave, for experiments.
 
 #![forbid(unsafe_code)]
-// Both panic if the line cannot be printed.
+// Both macros panic if the line cannot be printed.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
 use std::io::{self, BufRead, ErrorKind, Read, Write};
@@ -16,7 +16,7 @@ use clap::{Arg, ArgAction, ArgGroup, Command, value_parser};
 use harness::{RESPONSE, StalledReader, raise_file_descriptor_limit, signals};
 use socket2::SockRef;
 
-/// How long a crowd waits for one connection: the backlog may be full.
+/// How long a crowd waits for a connection or a response. The backlog may be full.
 const TIMEOUT: Duration = Duration::from_secs(2);
 
 fn main() -> ExitCode {
@@ -30,21 +30,21 @@ fn main() -> ExitCode {
 }
 
 fn run() -> anyhow::Result<()> {
-    let mut found = command().get_matches();
-    let mut host: String = found.remove_one("host").unwrap_or_default();
-    let mut port: u16 = found.remove_one("port").unwrap_or_default();
-    if let Some(named) = found.remove_one("HOST") {
+    let mut matches = command().get_matches();
+    let mut host: String = matches.remove_one("host").unwrap_or_default();
+    let mut port: u16 = matches.remove_one("port").unwrap_or_default();
+    if let Some(named) = matches.remove_one("HOST") {
         host = named;
-        port = found.remove_one("PORT").unwrap_or(port);
+        port = matches.remove_one("PORT").unwrap_or(port);
     }
     signals::end_process_1_on_signals().context("signals")?;
     let server = resolve(&host, port)?;
-    if let Some(clients) = found.remove_one("crowd") {
-        crowd(server, clients)
-    } else if found.get_flag("stall") {
+    if let Some(clients) = matches.remove_one("crowd") {
+        connect_crowd(server, clients)
+    } else if matches.get_flag("stall") {
         stall(server)
     } else {
-        talk(server, found.get_flag("reset"))
+        converse(server, matches.get_flag("reset"))
     }
 }
 
@@ -52,13 +52,17 @@ fn command() -> Command {
     let flag = |name, help| Arg::new(name).long(name).action(ArgAction::SetTrue).help(help);
     Command::new("client")
         .version(env!("CARGO_PKG_VERSION"))
-        .about("Sends what is typed line by line, and prints what comes back")
-        .arg(Arg::new("HOST").conflicts_with("host").help("The same as --host"))
+        .about("Sends each line that you type to a server, and prints the responses")
+        .arg(
+            Arg::new("HOST")
+                .conflicts_with("host")
+                .help("Name or address of the server, like --host"),
+        )
         .arg(
             Arg::new("PORT")
                 .conflicts_with("port")
                 .value_parser(value_parser!(u16))
-                .help("The same as --port"),
+                .help("Port of the server, like --port"),
         )
         .arg(
             Arg::new("host")
@@ -75,51 +79,51 @@ fn command() -> Command {
                 .value_parser(value_parser!(u16))
                 .help("Port of the server"),
         )
-        .arg(flag("reset", "Leave with a reset at the end of the input (Ctrl-D)"))
-        .arg(flag("stall", "Ask and never read, until its own send no longer goes through"))
+        .arg(flag("reset", "Disconnect with a reset at the end of the input (Ctrl-D)"))
+        .arg(flag("stall", "Send requests and never read, until the server cannot send"))
         .arg(
             Arg::new("crowd")
                 .long("crowd")
                 .value_name("N")
                 .value_parser(value_parser!(usize))
-                .help("Make N connections that ask once each, and leave at Enter"),
+                .help("Connect N clients that send one request each. Enter disconnects them"),
         )
         .group(ArgGroup::new("misbehaviour").args(["reset", "stall", "crowd"]))
 }
 
-/// Returns the address of the server. It takes what a server prints too: `[::1]:5000`, or only
-/// `[::1]`.
+/// Returns the address of the server. `host` may also be an address as a server prints it, such as
+/// `[::1]:5000`, or only `[::1]`.
 fn resolve(host: &str, port: u16) -> anyhow::Result<SocketAddr> {
-    if let Ok(printed) = host.parse() {
-        return Ok(printed);
+    if let Ok(address) = host.parse() {
+        return Ok(address);
     }
-    let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
-    let found = (bare.unwrap_or(host), port).to_socket_addrs();
-    let found: Vec<SocketAddr> =
-        found.with_context(|| format!("{host:?} cannot be looked up"))?.collect();
-    let ipv4 = found.iter().find(|address| address.is_ipv4());
-    let address = ipv4.or(found.first()).copied();
+    let without_brackets = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    let addresses = (without_brackets.unwrap_or(host), port).to_socket_addrs();
+    let addresses: Vec<SocketAddr> =
+        addresses.with_context(|| format!("{host:?} cannot be looked up"))?.collect();
+    let ipv4 = addresses.iter().find(|address| address.is_ipv4());
+    let address = ipv4.or(addresses.first()).copied();
     address.with_context(|| format!("{host:?} has no address"))
 }
 
-/// Two things at once, what is typed and what comes back, so two threads.
-fn talk(server: SocketAddr, reset: bool) -> anyhow::Result<()> {
+/// Sends in one thread and receives in another, because each of them blocks.
+fn converse(server: SocketAddr, is_resetting: bool) -> anyhow::Result<()> {
     let stream = TcpStream::connect(server).with_context(|| server.to_string())?;
-    let typing = stream.try_clone().context("the socket")?;
+    let sender = stream.try_clone().context("the socket")?;
     thread::spawn(move || {
-        if let Err(error) = send_lines(&typing, reset) {
+        if let Err(error) = send_lines(&sender, is_resetting) {
             report(&format!("{error:#}"));
             process::exit(1);
         }
     });
-    match print_answers(stream) {
-        // The thread that types has reset the connection.
-        Err(error) if reset && error.kind() == ErrorKind::ConnectionReset => Ok(()),
-        ended => ended.with_context(|| server.to_string()),
+    match print_responses(stream) {
+        // The thread that sends has reset the connection.
+        Err(error) if is_resetting && error.kind() == ErrorKind::ConnectionReset => Ok(()),
+        result => result.with_context(|| server.to_string()),
     }
 }
 
-fn send_lines(mut stream: &TcpStream, reset: bool) -> anyhow::Result<()> {
+fn send_lines(mut stream: &TcpStream, is_resetting: bool) -> anyhow::Result<()> {
     loop {
         let line = read_line()?;
         if line.is_empty() {
@@ -127,20 +131,20 @@ fn send_lines(mut stream: &TcpStream, reset: bool) -> anyhow::Result<()> {
         }
         stream.write_all(&line).context("send")?;
     }
-    if reset {
-        // Closing is a reset now, and the end of a process closes (socket(7), SO_LINGER).
+    if is_resetting {
+        // The end of the process closes the socket, which now sends a reset (SO_LINGER, socket(7)).
         SockRef::from(stream).set_linger(Some(Duration::ZERO)).context("reset")?;
         process::exit(0);
     }
     stream.shutdown(Shutdown::Write).context("shutdown")
 }
 
-fn print_answers(mut stream: TcpStream) -> io::Result<()> {
+fn print_responses(mut stream: TcpStream) -> io::Result<()> {
     let mut bytes = [0; 4096];
     loop {
         match stream.read(&mut bytes)? {
             0 => return Ok(()),
-            read => print(&bytes[..read]),
+            length => print(&bytes[..length]),
         }
     }
 }
@@ -148,20 +152,20 @@ fn print_answers(mut stream: TcpStream) -> io::Result<()> {
 fn stall(server: SocketAddr) -> anyhow::Result<()> {
     let client = StalledReader::connect(server);
     let mut client = client.with_context(|| server.to_string())?;
-    print(format!("{} asks and does not read.\n", client.addr()).as_bytes());
+    print(format!("{} sends requests and never reads.\n", client.addr()).as_bytes());
     client.send_until_server_is_stuck().with_context(|| server.to_string())?;
     let sent = client.sent();
-    print(format!("Stuck: after {sent} bytes its own send no longer goes through.\n").as_bytes());
-    print(b"Enter leaves.\n");
+    print(format!("Stuck after {sent} bytes: the server cannot send to this client.\n").as_bytes());
+    print(b"Enter disconnects.\n");
     read_line().map(drop)
 }
 
-fn crowd(server: SocketAddr, clients: usize) -> anyhow::Result<()> {
-    // Its own standard input, output and error, and a few to spare.
+fn connect_crowd(server: SocketAddr, clients: usize) -> anyhow::Result<()> {
+    // Standard input, output and error take three, and a few are spare.
     let wanted = clients as u64 + 16;
-    let limit = raise_file_descriptor_limit(wanted).context("the limit of file descriptors")?;
+    let limit = raise_file_descriptor_limit(wanted).context("the limit on file descriptors")?;
     if limit < wanted {
-        print(format!("The descriptor limit is {limit}.\n").as_bytes());
+        print(format!("The limit on file descriptors is {limit}.\n").as_bytes());
     }
     let mut waiting = Vec::new();
     for client in 0..clients {
@@ -180,39 +184,42 @@ fn crowd(server: SocketAddr, clients: usize) -> anyhow::Result<()> {
     }
     let connected = waiting.len();
     print(format!("{connected} of {clients} connected.\n").as_bytes());
-    let mut answered = Vec::new();
-    let mut last_answer = Instant::now();
-    while !waiting.is_empty() && last_answer.elapsed() < TIMEOUT {
-        let (done, rest) = waiting.into_iter().partition(has_answer);
-        let done: Vec<TcpStream> = done;
+    let mut served = Vec::new();
+    let mut last_response = Instant::now();
+    while !waiting.is_empty() && last_response.elapsed() < TIMEOUT {
+        let (ready, rest): (Vec<_>, Vec<_>) = waiting.into_iter().partition(take_response);
         waiting = rest;
-        if done.is_empty() {
+        if ready.is_empty() {
             thread::sleep(Duration::from_millis(10));
         } else {
-            last_answer = Instant::now();
-            answered.extend(done);
+            last_response = Instant::now();
+            served.extend(ready);
         }
     }
-    print(format!("{} of {connected} answered. Enter leaves.\n", answered.len()).as_bytes());
+    print(
+        format!("{} of {connected} got a response. Enter disconnects.\n", served.len()).as_bytes(),
+    );
     read_line().map(drop)
 }
 
-/// Takes the answer, if it is there: to leave with an answer unread is a reset (RFC 2525, 2.17).
-fn has_answer(mut stream: &TcpStream) -> bool {
-    let mut answer = [0; RESPONSE.len()];
-    stream.peek(&mut answer).is_ok_and(|length| length == RESPONSE.len())
-        && stream.read_exact(&mut answer).is_ok()
-        && answer == *RESPONSE
+/// Receives the response and returns whether it has arrived. A client that disconnects with a response
+/// unread would send a reset (RFC 2525, 2.17).
+fn take_response(mut stream: &TcpStream) -> bool {
+    let mut response = [0; RESPONSE.len()];
+    stream.peek(&mut response).is_ok_and(|length| length == RESPONSE.len())
+        && stream.read_exact(&mut response).is_ok()
+        && response == *RESPONSE
 }
 
-/// Reads what is typed, to the end of the line. Empty at the end of the input.
+/// Reads a line from standard input. It is empty at the end of the input.
 fn read_line() -> anyhow::Result<Vec<u8>> {
     let mut line = Vec::new();
     io::stdin().lock().read_until(b'\n', &mut line).context("standard input")?;
     Ok(line)
 }
 
-/// Prints on standard output. If that fails, ends this process: silently if the reader has exited.
+/// Prints on standard output. If that fails, ends this process. If the reader has exited, it prints no
+/// error.
 fn print(bytes: &[u8]) {
     let mut output = io::stdout().lock();
     if let Err(error) = output.write_all(bytes).and_then(|()| output.flush()) {
@@ -223,7 +230,8 @@ fn print(bytes: &[u8]) {
     }
 }
 
-/// Prints a line on standard error. If nobody can read it, it is lost.
+/// Prints a line on standard error.
 fn report(line: &str) {
+    // If this fails, there is nothing left to report to.
     let _ = writeln!(io::stderr(), "{line}");
 }

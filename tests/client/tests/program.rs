@@ -1,4 +1,4 @@
-//! The client for those without `nc`.
+//! Runs the client against a real server.
 
 #![forbid(unsafe_code)]
 
@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
-use harness::kernel::Doing;
+use harness::kernel::ProcessState;
 use harness::{
     KilledOnDrop, Log, PROCESS_1, Process, RESPONSE, Server, Signal, Start, Step, TIMEOUT,
     in_namespaces, is_available, poll_until, start,
@@ -17,34 +17,35 @@ use harness::{
 
 const CLIENT: &str = env!("CARGO_BIN_EXE_client");
 
-/// What the client does when that is typed.
-fn client(flags: &[&str], typed: &[u8], stdout: impl Into<Stdio>) -> Output {
+/// Runs the client against step 3 with `input` on its standard input.
+fn client(flags: &[&str], input: &[u8], stdout: impl Into<Stdio>) -> Output {
     let server = Server::start(Step::Select);
     let port = server.addr.port().to_string();
-    run(Command::new(CLIENT).args(["--port", &port]).args(flags), typed, stdout)
+    run(Command::new(CLIENT).args(["--port", &port]).args(flags), input, stdout)
 }
 
-fn run(client: &mut Command, typed: &[u8], stdout: impl Into<Stdio>) -> Output {
+fn run(client: &mut Command, input: &[u8], stdout: impl Into<Stdio>) -> Output {
     let client = client.stdin(Stdio::piped()).stdout(stdout).stderr(Stdio::piped()).spawn();
     let mut client = client.expect("the client starts");
-    let _it_has_ended = client.stdin.as_mut().expect("a pipe").write_all(typed);
+    // It may have ended already.
+    let _ = client.stdin.as_mut().expect("a pipe").write_all(input);
     client.wait_with_output().expect("the client ends")
 }
 
 #[test]
-fn the_client_sends_what_is_typed_whatever_its_bytes() {
+fn client_sends_bytes_that_are_not_text() {
     let output = client(&[], b"h\xff\nhi\n", Stdio::piped());
     assert!(output.status.success() && output.stdout.starts_with(RESPONSE), "{output:?}");
 }
 
 #[test]
-fn a_client_whose_reader_leaves_does_not_panic() {
+fn client_does_not_panic_if_its_reader_has_exited() {
     for flags in [&[][..], &["--stall"], &["--crowd", "2"]] {
         let (reader, writer) = io::pipe().expect("a pipe");
         drop(reader);
         let output = client(flags, b"hi\n", writer);
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert_eq!((output.status.code(), &*said), (Some(1), ""), "client {flags:?}");
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert_eq!((output.status.code(), &*errors), (Some(1), ""), "client {flags:?}");
     }
 }
 
@@ -71,7 +72,7 @@ fn client_takes_addresses_as_nc_and_servers_write_them() {
 }
 
 #[test]
-fn client_names_what_has_failed() {
+fn client_names_the_address_that_failed() {
     let closed = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("a port");
     let refused = format!("{closed}: Connection refused");
     for (host, expected) in [
@@ -86,7 +87,7 @@ fn client_names_what_has_failed() {
 
 #[test]
 #[cfg(target_os = "linux")]
-fn client_names_a_standard_output_that_is_full() {
+fn client_reports_that_standard_output_is_full() {
     for flags in [&[][..], &["--stall"], &["--crowd", "2"]] {
         let full = File::options().write(true).open("/dev/full").expect("full(4)");
         let output = client(flags, b"hi\n", full);
@@ -111,16 +112,16 @@ fn signal_ends_client_as_process_1() {
         let server = Server::start(Step::Select);
         let port = server.addr.port().to_string();
         let (mut unshare, output) = spawn(client.args(["--port", &port, "--crowd", "1"]));
-        output.wait_for_line("1 of 1 answered. Enter leaves.");
+        output.wait_for_line("1 of 1 got a response. Enter disconnects.");
         Process(unshare.0.id()).children()[0].signal(signal);
         let status = poll_until(TIMEOUT, || unshare.0.try_wait().expect("a child"));
         assert_eq!(status.expect("an end").code(), Some(128 + signal.as_raw()));
     }
 }
 
-/// A server that is slow, here one that was stopped, has not tried to send yet.
+/// A slow server has not tried to send yet. Here the server is stopped.
 #[test]
-fn stalled_client_is_stuck_only_if_the_server_cannot_send() {
+fn client_is_stuck_only_if_the_server_cannot_send() {
     for step in [Step::Blocking, Step::Select] {
         let server = Server::start(step);
         server.process().stop();
@@ -130,12 +131,12 @@ fn stalled_client_is_stuck_only_if_the_server_cannot_send() {
         assert!(!output.reaches_lines(2, Duration::from_secs(2)), "{}", output.text());
         server.process().resume();
         output.wait_for("`Stuck`", |lines| {
-            lines.iter().find(|it| it.text.starts_with("Stuck")).cloned()
+            lines.iter().find(|line| line.text.starts_with("Stuck")).cloned()
         });
         let expected = if step.blocks() { "sendto" } else { "pselect6" };
-        match server.process().doing() {
-            Some(Doing::Waits(call)) => assert_eq!(call.name(), Some(expected), "{step}"),
-            Some(Doing::Runs) => panic!("{step} was expected to be blocked"),
+        match server.process().current_state() {
+            Some(ProcessState::Blocked(call)) => assert_eq!(call.name(), Some(expected), "{step}"),
+            Some(other) => panic!("{step} was expected to be blocked: {other:?}"),
             None => {}
         }
     }

@@ -4,9 +4,10 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use harness::kernel::Call;
 use harness::{Line, Log, Step};
 
-use crate::recording::{Call, ServerState};
+use crate::recording::ServerState;
 
 /// Shorter stays in `select()` are not recorded, because a client that never reads causes thousands.
 const SHORT: Duration = Duration::from_millis(2);

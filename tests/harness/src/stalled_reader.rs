@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use socket2::{Domain, SockRef, Socket, Type};
 
 use crate::client::{Client, invalid};
-use crate::kernel::{Doing, tcp_sockets};
+use crate::kernel::{ProcessState, tcp_sockets};
 use crate::protocol::{Protocol, Response};
 use crate::{Process, TIMEOUT};
 
@@ -29,17 +29,18 @@ impl StalledReader {
     /// How long its own `send()` must have been blocked before it counts as stuck.
     pub const SEND_TIMEOUT: Duration = Duration::from_millis(100);
 
-    /// How long its own `send()` must have been blocked if the system does not show the server's.
+    /// How long its own `send()` must have been blocked if the system does not show that the server is
+    /// blocked too.
     const LONG_SEND_TIMEOUT: Duration = Duration::from_secs(3);
 
-    /// How many bytes it sends at most. The buffers of both systems hold less, so a server that has
-    /// taken more reads on without sending.
+    /// The greatest number of bytes to send. The buffers of Linux and macOS hold less. So a server that
+    /// has taken more reads without sending.
     const MOST: u64 = 768 << 20;
 
     pub fn connect(server: SocketAddr) -> io::Result<Self> {
         let socket =
             Socket::new(Domain::for_address(server), Type::STREAM, Some(socket2::Protocol::TCP))?;
-        // Before connecting: afterwards the window has been offered.
+        // It must be set before connecting, because the first segment offers the window.
         socket.set_recv_buffer_size(1)?;
         // macOS has no option for the smallest segment. There the small buffer is enough.
         let _ = socket.set_tcp_mss(88);
@@ -206,7 +207,7 @@ fn is_blocked_sending(thread: Process, inode: u64) -> Option<bool> {
     if thread.is_runnable() {
         return Some(false);
     }
-    let Doing::Waits(call) = thread.doing()? else { return Some(false) };
+    let ProcessState::Blocked(call) = thread.current_state()? else { return Some(false) };
     let is_this = |sock| thread.inode(sock) == Some(inode);
     match call.name()? {
         "sendto" | "sendmsg" | "write" | "writev" => {

@@ -1,6 +1,7 @@
 //! The servers, and the binaries that cargo builds.
 
 use std::collections::HashMap;
+use std::env;
 use std::fmt::{self, Display, Formatter};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -9,7 +10,7 @@ use escargot::CargoBuild;
 use escargot::error::{CargoError, ErrorKind};
 use escargot::format::Message;
 
-use crate::root;
+use crate::{root, runs};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Step {
@@ -105,10 +106,38 @@ pub fn program(name: &str) -> &'static Path {
 
 fn binary_in(built: &'static Built, name: &str) -> Result<&'static Path, &'static str> {
     let binary = built.as_ref().map_err(String::as_str)?.get(name);
-    binary.map(PathBuf::as_path).ok_or("cargo built another program")
+    binary.map(PathBuf::as_path).ok_or("error: cargo built another program")
 }
 
+/// Builds with cargo. If cargo cannot be run here, by another user for example, it returns what was
+/// built before, unless the code has an error.
 fn build(arguments: &str) -> Built {
+    run_cargo(arguments).or_else(|error| {
+        let existing = existing_binaries();
+        if existing.is_empty() || error.contains("could not compile") {
+            Err(error)
+        } else {
+            Ok(existing)
+        }
+    })
+}
+
+/// Returns the steps that can run beside this program. Tests are in another folder.
+fn existing_binaries() -> HashMap<String, PathBuf> {
+    let program = env::current_exe().unwrap_or_default();
+    let folder = program.parent().unwrap_or(Path::new("."));
+    let mut binaries = HashMap::new();
+    for step in Step::ALL {
+        for path in [folder.join(step.name()), folder.join("examples").join(step.name())] {
+            if runs(&path, &["--version"]) {
+                binaries.insert(step.name().to_owned(), path);
+            }
+        }
+    }
+    binaries
+}
+
+fn run_cargo(arguments: &str) -> Built {
     let cargo = CargoBuild::new().manifest_path(root().join("Cargo.toml"));
     let cargo = if cfg!(debug_assertions) { cargo } else { cargo.release() };
     let mut binaries = HashMap::new();
