@@ -63,11 +63,9 @@ pub fn problems(document: &Document) -> Vec<String> {
         if !names(block, "fails").is_empty() {
             promised.extend(cases(block).iter().map(|case| case.name.to_owned()));
         }
-        for code in promised {
-            if !document.spans.iter().any(|(span, _)| span.contains(&code)) {
-                problems.push(format!("{}: the page does not mention `{code}`", block.place));
-            }
-        }
+        promised.retain(|code| !document.spans.iter().any(|(span, _)| span.contains(code)));
+        let place = &block.place;
+        problems.extend(promised.iter().map(|code| format!("{place}: no `{code}` on the page")));
     }
     problems
 }
