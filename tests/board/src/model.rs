@@ -1,33 +1,28 @@
-//! The state of the server: the call in which it is blocked, its clients, and its output.
+//! The state of the server: what it does, its clients, and its output.
 
-use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::fd::RawFd;
-use std::time::Instant;
+use std::thread;
+use std::time::{Duration, Instant};
 
-use harness::kernel::{Doing, State, TcpSocket, tcp_sockets};
+use harness::kernel::{Call, ProcessState};
 use harness::{Line, Server, Step};
 
-use crate::source::Call;
+use crate::clients::{Client, Clients, Ended, Status};
+use crate::source::{Location, Source};
+use crate::trace::Trace;
 
-pub struct Client {
-    /// A letter, or several after Z.
-    pub name: String,
-    pub socket: TcpSocket,
-    /// How many clients had been found before the update that found it. The order within one
-    /// update is not known.
-    pub found_after: usize,
-    /// When it entered the backlog, or when it was accepted.
-    pub since: Instant,
-    /// It was not in the table at the last update. The kernel returns the table in pieces, so a
-    /// connection can slip through between two of them; it has gone if it is missing twice.
-    pub is_missing: bool,
-}
-
-impl Client {
-    pub fn is_waiting(&self) -> bool {
-        self.socket.waits_for_accept()
-    }
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Activity {
+    Runs,
+    Blocked(Call),
+    /// Slow motion holds it at a call.
+    Held(Call),
+    /// In a system call that the lesson does not have.
+    Elsewhere(&'static str),
+    Stopped,
+    /// The narration's last call. This system reports no other.
+    Narrated(Call),
 }
 
 /// Equal lines that the server printed one after the other.
@@ -38,170 +33,297 @@ pub struct OutputLine {
 
 pub struct Model {
     pub step: Step,
+    /// In slow motion, the calls of the server.
+    trace: Option<Trace>,
     /// The address, once the server listens.
     pub addr: Option<SocketAddr>,
-    /// The call in which the server is blocked, or that it narrated last.
+    pub activity: Activity,
+    /// The call in which the server is, or the one that it narrated last.
     pub call: Option<Call>,
-    /// The kernel reports the call, not the narration.
-    pub is_from_kernel: bool,
-    /// The client for which the server is blocked in `recv` or `send`.
-    pub blocked_for: Option<String>,
+    is_certain: bool,
+    narrated: Option<Call>,
+    /// The client that `recv` or `send` is for.
+    pub peer: Option<String>,
     /// How often the server has come to the current call.
     pub iteration: usize,
     /// The names in the two lists that were given to `select`, to read and to write.
     pub lists: Option<[Vec<String>; 2]>,
-    /// None if not available on this system.
-    pub clients: Option<Vec<Client>>,
+    pub clients: Clients,
+    pub has_table: bool,
     pub output: Vec<OutputLine>,
     pub now: Instant,
-    clients_found: usize,
-    listening_inode: Option<u64>,
 }
 
 impl Model {
-    pub fn of(step: Step) -> Self {
+    pub fn of(step: Step, trace: Option<Trace>) -> Self {
         Self {
             step,
+            trace,
             addr: None,
+            activity: Activity::Runs,
             call: None,
-            is_from_kernel: false,
-            blocked_for: None,
+            is_certain: false,
+            narrated: None,
+            peer: None,
             iteration: 0,
             lists: None,
-            clients: None,
+            clients: Clients::default(),
+            has_table: false,
             output: Vec::new(),
             now: Instant::now(),
-            clients_found: 0,
-            listening_inode: None,
         }
     }
 
     pub fn update(&mut self, server: &Server) {
-        self.now = Instant::now();
-        self.read_output(server);
-        let doing = server.process().doing();
-        self.update_clients();
-        let mut narrated = self.output.iter().rev().filter(|output| !output.is_error);
-        let narrated = narrated.find_map(|output| Call::from_narration(&output.line.text));
-        (self.call, self.is_from_kernel) = (narrated, false);
-        (self.blocked_for, self.lists) = (None, None);
-        if let Some(Doing::Waits(blocked)) = doing
-            && let Some(call) = blocked.name().and_then(Call::from_syscall)
-        {
-            (self.call, self.is_from_kernel) = (Some(call), true);
-            if matches!(call, Call::Recv | Call::Send) {
-                let sock = RawFd::try_from(blocked.arguments[0]).unwrap_or(-1);
-                self.blocked_for = self.names_of(&[sock], server).pop();
+        self.sample(server);
+        self.follow_trace();
+    }
+
+    /// Shows the next call in the trace if the server has entered another one since: an update can
+    /// be late.
+    fn follow_trace(&mut self) {
+        let Some(trace) = &mut self.trace else { return };
+        // Without the log, the samples are shown.
+        let _ = trace.read();
+        if let Some((call, sock)) = trace.take_missed() {
+            let addr = trace.addrs.get(&sock);
+            let name = addr.and_then(|addr| self.clients.name_of_addr(*addr));
+            self.peer = match call {
+                Call::Accept => Some("server_socket".to_owned()),
+                _ => name.map(str::to_owned),
+            };
+            self.activity = match call {
+                Call::Select | Call::Sleep => Activity::Blocked(call),
+                _ => Activity::Held(call),
+            };
+            (self.call, self.is_certain) = (Some(call), true);
+            self.lists = None;
+        }
+    }
+
+    fn sample(&mut self, server: &Server) {
+        // If the server goes on meanwhile, file descriptors may mean others, so this tries again.
+        for _ in 0..5 {
+            let doing = server.process().current_state();
+            self.update_once(server, doing);
+            if server.process().current_state() == doing && self.activity != Activity::Runs {
+                return;
             }
-            let lists = server.process().selecting(&blocked);
-            // If the server has gone on meanwhile, they are not what it gave to this call.
-            if server.process().doing() == doing {
-                self.lists = lists.map(|lists| lists.map(|list| self.names_of(&list, server)));
+            thread::sleep(Duration::from_millis(2));
+        }
+        (self.peer, self.lists) = (None, None);
+    }
+
+    fn update_once(&mut self, server: &Server, doing: Option<ProcessState>) {
+        self.now = Instant::now();
+        self.output = output_of(server);
+        let lines = || self.output.iter().map(|output| output.line.text.as_str());
+        if self.addr.is_none() {
+            self.addr = lines().find_map(|line| line.strip_prefix("Listening on ")?.parse().ok());
+        }
+        let Some(addr) = self.addr else { return };
+        let narrated =
+            lines().filter_map(|line| line.strip_prefix("Connection from ")?.parse().ok());
+        let narrated: Vec<SocketAddr> = narrated.collect();
+        self.has_table = self.clients.update(addr, server.process(), &narrated);
+        self.set_activity(doing);
+        (self.peer, self.lists) = (None, None);
+        if let Some(ProcessState::Blocked(call) | ProcessState::Traced(call)) = doing {
+            let lists = server.process().selecting(&call);
+            self.lists = lists.map(|lists| lists.map(|list| self.names_of(&list, server)));
+            if self.call != Some(Call::Select) {
+                let sock = RawFd::try_from(call.arguments[0]).unwrap_or(-1);
+                self.peer = self.names_of(&[sock], server).pop();
             }
         }
         let line = match self.call {
-            Some(Call::Accept | Call::Sleep) => "Before accept()",
             Some(Call::Recv | Call::Send) if self.step.blocks() => "Before recv()",
+            _ if self.step.blocks() => "Before accept()",
             _ => "Before select()",
         };
         self.iteration = server.narration.count(line);
     }
 
-    fn read_output(&mut self, server: &Server) {
-        let narration = server.narration.last_runs(1000);
-        if self.addr.is_none() {
-            let mut lines = narration.iter();
-            self.addr =
-                lines.find_map(|line| line.text.strip_prefix("Listening on ")?.parse().ok());
-        }
-        self.output.clear();
-        for (lines, is_error) in [(narration, false), (server.errors.last_runs(1000), true)] {
-            self.output.extend(lines.into_iter().map(|line| OutputLine { line, is_error }));
-        }
-        self.output.sort_by_key(|output| output.line.at);
-    }
-
-    /// Reads the kernel's table, and recognizes the clients that were in it before.
-    fn update_clients(&mut self) {
-        let Some(mut sockets) = self.addr.and_then(tcp_sockets) else { return };
-        let listening = sockets.iter().find(|socket| socket.state == State::Listen);
-        self.listening_inode = listening.map(|socket| socket.inode);
-        let old = self.clients.take().unwrap_or_default();
-        let mut old: HashMap<SocketAddr, Client> =
-            old.into_iter().map(|client| (client.socket.remote, client)).collect();
-        sockets.retain(TcpSocket::is_open);
-        sockets.sort_by_key(|socket| socket.remote);
-        sockets.dedup_by_key(|socket| socket.remote);
-        let mut clients: Vec<Client> = Vec::new();
-        let found_after = self.clients_found;
-        for mut socket in sockets {
-            let known = old.remove(&socket.remote);
-            if !cfg!(target_os = "linux") && self.is_accepted(&socket, known.as_ref()) {
-                // There is no inode: the port stands for it.
-                socket.inode = socket.remote.port().into();
+    fn set_activity(&mut self, doing: Option<ProcessState>) {
+        let narration = self.output.iter().rev().filter(|output| !output.is_error);
+        let narrated = narration.map(|output| &*output.line.text).find_map(|line| match line {
+            "Before accept()" => Some(Call::Accept),
+            "Before recv()" => Some(Call::Recv),
+            "Before select()" => Some(Call::Select),
+            _ => None,
+        });
+        self.activity = match doing {
+            Some(ProcessState::Stopped(_)) => Activity::Stopped,
+            Some(ProcessState::Running) => Activity::Runs,
+            Some(ProcessState::Blocked(call)) => match call.call() {
+                Some(call) => Activity::Blocked(call),
+                None => Activity::Elsewhere(call.name().unwrap_or("another system call")),
+            },
+            Some(ProcessState::Traced(call)) => match call.call() {
+                Some(call @ (Call::Accept | Call::Recv | Call::Send)) => Activity::Held(call),
+                _ => Activity::Runs,
+            },
+            // Its process has ended.
+            None if cfg!(target_os = "linux") => Activity::Runs,
+            None => narrated.map_or(Activity::Runs, Activity::Narrated),
+        };
+        let call = match (self.activity, doing) {
+            (Activity::Blocked(call) | Activity::Held(call) | Activity::Narrated(call), _) => {
+                Some(call)
             }
-            // An accepted connection stays accepted. If not, a new client has its address.
-            let known = known.filter(|it| it.is_waiting() || it.socket.inode == socket.inode);
-            clients.push(match known {
-                Some(client) => {
-                    let is_unchanged = client.is_waiting() == socket.waits_for_accept();
-                    let since = if is_unchanged { client.since } else { self.now };
-                    Client { socket, since, is_missing: false, ..client }
+            (Activity::Stopped, Some(ProcessState::Stopped(call))) => call.call(),
+            _ => None,
+        };
+        (self.call, self.is_certain) = (call.or(narrated), call.is_some());
+        self.narrated = narrated;
+    }
+
+    /// Sets the call in which the server is blocked.
+    #[cfg(test)]
+    pub fn enter(&mut self, call: Call) {
+        (self.activity, self.call, self.is_certain) = (Activity::Blocked(call), Some(call), true);
+    }
+
+    /// Returns whether the server has just printed that `accept` failed and that it will try again.
+    pub fn is_out_of_resources(&self) -> bool {
+        self.output.last().is_some_and(|output| {
+            let text = &output.line.text;
+            text.starts_with("accept: ") && text.ends_with(": trying again in a second")
+        })
+    }
+
+    /// Returns the line of the current call. A sleep may be in a line that is not known, then it
+    /// is the last call in the narration.
+    pub fn location(&self, source: &Source) -> Location {
+        let line_of = |call| source.line_of(call, self.is_out_of_resources());
+        let line = self.call.and_then(line_of);
+        let is_certain = self.is_certain && line.is_some();
+        let line = line.or_else(|| self.narrated.and_then(line_of));
+        Location { path: line.map(|line| source.path_to(line)).unwrap_or_default(), is_certain }
+    }
+
+    /// Returns what the server does, in one line.
+    pub fn sentence(&self) -> String {
+        let peer = self.peer.as_deref().unwrap_or("a client");
+        let iteration = format!("Iteration {}.", self.iteration);
+        match self.activity {
+            Activity::Blocked(call) => {
+                format!("Kernel: {}. {iteration}", self.describe(call, peer))
+            }
+            Activity::Narrated(call) => {
+                format!("Narration: {}. {iteration}", self.describe(call, peer))
+            }
+            Activity::Held(call) => format!("{peer}'s turn: {}. {iteration}", call.name()),
+            Activity::Elsewhere(name) => {
+                format!("Kernel: blocked in {name}, which is no call of the lesson.")
+            }
+            Activity::Stopped => {
+                "Kernel: stopped, as by Ctrl-Z. The signal CONT resumes it.".to_owned()
+            }
+            Activity::Runs => match self.call {
+                Some(call) => {
+                    format!("Kernel: running. Narration: last at {}(). {iteration}", call.name())
                 }
-                None => {
-                    self.clients_found += 1;
-                    Client {
-                        name: client_name(self.clients_found - 1),
-                        socket,
-                        found_after,
-                        since: self.now,
-                        is_missing: false,
-                    }
-                }
-            });
+                None => String::new(),
+            },
         }
-        let missing = old.into_values().filter(|client| !client.is_missing);
-        clients.extend(missing.map(|client| Client { is_missing: true, ..client }));
-        clients.sort_by_key(|client| (client.found_after, client.socket.remote));
-        self.clients = Some(clients);
     }
 
-    /// Returns whether the narration has reported the client, for a system whose table has no
-    /// inodes.
-    fn is_accepted(&self, socket: &TcpSocket, known: Option<&Client>) -> bool {
-        let line = format!("Connection from {}", socket.remote);
-        known.is_some_and(|client| !client.is_waiting())
-            || self.output.iter().any(|output| output.line.text == line)
+    fn describe(&self, call: Call, peer: &str) -> String {
+        match call {
+            Call::Accept => "blocked in accept() until a client connects".to_owned(),
+            Call::Recv => format!("blocked in recv() until {peer} sends"),
+            Call::Send => format!("blocked in send() until {peer} reads"),
+            Call::Select => "blocked in select() until a socket is ready".to_owned(),
+            Call::Sleep if self.is_out_of_resources() => {
+                "sleeping, because accept() failed".to_owned()
+            }
+            Call::Sleep => "sleeping".to_owned(),
+        }
     }
 
-    /// Returns the clients in the backlog, and the accepted ones.
-    pub fn waiting_and_accepted(&self) -> (Vec<&Client>, Vec<&Client>) {
-        self.clients.iter().flatten().partition(|client| client.is_waiting())
+    /// Returns which sockets were ready in the last iteration of the event loop, and the function
+    /// that each implies.
+    pub fn trail(&self) -> Option<String> {
+        let mut ready: Vec<&str> = Vec::new();
+        for output in self.output.iter().rev().filter(|output| !output.is_error) {
+            let line = output.line.text.as_str();
+            let list =
+                line.strip_prefix("Ready to write: ").or(line.strip_prefix("Ready to read: "));
+            if let Some(list) = list {
+                ready.splice(0..0, list.split(", "));
+            } else if line == "Before select()" && !ready.is_empty() {
+                break;
+            }
+        }
+        let mut clients = 0;
+        let mut names = Vec::new();
+        for name in &ready {
+            let count = name.strip_prefix("and ").and_then(|rest| rest.strip_suffix(" more"));
+            clients += count.map_or(1, |count| count.parse().unwrap_or(1));
+            let addr = name.parse().ok();
+            names.push(addr.and_then(|addr| self.clients.name_of_addr(addr)).unwrap_or(name));
+        }
+        let mut functions = Vec::new();
+        if ready.contains(&"server_socket") {
+            clients -= 1;
+            functions.push("accept_connection".to_owned());
+        }
+        match clients {
+            0 => {}
+            1 => functions.push("send_message".to_owned()),
+            _ => functions.push(format!("send_message {clients} times")),
+        }
+        let (names, functions) = (names.join(", "), functions.join(", "));
+        (!ready.is_empty()).then(|| format!("ready: {names} -> {functions}"))
     }
 
-    pub fn seconds(&self, client: &Client) -> u64 {
-        self.now.saturating_duration_since(client.since).as_secs()
+    pub fn has_reset(&self, ended: &Ended) -> bool {
+        let start = format!("{}: ", ended.client.addr);
+        let is_reset = |output: &OutputLine| {
+            let text = &output.line.text;
+            output.is_error && text.starts_with(&start) && text.contains("reset")
+        };
+        ended.client.status == Status::Reset || self.output.iter().any(is_reset)
+    }
+
+    pub fn seconds(&self, since: Instant) -> u64 {
+        self.now.saturating_duration_since(since).as_secs()
     }
 
     /// Returns the names of the sockets in a list of file descriptors.
     fn names_of(&self, list: &[RawFd], server: &Server) -> Vec<String> {
-        let clients = self.clients.iter().flatten();
-        let mut names: HashMap<u64, &str> =
-            clients.map(|client| (client.socket.inode, client.name.as_str())).collect();
-        if let Some(inode) = self.listening_inode {
-            names.insert(inode, "server_socket");
-        }
         let inodes = list.iter().filter_map(|sock| server.process().inode(*sock));
-        inodes.filter_map(|inode| names.get(&inode).map(|name| (*name).to_owned())).collect()
+        inodes.filter_map(|inode| self.clients.name_of_inode(inode)).map(str::to_owned).collect()
     }
 }
 
-/// Returns the command that connects to a server. If the server listens on all addresses, the
-/// command names the one that other machines can reach.
-pub fn connect_command(addr: SocketAddr) -> String {
+/// Returns the last lines of both outputs in the order in which they were read.
+pub fn output_of(server: &Server) -> Vec<OutputLine> {
+    let mut output = Vec::new();
+    for (lines, is_error) in [(&server.narration, false), (&server.errors, true)] {
+        let lines = lines.last_runs(1000).into_iter();
+        output.extend(lines.map(|line| OutputLine { line, is_error }));
+    }
+    output.sort_by_key(|output| output.line.last);
+    output
+}
+
+/// Returns the commands that connect to a server. If the server listens on all addresses, they name
+/// the one that other machines can reach.
+pub fn join_commands(addr: SocketAddr) -> [String; 2] {
     let ip = if addr.ip().is_unspecified() { own_address() } else { Some(addr.ip()) };
-    let host = ip.map_or_else(|| "ADDRESS".to_owned(), |ip| ip.to_string());
-    format!("nc {host} {}", addr.port())
+    let port = addr.port();
+    match ip {
+        // curl would read the brackets as a list.
+        Some(ip @ IpAddr::V6(_)) => {
+            [format!("nc {ip} {port}"), format!("curl -gsN 'telnet://[{ip}]:{port}'")]
+        }
+        ip => {
+            let host = ip.map_or_else(|| "ADDRESS".to_owned(), |ip| ip.to_string());
+            [format!("nc {host} {port}"), format!("curl -sN telnet://{host}:{port}")]
+        }
+    }
 }
 
 /// Returns the address from which this machine reaches others. Connecting UDP sends no packet.
@@ -212,8 +334,22 @@ fn own_address() -> Option<IpAddr> {
     socket.local_addr().ok().map(|addr| addr.ip())
 }
 
-/// Returns A to Z, then A1 to Z1, A2 to Z2 and so on.
-pub fn client_name(number: usize) -> String {
-    let letter = ('A'..='Z').nth(number % 26).unwrap_or_default();
-    if number < 26 { letter.to_string() } else { format!("{letter}{}", number / 26) }
+/// Returns what there is to say about a client's bytes and end, in few characters.
+pub fn describe_bytes(client: &Client) -> String {
+    match client.status {
+        Status::Closed if client.unread == 0 => "closed".to_owned(),
+        Status::Closed => format!("{} closed", byte_count(client.unread)),
+        Status::Reset => "reset".to_owned(),
+        Status::Open if client.unsent == 0 => byte_count(client.unread),
+        Status::Open => format!("{}+{}", byte_count(client.unread), byte_count(client.unsent)),
+    }
+}
+
+/// Formats a number of bytes in at most five characters.
+fn byte_count(count: u64) -> String {
+    match count {
+        0..100_000 => count.to_string(),
+        100_000..10_240_000 => format!("{}K", count >> 10),
+        _ => format!("{}M", count >> 20),
+    }
 }

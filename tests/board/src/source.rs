@@ -4,49 +4,22 @@ use std::fs;
 use std::io;
 
 use harness::Step;
+use harness::kernel::Call;
 
-/// A call in which a server can be blocked, named as in the lesson.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Call {
-    Accept,
-    Recv,
-    Send,
-    Select,
-    /// The pause after an `accept` that failed for lack of file descriptors or memory.
-    Sleep,
-}
-
-impl Call {
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Accept => "accept()",
-            Self::Recv => "recv()",
-            Self::Send => "send()",
-            Self::Select => "select()",
-            Self::Sleep => "sleep()",
-        }
-    }
-
-    pub fn from_syscall(name: &str) -> Option<Self> {
-        match name {
-            "accept" | "accept4" => Some(Self::Accept),
-            "recvfrom" => Some(Self::Recv),
-            "sendto" => Some(Self::Send),
-            "select" | "pselect6" => Some(Self::Select),
-            "clock_nanosleep" => Some(Self::Sleep),
-            _ => None,
-        }
-    }
-
-    /// Reads the call from a line such as `Before recv()`.
-    pub fn from_narration(line: &str) -> Option<Self> {
-        let name = line.strip_prefix("Before ")?;
-        [Self::Accept, Self::Recv, Self::Select].into_iter().find(|call| call.name() == name)
-    }
-}
+/// How the calls of the lesson are written in Rust.
+const CALLS: [&str; 6] = [".accept()", ".read(", ".write_all(", ".write(", "select(", "sleep("];
 
 pub struct Source {
     pub lines: Vec<String>,
+}
+
+/// A function that has not returned.
+pub struct Frame {
+    pub function: String,
+    /// The index of the line from which it calls the next one.
+    pub line: usize,
+    /// That call, as it is written in the line.
+    pub call: String,
 }
 
 impl Source {
@@ -55,13 +28,19 @@ impl Source {
         Ok(Self { lines: text.lines().map(str::to_owned).collect() })
     }
 
-    pub fn line_of(&self, call: Call) -> Option<usize> {
+    /// Returns the line of a call. A sleep may be one of several, then there is none.
+    pub fn line_of(&self, call: Call, is_out_of_resources: bool) -> Option<usize> {
         match call {
             Call::Recv => self.find(|line| line == "// recv").map(|line| line + 1),
             Call::Send => self.find(|line| line == "// send").map(|line| line + 1),
             Call::Accept => self.find(|line| is_code(line) && line.contains(".accept()")),
             Call::Select => self.find(|line| is_code(line) && line.contains(" select(")),
-            Call::Sleep => self.find(|line| is_code(line) && line.contains("accept_failed(")),
+            Call::Sleep => {
+                let name = if is_out_of_resources { "accept_failed(" } else { "sleep(" };
+                let is_sleep = |line: &str| is_code(line) && line.contains(name);
+                let times = self.lines.iter().filter(|line| is_sleep(line.trim_start())).count();
+                self.find(is_sleep).filter(|_| times == 1)
+            }
         }
     }
 
@@ -69,16 +48,20 @@ impl Source {
         self.lines.iter().position(|line| is_wanted(line.trim_start()))
     }
 
-    /// Returns the functions from `main` to the one around a line, each with the index of the line
-    /// that leads on.
-    pub fn path_to(&self, line: usize) -> Vec<(String, usize)> {
+    /// Returns the functions from `main` to the one around a line.
+    pub fn path_to(&self, line: usize) -> Vec<Frame> {
+        let calls = CALLS.iter().copied();
+        let call = calls.into_iter().find(|call| self.lines[line].contains(call));
+        let mut call = call.unwrap_or("accept_failed(").to_owned();
         let mut path = Vec::new();
         let mut index = line;
         while let Some(function) = self.function_around(index) {
-            let call = format!("{function}(");
-            path.insert(0, (function, index));
-            let caller =
-                self.find(|line| is_code(line) && line.contains(&call) && !line.starts_with("fn "));
+            let function_call = format!("{function}(");
+            path.insert(0, Frame { function, line: index, call });
+            let caller = self.find(|line| {
+                is_code(line) && line.contains(&function_call) && !line.starts_with("fn ")
+            });
+            call = function_call;
             match caller {
                 // Two functions that call each other have no end.
                 Some(caller) if path.len() < 10 => index = caller,
@@ -98,4 +81,11 @@ impl Source {
 /// Returns whether a line is neither a comment nor narration.
 fn is_code(line: &str) -> bool {
     !line.starts_with("//") && !line.contains("narrate!")
+}
+
+/// Where the server is in its source.
+pub struct Location {
+    pub path: Vec<Frame>,
+    /// The server is in the last call of the path. If not, it narrated that call last.
+    pub is_certain: bool,
 }

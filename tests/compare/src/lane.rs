@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use harness::kernel::Call;
 use ratatui::style::Style;
 
 use crate::axis::Axis;
-use crate::recording::{Call, ClientEvent, ServerState, Timeline, letter};
+use crate::recording::{ClientEvent, ServerState, Timeline, letter};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sign {

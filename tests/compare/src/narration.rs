@@ -4,9 +4,10 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use harness::kernel::Call;
 use harness::{Line, Log, Step};
 
-use crate::recording::{Call, ServerState};
+use crate::recording::ServerState;
 
 /// Shorter stays in `select()` are not recorded, because a client that never reads causes thousands.
 const SHORT: Duration = Duration::from_millis(2);
@@ -82,8 +83,8 @@ impl Narration {
 
     fn state_after(&mut self, line: &str) -> Option<State> {
         match (self.step, line) {
-            // While one function of this server awaits, its event loop goes on.
-            (Step::Tokio, "Before accept()" | "Before recv()")
+            // While one function of these servers awaits, their event loop goes on.
+            (Step::Tasks | Step::Tokio, "Before accept()" | "Before recv()")
             | (_, "Before select()" | "Before poll()") => {
                 return Some(blocked(Call::Select, None));
             }

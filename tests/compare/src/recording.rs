@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use harness::Step;
+use harness::kernel::Call;
 
 use crate::scenario::Scenario;
 
@@ -34,15 +35,6 @@ pub struct ServerState<Client = usize> {
     pub blocked_in: Option<Call>,
     /// The clients that are handled, or the client that `recv()` or `send()` is for.
     pub clients: Vec<Client>,
-}
-
-/// A call in which a server is blocked. `Select` stands for `epoll` and `kqueue` too.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Call {
-    Accept,
-    Recv,
-    Send,
-    Select,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,10 +6,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use harness::Step;
+use harness::kernel::Call::{Accept, Recv, Select};
 use ratatui::style::Style;
 
 use crate::draw::draw;
-use crate::recording::Call::{Accept, Recv, Select};
 use crate::recording::ClientEvent::{self, Disconnect, Measured, Request, Response, Think};
 use crate::recording::{Recording, ServerState, Timeline, letter};
 use crate::scenario::SCENARIOS;

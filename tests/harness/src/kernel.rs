@@ -1,4 +1,4 @@
-//! What the kernel knows: the system call in which a process is blocked, and the queues of its
+//! Reads from the kernel in which system call a process is blocked, and what is in the queues of its
 //! connections.
 //!
 //! On Linux it comes from `/proc`, see proc(5). Elsewhere the connections come from netstat(1), and
@@ -9,47 +9,84 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::RawFd;
 #[cfg(target_os = "linux")]
 use std::os::unix::fs::FileExt;
+use std::path::Path;
 
 use crate::Process;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Doing {
-    Runs,
-    /// It is blocked in a system call.
-    Waits(SystemCall),
+pub enum ProcessState {
+    Running,
+    Blocked(SystemCall),
+    /// A tracer holds it before or after a system call. strace(1) does so for a delay.
+    Traced(SystemCall),
+    /// A signal such as that of Ctrl-Z has stopped it. The number is -1 if it was in no system call.
+    Stopped(SystemCall),
+}
+
+/// A call of the lesson in which a server is blocked. `Select` stands for `epoll` and `kqueue` too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Call {
+    Accept,
+    Recv,
+    Send,
+    Select,
+    Sleep,
+}
+
+impl Call {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Accept => "accept",
+            Self::Recv => "recv",
+            Self::Send => "send",
+            Self::Select => "select",
+            Self::Sleep => "sleep",
+        }
+    }
+
+    pub fn from_syscall(name: &str) -> Option<Self> {
+        match name {
+            "accept" | "accept4" => Some(Self::Accept),
+            "recvfrom" => Some(Self::Recv),
+            "sendto" => Some(Self::Send),
+            "select" | "pselect6" => Some(Self::Select),
+            "clock_nanosleep" => Some(Self::Sleep),
+            _ => None,
+        }
+    }
 }
 
 /// A system call that has not returned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SystemCall {
-    /// Each architecture has other numbers.
+    /// It depends on the architecture.
     pub number: libc::c_long,
     pub arguments: [u64; 6],
 }
 
 impl SystemCall {
-    /// The name in syscalls(2), if a small server may be blocked in it.
+    /// Returns the name in syscalls(2), if it is a call in which a small server may be blocked.
     pub fn name(&self) -> Option<&'static str> {
         let names = NAMES.iter();
         names.copied().find_map(|(number, name)| (number == self.number).then_some(name))
     }
 
+    pub fn call(&self) -> Option<Call> {
+        Call::from_syscall(self.name()?)
+    }
+
     /// Parses a line of `/proc/PID/syscall`: the number, the arguments, the stack pointer and the
     /// program counter.
-    fn parse(line: &str) -> Option<Doing> {
+    fn parse(line: &str) -> Option<Self> {
         let mut words = line.split_whitespace();
-        let number = words.next()?;
-        if number == "running" {
-            return Some(Doing::Runs);
-        }
-        let number = number.parse().ok()?;
+        let number = words.next()?.parse().ok()?;
         let mut arguments = [0; 6];
         if number >= 0 {
             for argument in &mut arguments {
                 *argument = u64::from_str_radix(words.next()?.strip_prefix("0x")?, 16).ok()?;
             }
         }
-        Some(Doing::Waits(Self { number, arguments }))
+        Some(Self { number, arguments })
     }
 }
 
@@ -82,9 +119,19 @@ const NAMES: &[(libc::c_long, &str)] = &[
 const NAMES: &[(libc::c_long, &str)] = &[];
 
 impl Process {
-    /// What it does now. None if it has ended, or if not available on this system.
-    pub fn doing(self) -> Option<Doing> {
-        SystemCall::parse(&fs::read_to_string(format!("/proc/{}/syscall", self.0)).ok()?)
+    /// Returns its state. None if it has ended, or if not available on this system.
+    pub fn current_state(self) -> Option<ProcessState> {
+        let line = fs::read_to_string(format!("/proc/{}/syscall", self.0)).ok()?;
+        if line.trim_end() == "running" {
+            return Some(ProcessState::Running);
+        }
+        let call = SystemCall::parse(&line)?;
+        match self.state().as_str() {
+            "T" => Some(ProcessState::Stopped(call)),
+            "t" => Some(ProcessState::Traced(call)),
+            "Z" => None,
+            _ => Some(ProcessState::Blocked(call)),
+        }
     }
 
     /// The sets of a `pselect6` that is blocked, for reading and for writing. Until it returns they are
@@ -123,11 +170,19 @@ impl Process {
         None
     }
 
-    /// The inode of a socket that it has open under a descriptor: [`TcpSocket::inode`].
-    pub fn inode(self, descriptor: RawFd) -> Option<u64> {
-        let socket = fs::read_link(format!("/proc/{}/fd/{descriptor}", self.0)).ok()?;
-        socket.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
+    /// The inode of a socket that it has open under a file descriptor: [`TcpSocket::inode`].
+    pub fn inode(self, sock: RawFd) -> Option<u64> {
+        socket_inode(&fs::read_link(format!("/proc/{}/fd/{sock}", self.0)).ok()?)
     }
+
+    /// The inodes of all sockets that it has open. Empty if not available on this system.
+    pub fn inodes(self) -> Vec<u64> {
+        self.sockets().into_iter().filter_map(|(_, name, _)| socket_inode(&name)).collect()
+    }
+}
+
+fn socket_inode(name: &Path) -> Option<u64> {
+    name.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
 }
 
 /// The state of a TCP socket (RFC 9293, 3.3.2).
@@ -149,6 +204,7 @@ pub struct TcpSocket {
     /// How many bytes the peer has not acknowledged.
     pub unsent: u64,
     /// How many bytes are unread. In a listening socket: how many connections wait for `accept`.
+    /// The kernel and ss(8) count the end of the stream as one more byte.
     pub unread: u64,
     /// The number that a process sees too, 0 if no process has the socket open.
     pub inode: u64,
@@ -203,7 +259,9 @@ impl TcpSocket {
         let [unsent, unread] = [unsent, unread].map(|queue| u64::from_str_radix(queue, 16).ok());
         // Behind: the timer, the retransmissions, the user and the probes.
         let inode = fields.nth(4)?.parse().ok()?;
-        Some(Self { local, remote, state, unsent: unsent?, unread: unread?, inode })
+        let end_of_stream = u64::from(state == State::CloseWait);
+        let unread = unread?.saturating_sub(end_of_stream);
+        Some(Self { local, remote, state, unsent: unsent?, unread, inode })
     }
 }
 
@@ -305,12 +363,12 @@ mod tests {
             client.write_all(b"hello\n").expect("sent");
             let client = client.local_addr().expect("an address");
             let socket = || {
-                let sockets = tcp_sockets(addr).expect("Linux tells");
+                let sockets = tcp_sockets(addr).expect("sockets of the system");
                 sockets.into_iter().find(|socket| socket.remote == client)
             };
             let waiting = wait_for("six bytes", || socket().filter(|socket| socket.unread == 6));
             assert!(waiting.waits_for_accept(), "{waiting:?} was expected to wait");
-            let listens = tcp_sockets(addr).expect("Linux tells");
+            let listens = tcp_sockets(addr).expect("sockets of the system");
             let listens = listens.iter().find(|it| it.state == State::Listen).expect("it listens");
             assert_eq!((listens.unread, listens.local), (1, addr));
             let accepted = listening.accept().expect("a connection");

@@ -1,14 +1,16 @@
 //! The servers, and the binaries that cargo builds.
 
 use std::collections::HashMap;
+use std::env;
 use std::fmt::{self, Display, Formatter};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use escargot::CargoBuild;
+use escargot::error::{CargoError, ErrorKind};
 use escargot::format::Message;
 
-use crate::root;
+use crate::{root, runs};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Step {
@@ -16,6 +18,7 @@ pub enum Step {
     Functions,
     Select,
     Bare,
+    Tasks,
     Mio,
     Tokio,
 }
@@ -24,8 +27,15 @@ impl Step {
     pub const STEPS: [Self; 3] = [Self::Blocking, Self::Functions, Self::Select];
     /// The examples that need the feature `after`.
     pub const AFTER: [Self; 2] = [Self::Mio, Self::Tokio];
-    pub const ALL: [Self; 6] =
-        [Self::Blocking, Self::Functions, Self::Select, Self::Bare, Self::Mio, Self::Tokio];
+    pub const ALL: [Self; 7] = [
+        Self::Blocking,
+        Self::Functions,
+        Self::Select,
+        Self::Bare,
+        Self::Mio,
+        Self::Tasks,
+        Self::Tokio,
+    ];
 
     pub fn name(self) -> &'static str {
         match self {
@@ -33,6 +43,7 @@ impl Step {
             Self::Functions => "step2-functions",
             Self::Select => "step3-select",
             Self::Bare => "bare",
+            Self::Tasks => "tasks",
             Self::Mio => "mio",
             Self::Tokio => "tokio",
         }
@@ -45,8 +56,8 @@ impl Step {
     /// The source that a student reads.
     pub fn source(self) -> PathBuf {
         root().join(match self {
-            Self::Bare | Self::Mio | Self::Tokio => format!("step3-select/examples/{self}.rs"),
-            _ => format!("{self}/src/main.rs"),
+            Self::Blocking | Self::Functions | Self::Select => format!("{self}/src/main.rs"),
+            _ => format!("step3-select/examples/{self}.rs"),
         })
     }
 
@@ -95,13 +106,40 @@ pub fn program(name: &str) -> &'static Path {
 
 fn binary_in(built: &'static Built, name: &str) -> Result<&'static Path, &'static str> {
     let binary = built.as_ref().map_err(String::as_str)?.get(name);
-    binary.map(PathBuf::as_path).ok_or("cargo built another program")
+    binary.map(PathBuf::as_path).ok_or("error: cargo built another program")
 }
 
+/// Builds with cargo. If cargo cannot be run here, by another user for example, it returns what was
+/// built before, unless the code has an error.
 fn build(arguments: &str) -> Built {
+    run_cargo(arguments).or_else(|error| {
+        let existing = existing_binaries();
+        if existing.is_empty() || error.contains("could not compile") {
+            Err(error)
+        } else {
+            Ok(existing)
+        }
+    })
+}
+
+/// Returns the steps that can run beside this program. Tests are in another folder.
+fn existing_binaries() -> HashMap<String, PathBuf> {
+    let program = env::current_exe().unwrap_or_default();
+    let folder = program.parent().unwrap_or(Path::new("."));
+    let mut binaries = HashMap::new();
+    for step in Step::ALL {
+        for path in [folder.join(step.name()), folder.join("examples").join(step.name())] {
+            if runs(&path, &["--version"]) {
+                binaries.insert(step.name().to_owned(), path);
+            }
+        }
+    }
+    binaries
+}
+
+fn run_cargo(arguments: &str) -> Built {
     let cargo = CargoBuild::new().manifest_path(root().join("Cargo.toml"));
     let cargo = if cfg!(debug_assertions) { cargo } else { cargo.release() };
-    let explain = |error| format!("the servers do not build: {error}");
     let mut binaries = HashMap::new();
     for message in cargo.args(arguments.split(' ')).exec().map_err(explain)? {
         let message = message.map_err(explain)?;
@@ -112,4 +150,19 @@ fn build(arguments: &str) -> Built {
         }
     }
     Ok(binaries)
+}
+
+fn explain(error: CargoError) -> String {
+    let text = error.to_string();
+    // The first line says of one kind of error what is true of another (escargot 1.0.1).
+    let reason = text.split_once('\n').map_or("", |(_, reason)| reason.trim());
+    match error.kind() {
+        ErrorKind::InvalidCommand => {
+            let cause = reason.trim_start_matches("Cause: ");
+            format!(
+                "error: cargo does not start ({cause}): is it on the PATH? sudo has another one"
+            )
+        }
+        _ => format!("the servers do not build:\n{reason}"),
+    }
 }

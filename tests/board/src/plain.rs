@@ -1,0 +1,47 @@
+//! The model as plain lines, for a pipe and for a terminal that cannot move its cursor.
+
+use crate::clients::Client;
+use crate::model::{Model, describe_bytes, join_commands};
+use crate::source::Source;
+
+#[derive(Default)]
+pub struct PlainLines {
+    last: Vec<String>,
+}
+
+impl PlainLines {
+    /// Returns the lines that have changed.
+    pub fn next(&mut self, model: &Model, source: &Source) -> Vec<String> {
+        let lines = lines_of(model, source);
+        let changed = lines.iter().filter(|line| !self.last.contains(line)).cloned().collect();
+        self.last = lines;
+        changed
+    }
+}
+
+/// Returns how to connect, what the server does and where, its clients and its last line.
+fn lines_of(model: &Model, source: &Source) -> Vec<String> {
+    let mut lines = Vec::new();
+    if let Some([nc, curl]) = model.addr.map(join_commands) {
+        lines.push(format!("Join: {nc}   or: {curl}"));
+    }
+    lines.push(model.sentence());
+    let location = model.location(source);
+    if let Some(frame) = location.path.last() {
+        let code = source.lines[frame.line].trim();
+        let mark = if location.is_certain { "→" } else { "»" };
+        lines.push(format!("{mark} line {}, {}: {code}", frame.line + 1, frame.function));
+    }
+    let (queued, accepted) = (model.clients.queued(), model.clients.accepted());
+    lines.push(format!("backlog: {} {}", model.clients.backlog(), list(queued)));
+    lines.push(format!("accepted: {}", list(accepted)));
+    lines.extend(model.trail());
+    lines.extend(model.output.last().map(|output| format!("output: {}", output.line.text)));
+    lines.retain(|line| !line.is_empty());
+    lines
+}
+
+fn list<'model>(clients: impl Iterator<Item = &'model Client>) -> String {
+    let cells = clients.map(|client| format!("{} ({})", client.name, describe_bytes(client)));
+    cells.collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,161 @@
+//! What the screen claims in the name of the kernel.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::process::Command;
+
+use harness::{Client, Process, Signal, Step};
+
+use crate::board::Board;
+
+fn server_of(board: &Board) -> Process {
+    Board::child_of(board.terminal.child.id())
+}
+
+#[test]
+fn sleep_is_at_its_line_with_its_reason() {
+    for step in [Step::Blocking, Step::Functions] {
+        let mut board = Board::start(step);
+        board.wait_until_idle();
+        server_of(&board).limit_file_descriptors(4);
+        // The call that waits has its file descriptor already, the next one has none.
+        board.connect().close().unwrap();
+        let _client = board.connect();
+        board.wait_for_text("Kernel: sleeping, because accept() failed.");
+        board.wait_for_arrow("accept_failed(");
+    }
+}
+
+#[test]
+fn stopped_server_is_not_blocked() {
+    for step in [Step::Blocking, Step::Select] {
+        let mut board = Board::start(step);
+        board.wait_until_idle();
+        let server = server_of(&board);
+        server.signal(Signal::STOP);
+        board.wait_for_text("Kernel: stopped, as by Ctrl-Z.");
+        server.signal(Signal::CONT);
+        board.wait_for_text("Kernel: blocked in ");
+    }
+}
+
+#[test]
+fn closed_and_reset_clients_are_marked() {
+    let mut board = Board::start(Step::Blocking);
+    let mut a = board.connect();
+    a.request().unwrap();
+    let mut clients: Vec<Client> = (0..3).map(|_| board.connect()).collect();
+    for (number, name) in ["B", "C", "D"].into_iter().enumerate() {
+        clients[number].send(b"hello\n").unwrap();
+        board.wait_for_row(&[name, &clients[number].addr().to_string(), "6"]);
+    }
+    clients.remove(1).reset().unwrap();
+    board.wait_for_row(&["C", "reset"]);
+    clients[1].half_close().unwrap();
+    board.wait_for_row(&["D", "6", "closed"]);
+    board.wait_for_row(&["backlog:", "3"]);
+    a.half_close().unwrap();
+    board.wait_for_row(&["backlog:", "2"]);
+    // The server has read the end of none of them.
+    board.wait_for_row(&["B", "0"]);
+    clients[0].half_close().unwrap();
+    board.wait_for_row(&["accepted:", "0"]);
+}
+
+#[test]
+fn last_line_is_reported_and_not_the_last_error() {
+    let mut board = Board::start(Step::Blocking);
+    let client = board.connect();
+    board.wait_for_arrow(".read(");
+    client.reset().unwrap();
+    board.wait_for_text("reset by peer");
+    board.wait_until_idle();
+    server_of(&board).signal(Signal::TERM);
+    board.wait_for_end();
+    let lines = board.errors.to_end();
+    assert!(lines.last().is_some_and(|line| line.ends_with(": Before accept()")), "{lines:?}");
+}
+
+/// The clients by address with their bytes, and how many are in the backlog.
+type Table = (BTreeMap<SocketAddr, String>, usize);
+
+/// Reads the table of ss(8), which counts the end of a stream as a byte.
+fn table_of_ss(port: u16) -> Table {
+    let ss = |flags: &str| {
+        let mut command = Command::new("ss");
+        let output = command.args([flags, &format!("sport = :{port}")]).output().expect("ss");
+        String::from_utf8(output.stdout).expect("text")
+    };
+    let mut clients = BTreeMap::new();
+    for row in ss("-Htn").lines() {
+        let [state, unread, unsent, _, peer] = row.split_whitespace().collect::<Vec<_>>()[..]
+        else {
+            panic!("{row}");
+        };
+        let text = match (state, unread, unsent) {
+            ("ESTAB", unread, "0") => unread.to_owned(),
+            ("ESTAB", unread, unsent) => format!("{unread}+{unsent}"),
+            ("CLOSE-WAIT", "0" | "1", _) => "closed".to_owned(),
+            ("CLOSE-WAIT", unread, _) => {
+                format!("{} closed", unread.parse::<u64>().expect("a number") - 1)
+            }
+            _ => continue,
+        };
+        clients.insert(peer.parse().expect("an address"), text);
+    }
+    let backlog = ss("-Hltn").split_whitespace().nth(1).expect("Recv-Q").parse();
+    (clients, backlog.expect("a number"))
+}
+
+/// Reads the table on the screen, without the clients that were reset.
+fn table_of(rows: &[String]) -> Option<Table> {
+    let rows = rows.iter().filter_map(|row| row.split_once('│'));
+    let rows: Vec<Vec<&str>> = rows.map(|(_, row)| row.split_whitespace().collect()).collect();
+    let backlog = rows.iter().find(|row| row.first() == Some(&"backlog:"))?;
+    let mut clients = BTreeMap::new();
+    for row in &rows {
+        if let [_, addr, bytes @ .., _] = row.as_slice()
+            && let Ok(addr) = addr.parse()
+            && bytes != ["reset"]
+        {
+            clients.insert(addr, bytes.join(" "));
+        }
+    }
+    Some((clients, backlog.get(1)?.parse().ok()?))
+}
+
+#[test]
+fn counts_equal_those_of_ss_through_a_storm() {
+    for step in [Step::Blocking, Step::Select] {
+        let mut board = Board::start_flags(step, &[], (60, 160));
+        let mut clients = vec![board.connect()];
+        board.wait_for_row(&["accepted:", "1"]);
+        let port = board.addr().port();
+        for round in 0..12 {
+            for _ in 0..fastrand::usize(1..6) {
+                let mut client = board.connect();
+                client.send(&vec![b'x'; fastrand::usize(1..20)]).unwrap();
+                clients.push(client);
+            }
+            // At step 1 the server is blocked for the first one.
+            for _ in 0..fastrand::usize(0..4).min(clients.len() - 1) {
+                let client = clients.swap_remove(fastrand::usize(1..clients.len()));
+                if fastrand::bool() {
+                    client.reset().unwrap();
+                } else {
+                    client.half_close().unwrap();
+                }
+            }
+            board.wait_for(&format!("the table of ss in round {round}"), |rows| {
+                (table_of(rows)? == table_of_ss(port)).then_some(())
+            });
+        }
+    }
+}
+
+#[test]
+fn binary_is_used_if_cargo_cannot_be_run() {
+    Step::Blocking.binary();
+    let mut board = Board::start_with(Step::Blocking, 0, &["env", "CARGO=/no/cargo"]);
+    board.wait_until_idle();
+}

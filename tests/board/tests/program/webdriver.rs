@@ -1,0 +1,92 @@
+//! A browser, over the protocol of WebDriver (<https://www.w3.org/TR/webdriver2>).
+
+use std::process::{Command, Stdio};
+
+use harness::{KilledOnDrop, Log, is_available, runs, start};
+use serde_json::{Value, json};
+
+/// A headless Chromium. It ends when this is dropped.
+pub struct Browser {
+    session: String,
+    _driver: KilledOnDrop,
+}
+
+impl Browser {
+    /// Starts a browser. None if this system has none, see [`is_available`].
+    pub fn start() -> Option<Self> {
+        if !is_available("chromedriver", runs("chromedriver", &["--version"])) {
+            return None;
+        }
+        let mut command = Command::new("chromedriver");
+        command.arg("--port=0").stdin(Stdio::null()).stdout(Stdio::piped());
+        let mut driver = KilledOnDrop(start(&mut command).expect("chromedriver"));
+        let log = Log::of(driver.0.stdout.take().expect("standard output"));
+        let port = log.wait_for("a port", |lines| {
+            let text =
+                lines.iter().find_map(|line| line.text.split_once("successfully on port "))?.1;
+            text.trim_end_matches('.').parse::<u16>().ok()
+        });
+        let capabilities = json!({"capabilities": {"alwaysMatch": {
+            "goog:chromeOptions": {
+                // Without a sandbox it runs as root too.
+                "args": ["--headless=new", "--no-sandbox", "--disable-gpu", "--window-size=1280,720"],
+            },
+            "goog:loggingPrefs": {"browser": "ALL", "performance": "ALL"},
+        }}});
+        let sessions = format!("http://127.0.0.1:{port}/session");
+        let session = post(&sessions, &capabilities)["sessionId"].clone();
+        let session = format!("{sessions}/{}", session.as_str().expect("a session"));
+        Some(Self { session, _driver: driver })
+    }
+
+    pub fn open(&self, url: &str) {
+        self.post("url", &json!({ "url": url }));
+    }
+
+    /// Presses and releases a key, a character as WebDriver encodes it.
+    pub fn press(&self, key: char) {
+        let actions = json!([{"type": "keyDown", "value": key}, {"type": "keyUp", "value": key}]);
+        let keyboard = json!([{"type": "key", "id": "keyboard", "actions": actions}]);
+        self.post("actions", &json!({ "actions": keyboard }));
+    }
+
+    /// Evaluates an expression.
+    pub fn evaluate(&self, expression: &str) -> Value {
+        let script = format!("return {expression}");
+        self.post("execute/sync", &json!({ "script": script, "args": [] }))
+    }
+
+    pub fn text(&self, expression: &str) -> String {
+        self.evaluate(expression).as_str().unwrap_or_else(|| panic!("{expression}")).to_owned()
+    }
+
+    /// Returns the messages in a log since the last call.
+    pub fn log(&self, kind: &str) -> Vec<String> {
+        let entries = self.post("se/log", &json!({ "type": kind }));
+        let entries = entries.as_array().expect("a list").iter();
+        entries.map(|entry| entry["message"].as_str().expect("text").to_owned()).collect()
+    }
+
+    fn post(&self, command: &str, body: &Value) -> Value {
+        post(&format!("{}/{command}", self.session), body)
+    }
+}
+
+impl Drop for Browser {
+    fn drop(&mut self) {
+        // The driver ends the browser. If it cannot, the test has failed already.
+        let _ = ureq::delete(&self.session).call();
+    }
+}
+
+fn post(url: &str, body: &Value) -> Value {
+    let agent: ureq::Agent =
+        ureq::Agent::config_builder().http_status_as_error(false).build().into();
+    let response = agent.post(url).send(body.to_string());
+    let mut response = response.unwrap_or_else(|error| panic!("{url}: {error}"));
+    let status = response.status();
+    let answer = response.body_mut().read_to_string().expect("text");
+    let mut answer: Value = serde_json::from_str(&answer).expect("JSON");
+    assert!(status.is_success(), "{url}: {answer}");
+    answer["value"].take()
+}
