@@ -1,7 +1,7 @@
 //! Step 3, the idea: an event loop, and only that. `accept_connection` and `send_message` no longer
-//! loop and no longer call each other. Instead, `event_loop` calls `select()` to learn which sockets
-//! are ready. A socket is *ready* when the next call on it would not block. Then `event_loop` calls
-//! the right function for each ready socket.
+//! have loops, and neither calls the other. Instead, `event_loop` calls `select()` to learn which
+//! sockets are ready. A socket is *ready* when the next call on it would not block. Then
+//! `event_loop` calls the right function for each ready socket.
 //!
 //! Watch the second client. It gets its response at once, although the first client is still
 //! connected. The server is blocked in `select()` for all of them, not in `recv()` for one client.
@@ -11,10 +11,11 @@
 //! - A client that never reads blocks the server in `send()`, so all other clients wait.
 //! - A client may disconnect before it is accepted. On some systems the server is then blocked in
 //!   `accept()` until the next client connects.
-//! - A signal that interrupts `select()` stops the server.
+//! - A signal that interrupts `select()` ends the server.
 //! - A file descriptor of 1024 or more does not fit a set for `select()`, so the server panics.
-//! - If no file descriptor is free, a client cannot be accepted and stays ready. So the server
-//!   busy-loops: `select()` returns at once, over and over. The other clients are still served.
+//! - If no file descriptor is free, a client cannot be accepted, so the listening socket stays
+//!   ready. The server then busy-loops: `select()` returns at once, over and over. The other clients
+//!   are still served.
 
 #![forbid(unsafe_code)]
 
@@ -77,8 +78,8 @@ fn event_loop(server_socket: &TcpListener) {
             Error::on(server_socket, "select", error).exit();
         }
 
-        // Only the ready sockets are left in the set. It borrows the sockets, so Rust does not let
-        // us remove a client while it is in use. We note their file descriptors instead.
+        // Only the ready sockets are left in the set. The set borrows the sockets, and while it is in
+        // use, Rust does not let us remove a client. So we note the file descriptors instead.
         let ready_to_read: Vec<RawFd> =
             to_read.fds(Some(highest)).map(|fd| fd.as_raw_fd()).collect();
         let addr_of = |sock| to_monitor.get(&sock).map(|client| client.addr);

@@ -101,7 +101,7 @@ fn is_temporary(error: &io::Error) -> bool {
 fn event_loop(server_socket: &TcpListener) {
     // The clients. The key is the file descriptor of the client's socket, a small number.
     let mut to_monitor: BTreeMap<RawFd, Client> = BTreeMap::new();
-    // The server is full if no file descriptor is free for one more client, or only one that does
+    // The server is full if no file descriptor is free for one more client, or if the free one does
     // not fit a set.
     let mut capacity = Capacity::new(server_socket);
 
@@ -141,13 +141,13 @@ fn event_loop(server_socket: &TcpListener) {
         // the sets to watch for reading, for writing and for urgent data, and a timeout. None means
         // that there is no such set, or no timeout.
         match select(highest + 1, Some(&mut to_read), Some(&mut to_write), None, timeout) {
-            Ok(_) => {} // sockets are ready, or the second is over and both sets are empty
+            Ok(_) => {} // sockets are ready, or one second has passed and both sets are empty
             Err(Errno::EINTR) => continue, // a signal: call select again
             Err(error) => Error::on(server_socket, "select", error).exit(),
         }
 
-        // Only the ready sockets are left in a set. It borrows the sockets, so Rust does not let
-        // us remove a client while it is in use. We note their file descriptors instead.
+        // Only the ready sockets are left in a set. A set borrows the sockets, and while it is in
+        // use, Rust does not let us remove a client. So we note the file descriptors instead.
         let ready_to_read: Vec<RawFd> =
             to_read.fds(Some(highest)).map(|fd| fd.as_raw_fd()).collect();
         let ready_to_write: Vec<RawFd> =

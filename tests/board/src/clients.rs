@@ -155,7 +155,8 @@ impl Clients {
         let mut new: Vec<TcpSocket> = open.into_values().collect();
         new.sort_by_key(|socket| {
             let position = narrated.iter().rposition(|addr| *addr == socket.remote);
-            (socket.inode == 0, position, socket.remote)
+            // A line that was not read yet is a newer one.
+            (socket.inode == 0, position.unwrap_or(usize::MAX), socket.remote)
         });
         self.add_new(new, now);
         true

@@ -166,7 +166,7 @@ fn table_lines(model: &Model, size: Size) -> Vec<Line<'static>> {
     // As many columns as it takes to show each client.
     let mut columns = 1;
     let needed = |columns| queued.len().div_ceil(columns) + accepted.len().div_ceil(columns);
-    while needed(columns) > rows && width / (columns + 1) >= CELL {
+    while needed(columns) > rows && (width - 2 * columns) / (columns + 1) >= CELL {
         columns += 1;
     }
     let queued_rows = queued.len().div_ceil(columns);
@@ -203,7 +203,7 @@ fn client_lines(
     let rows = rows.min(clients.len().div_ceil(columns));
     let places = rows * columns;
     let shown = if clients.len() <= places { clients.len() } else { places.saturating_sub(1) };
-    let width = (width - (columns - 1)) / columns;
+    let width = (width - 2 * (columns - 1)) / columns;
     let mut cells: Vec<Span<'static>> = Vec::new();
     for client in &clients[..shown] {
         let cell = Span::from(client_cell(model, client, width)).bold();
@@ -217,7 +217,7 @@ fn client_lines(
     for (number, cell) in cells.into_iter().enumerate() {
         let line: &mut Line = &mut lines[number % rows.max(1)];
         if number >= rows {
-            line.push_span(" ");
+            line.push_span("  ");
         }
         line.push_span(cell);
     }

@@ -152,6 +152,7 @@ fn question_stops_the_play() {
         let step = recording["step"].as_str().expect("a name");
         browser.open("about:blank");
         browser.open(&format!("{}#{step}/{question}", url_of(&story())));
+        assert!(browser.text(POSITION).starts_with(&format!("{question} of ")));
         browser.press(' ');
         let expected = states[question]["question"].as_str().expect("text");
         wait_until("the question", || browser.text(TEXT).starts_with(expected));
