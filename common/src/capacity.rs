@@ -15,7 +15,7 @@ use crate::{Error, PAUSE, report};
 /// read set, so new clients wait in the backlog.
 ///
 /// We do not compute this, we try it. A duplicate (`dup`) of the listening socket gets the lowest
-/// free file descriptor, which is exactly the one that `accept` would give to the next client. The
+/// free file descriptor. That is exactly the one that `accept` would give to the next client. The
 /// duplicate is closed at once.
 #[derive(Debug)]
 pub struct Capacity {
@@ -27,9 +27,9 @@ pub struct Capacity {
 }
 
 impl Capacity {
-    /// Checks for a file descriptor for the first client. If there is none, or if `server_socket`
-    /// itself does not fit an `fd_set`, this ends the process with exit code 1 and one line on
-    /// standard error.
+    /// Checks for a file descriptor for the first client. If there is none, this ends the process
+    /// with exit code 1 and one line on standard error. So it does if `server_socket` itself does
+    /// not fit an `fd_set`.
     #[must_use]
     pub fn new(server_socket: &TcpListener) -> Self {
         if !fits_fd_set(server_socket) || !has_free_descriptor(server_socket) {

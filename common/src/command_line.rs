@@ -34,7 +34,7 @@ impl Arguments {
 fn command() -> Command {
     Command::new(program_name())
         .version(env!("CARGO_PKG_VERSION"))
-        .about("A tiny TCP server that answers each recv with Hello World")
+        .about("A tiny TCP server that responds to each recv with Hello World")
         .arg(
             Arg::new("host")
                 .long("host")

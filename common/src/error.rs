@@ -77,11 +77,13 @@ fn address(server_socket: &impl AsFd) -> String {
 impl Display for Error {
     fn fmt(&self, line: &mut Formatter<'_>) -> fmt::Result {
         match self {
-            Self::UnknownHost { host, reason } => write!(
-                line,
-                "{} cannot be looked up ({reason}): check the spelling, or choose --host 127.0.0.1",
-                host.escape_debug()
-            ),
+            Self::UnknownHost { host, reason } => {
+                write!(line, "{host:?} cannot be looked up ({reason}): ")?;
+                match flags_for(host) {
+                    Some(flags) => write!(line, "choose {flags}"),
+                    None => write!(line, "check the spelling, or choose --host 127.0.0.1"),
+                }
+            }
             Self::NotListening { addr, call, reason } => advise(line, addr, call, *reason),
             Self::Broken { address, call, reason } => write!(line, "{address}: {call}: {reason}"),
             Self::NoDescriptor { address } => write!(
@@ -93,6 +95,18 @@ impl Display for Error {
     }
 }
 
+/// Returns the flags that mean what `host` means, if it is written as in a URL or with a port.
+fn flags_for(host: &str) -> Option<String> {
+    let without_scheme = host.split_once("://").map_or(host, |(_, rest)| rest);
+    let authority = without_scheme.split('/').next().unwrap_or_default();
+    let (name, port) = match authority.rsplit_once(':') {
+        Some((name, port)) if port.parse::<u16>().is_ok() => (name, format!(" --port {port}")),
+        _ => (authority, String::new()),
+    };
+    let name = name.trim_matches(['[', ']']);
+    (name != host && !name.is_empty()).then(|| format!("--host {}{port}", name.escape_debug()))
+}
+
 /// Writes why a server cannot listen on `addr`, and what to do next.
 fn advise(
     line: &mut Formatter<'_>,
@@ -101,7 +115,17 @@ fn advise(
     reason: Errno,
 ) -> fmt::Result {
     let host = addr.ip();
+    let advise_other_address = |line: &mut Formatter<'_>, kind| {
+        write!(
+            line,
+            "{addr}: no client can connect to a {kind} address: choose --host localhost, or \
+             --host 0.0.0.0 for clients on other machines"
+        )
+    };
     match reason {
+        _ if host.is_multicast() => advise_other_address(line, "multicast"),
+        // Linux refuses to connect to a broadcast address without SO_BROADCAST, see socket(7).
+        Errno::EACCES if call == "connect" => advise_other_address(line, "broadcast"),
         Errno::EADDRINUSE if addr.port() == 0 => write!(
             line,
             "{host}: no port is free of those that the system may choose: name one (--port 5000), \
@@ -145,6 +169,11 @@ fn advise(
             line,
             "{addr}: no descriptor left for even one client ({call}: {reason}): the whole system \
              has as many files open as it may: close other programs"
+        ),
+        Errno::ENETUNREACH => write!(
+            line,
+            "{addr}: no client can connect ({call}: {reason}): look with `ip -brief address` \
+             (macOS: `ifconfig`) whether its network interface is up"
         ),
         _ => write!(line, "{addr}: {call}: {}", io::Error::from(reason)),
     }
@@ -236,11 +265,48 @@ mod tests {
     }
 
     #[test]
-    fn host_with_a_line_break_is_escaped() {
+    fn address_without_clients_names_its_kind() {
+        for (addr, call, reason, kind) in [
+            ("224.0.0.1:5000", "connect", Errno::ENETUNREACH, "multicast"),
+            ("[ff02::1]:5000", "bind", Errno::EINVAL, "multicast"),
+            ("192.0.2.255:5000", "connect", Errno::EACCES, "broadcast"),
+        ] {
+            let said = line(addr, call, reason);
+            let expected = format!("{addr}: no client can connect to a {kind} address: choose ");
+            assert!(said.starts_with(&expected), "{said}");
+        }
+        let said = line("127.0.0.1:5000", "connect", Errno::ENETUNREACH);
+        assert!(said.contains("no client can connect (connect: ENETUNREACH"), "{said}");
+    }
+
+    fn unknown_host(host: &str) -> String {
         let reason = io::Error::from(io::ErrorKind::NotFound);
-        let said = Error::UnknownHost { host: "a\nb".to_owned(), reason }.to_string();
-        assert!(said.starts_with("a\\nb cannot be looked up ("), "{said}");
-        assert_eq!(said.lines().count(), 1, "{said}");
+        Error::UnknownHost { host: host.to_owned(), reason }.to_string()
+    }
+
+    #[test]
+    fn unknown_host_is_quoted_and_escaped() {
+        for (host, quoted) in [("", "\"\""), (" ", "\" \""), ("a\nb:1", "\"a\\nb:1\"")] {
+            let said = unknown_host(host);
+            assert!(said.starts_with(&format!("{quoted} cannot be looked up (")), "{said}");
+            assert_eq!(said.lines().count(), 1, "{said}");
+        }
+    }
+
+    #[test]
+    fn unknown_host_with_a_port_or_scheme_names_the_flags() {
+        for (host, advice) in [
+            ("localhost:5001", "choose --host localhost --port 5001"),
+            ("http://localhost", "choose --host localhost"),
+            ("http://localhost:5001/", "choose --host localhost --port 5001"),
+            ("[::1]", "choose --host ::1"),
+            ("[::1]:5001", "choose --host ::1 --port 5001"),
+            ("localhsot", "check the spelling, or choose --host 127.0.0.1"),
+            ("://:1", "check the spelling, or choose --host 127.0.0.1"),
+        ] {
+            let said = unknown_host(host);
+            assert!(said.ends_with(&format!("): {advice}")), "{said}");
+        }
     }
 
     #[test]

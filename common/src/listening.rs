@@ -1,8 +1,9 @@
 //! The listening socket: the article's `socket`, `setsockopt`, `bind` and `listen`.
 
 use std::io::{self, IsTerminal};
-use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs, UdpSocket};
 use std::os::fd::AsRawFd;
+use std::process;
 
 use nix::errno::Errno;
 use nix::sys::socket::{
@@ -56,6 +57,7 @@ fn try_listen(arguments: &Arguments) -> Result<TcpListener, Error> {
         call: "getsockname",
         reason: errno(&error),
     })?;
+    find_route(addr).map_err(|reason| Error::NotListening { addr, call: "connect", reason })?;
 
     narrate!("Listening on {addr}");
     give_hints(addr);
@@ -104,22 +106,44 @@ fn listening_socket(addr: SocketAddr) -> Result<TcpListener, (&'static str, Errn
     Ok(TcpListener::from(server_socket))
 }
 
-/// Reports if other machines can connect and, on a terminal, prints how to connect.
+/// Fails as a client's `connect` would if no client can connect to `addr`, not even one on this
+/// machine. The system lets a server listen there anyway.
+fn find_route(addr: SocketAddr) -> Result<(), Errno> {
+    let any_address: IpAddr = match addr {
+        _ if addr.ip().is_unspecified() => return Ok(()),
+        _ if addr.ip().is_multicast() => return Err(Errno::ENETUNREACH),
+        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let Ok(socket) = UdpSocket::bind((any_address, 0)) else { return Ok(()) };
+    // A UDP socket sends nothing when it connects: the system only looks for a route.
+    socket.connect(addr).map_err(|error| errno(&error))
+}
+
+/// Reports if other machines can connect and if signals do not end this process, and prints on a
+/// terminal how to connect.
 fn give_hints(addr: SocketAddr) {
     let ip = addr.ip().to_canonical();
     if !ip.is_loopback() {
-        report!("{addr} is not loopback: everyone on your network can connect");
+        report!("{addr} is not loopback: every machine that reaches this one can connect");
+    }
+    // The first process of a container. The kernel drops a signal for it that it does not handle,
+    // see pid_namespaces(7).
+    let is_process_1 = process::id() == 1;
+    if is_process_1 {
+        report!("As process 1 this server ignores Ctrl-C and TERM: use `docker run --init`");
     }
     if !io::stderr().is_terminal() {
         return;
     }
     let port = addr.port();
     let host = host_to_connect_to(addr);
+    let end = if is_process_1 { "" } else { " (Ctrl-C ends either)" };
     if ip.is_unspecified() {
-        report!("From another machine: nc ADDRESS {port} (Ctrl-C ends either)");
+        report!("From another machine: nc ADDRESS {port}{end}");
         report!("ADDRESS, here: `ip -brief address` (macOS: `ipconfig getifaddr en0`)");
     } else {
-        report!("From another terminal: nc {host} {port} (Ctrl-C ends either)");
+        report!("From another terminal: nc {host} {port}{end}");
     }
 }
 

@@ -31,7 +31,7 @@ fn accept_connection(server_socket: &TcpListener) {
     }
 }
 
-/// Answers one client until it disconnects.
+/// Serves one client until it disconnects.
 fn send_message(mut client_socket: TcpStream, addr: SocketAddr) {
     loop {
         narrate!("Before recv()");

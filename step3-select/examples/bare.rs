@@ -70,9 +70,9 @@ fn event_loop(server_socket: &TcpListener) {
         }
 
         narrate!("Before select()");
-        // The arguments are the number of file descriptors to check (0 to highest), the sets to
-        // watch for reading, for writing and for urgent data, and a timeout. With None, there is
-        // no such set or no timeout.
+        // The first argument is how many file descriptors to check: from 0 to the highest. Then come
+        // the sets to watch for reading, for writing and for urgent data, and a timeout. None means
+        // that there is no such set, or no timeout.
         if let Err(error) = select(highest + 1, Some(&mut to_read), None, None, None) {
             Error::on(server_socket, "select", error).exit();
         }
@@ -91,7 +91,7 @@ fn event_loop(server_socket: &TcpListener) {
                 let still_there = send_message(client);
                 if !still_there {
                     // This closes the socket and frees its file descriptor. A new client may get
-                    // the same number, but each number is handled only once per iteration, so we
+                    // the same number. But each number is handled only once per iteration, so we
                     // cannot mistake one client for the other.
                     to_monitor.remove(&sock);
                 }

@@ -1,16 +1,18 @@
-//! `bare.rs` over `mio`: over `epoll` on Linux, over `kqueue` on macOS. The system keeps the list
-//! of all sockets. Each is added to it once, and `poll()` tells of those alone that have become
-//! ready. Silent clients cost nothing, and their number has no limit but that of the descriptors.
+//! `bare.rs` on `mio`, which is `epoll` on Linux and `kqueue` on macOS. The kernel keeps the list
+//! of all sockets. We add each socket once, and `poll()` returns only those that have become ready.
+//! So silent clients cost nothing, and a file descriptor of 1024 or more is no problem.
 //!
-//! Watch the second client: it is answered at once, as before.
+//! Watch the second client. It gets its response at once, as with `bare.rs`.
 //!
-//! Changed since `bare.rs`: a socket is told of once, when it becomes ready, and not again because
-//! of what a call left there (more bytes, one more client). So who is ready is remembered in
-//! `ready_to_read`, until a call says that it would have waited.
+//! Changed since `bare.rs`: `poll()` reports a socket once, when it becomes ready. It does not
+//! report the socket again because a call left some bytes, or one more client, for the next call.
+//! So `ready_to_read` keeps the socket until a call returns `WouldBlock`.
 //!
-//! As `bare.rs` it is the idea alone. What it does not care for: a client that never reads is
-//! dropped (`send()` does not wait here, and nobody keeps the rest of the answer), and without a
-//! descriptor for one more client it tries again and again, in each round.
+//! Like `bare.rs`, this is only the idea, and it has faults:
+//!
+//! - A client that never reads is disconnected: `send()` does not block, and we do not keep the
+//!   rest of the response.
+//! - If no file descriptor is free, the server busy-loops: it calls `accept()` in each iteration.
 
 #![forbid(unsafe_code)]
 
@@ -52,7 +54,7 @@ fn accept_connection(
     }
 }
 
-/// One recv, one answer. Returns whether the client is still there.
+/// Receives once and sends one response. Returns whether the client is still connected.
 fn send_message(client: &mut Client, ready_to_read: &mut BTreeSet<RawFd>) -> bool {
     let mut request = [0; 4096];
     // recv
@@ -70,16 +72,16 @@ fn send_message(client: &mut Client, ready_to_read: &mut BTreeSet<RawFd>) -> boo
     }
 }
 
-/// The name under which `poll()` tells of a socket: its descriptor.
+/// Returns the number by which `poll()` reports a socket. Ours is the file descriptor.
 fn token(sock: RawFd) -> Token {
     Token(sock as usize)
 }
 
-/// Waits for all sockets at once, then calls the function that fits each ready one.
+/// Waits until sockets are ready, then calls the right function for each of them.
 fn event_loop(server_socket: &mut TcpListener) {
-    // The clients under their descriptors: the number that the system gave to each socket.
+    // The clients. The key is the file descriptor of the client's socket, a small number.
     let mut to_monitor: BTreeMap<RawFd, Client> = BTreeMap::new();
-    // Who has been told of as ready, until a call has found nothing more to do.
+    // The sockets that were reported, until a call finds nothing more to do.
     let mut ready_to_read: BTreeSet<RawFd> = BTreeSet::new();
     let mut poll = match Poll::new() {
         Ok(poll) => poll,
@@ -92,24 +94,24 @@ fn event_loop(server_socket: &mut TcpListener) {
     let mut events = Events::with_capacity(1024);
 
     loop {
-        // Who is still ready is not told of again: then poll() must not wait.
-        let may_wait = ready_to_read.is_empty();
-        if may_wait {
+        // A socket that is still ready is not reported again. Then poll() must not block.
+        let can_block = ready_to_read.is_empty();
+        if can_block {
             narrate!("Before poll()");
         }
-        let timeout = if may_wait { None } else { Some(Duration::ZERO) };
+        let timeout = if can_block { None } else { Some(Duration::ZERO) };
         match poll.poll(&mut events, timeout) {
             Ok(()) => {}
-            Err(error) if error.kind() == ErrorKind::Interrupted => continue, // by a signal
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue, // a signal
             Err(error) => Error::on(server_socket, "poll", error).exit(),
         }
 
-        let told: Vec<RawFd> = events.iter().map(|event| event.token().0 as RawFd).collect();
+        let reported: Vec<RawFd> = events.iter().map(|event| event.token().0 as RawFd).collect();
         let addr_of = |sock| to_monitor.get(&sock).map(|client| client.addr);
-        say_ready("read", &told, addr_of);
-        ready_to_read.extend(told);
+        say_ready("read", &reported, addr_of);
+        ready_to_read.extend(reported);
 
-        // Each has one turn in a round: nobody who sends and sends keeps the others waiting.
+        // One call for each socket, so that a client that sends without end does not delay others.
         for sock in ready_to_read.clone() {
             if sock == server_socket.as_raw_fd() {
                 accept_connection(
@@ -131,7 +133,7 @@ fn event_loop(server_socket: &mut TcpListener) {
 
 fn main() {
     let server_socket = common::listen();
-    // accept and recv are called until they would have waited: they must not wait.
+    // accept and recv are called until they return WouldBlock, so they must not block.
     if let Err(error) = server_socket.set_nonblocking(true) {
         Error::on(&server_socket, "ioctl", error).exit();
     }

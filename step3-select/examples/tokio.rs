@@ -1,17 +1,17 @@
-//! Step 2 with `async` and `await`: it reads like step 2 and runs like step 3, in one thread.
+//! Step 2 as `async fn`, like `tasks.rs`, on the library `tokio`. It reads like step 2 and runs
+//! like step 3, in one thread.
 //!
-//! Where is the event loop? In `block_on`, which `main` calls, and so in `tokio`. Each `.await` is
-//! a place at which a function may stop and return to it: it keeps its variables, the loop goes on
-//! with whoever is ready, and calls it again at this place when its socket is. When nobody is
-//! ready, the loop waits for all sockets at once, as `event_loop` did in `select()`.
+//! The event loop is in `block_on`, which `main` calls. It polls a task until the function stops at
+//! an `.await`, and goes on with the next task that can go on. If there is none, it waits for all
+//! sockets at once, in `epoll` or `kqueue`.
 //!
-//! Watch the second client: it is answered at once. `tokio::spawn` is the line that does it: it
-//! hands `send_message` to the loop, and `accept_connection` goes on. With `.await` in its place
+//! Watch the second client. It gets its response at once. `tokio::spawn` is the reason: it hands
+//! `send_message` to the event loop, and `accept_connection` goes on. With `.await` in its place,
 //! this would be step 2 again.
 //!
-//! One thread is still one thread. What waits without `.await` (`thread::sleep`, a long
-//! computation) keeps everybody waiting. A client that is always ready does not: `tokio` counts
-//! what a function does in one turn, and lets the others have theirs.
+//! It is still one thread. A call that blocks without `.await`, such as `thread::sleep`, blocks all
+//! tasks, and so does a long computation. A client that is always ready does not: `tokio` counts
+//! the calls that a task makes, and after some of them polls the others.
 
 #![forbid(unsafe_code)]
 
@@ -24,7 +24,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Builder;
 
-/// Accepts one client after the other, and serves each.
+/// Accepts one client after another and serves each of them.
 async fn accept_connection(server_socket: &TcpListener) {
     loop {
         narrate!("Before accept()");
@@ -44,7 +44,7 @@ async fn accept_connection(server_socket: &TcpListener) {
     }
 }
 
-/// Answers one client until it leaves.
+/// Answers one client until it disconnects.
 async fn send_message(mut client_socket: TcpStream, addr: SocketAddr) {
     loop {
         narrate!("Before recv()");
@@ -73,7 +73,7 @@ async fn send_message(mut client_socket: TcpStream, addr: SocketAddr) {
 
 fn main() -> io::Result<()> {
     let server_socket = common::listen();
-    server_socket.set_nonblocking(true)?; // no call may wait but the event loop's own
+    server_socket.set_nonblocking(true)?; // only the event loop may block
     let event_loop = Builder::new_current_thread().enable_all().build()?;
     event_loop.block_on(async {
         let server_socket = TcpListener::from_std(server_socket)?;

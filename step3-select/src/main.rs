@@ -132,14 +132,14 @@ fn event_loop(server_socket: &TcpListener) {
         }
 
         narrate!("Before select()");
-        // If the server is full, wake up after a second (and 0 microseconds) even if no socket is
-        // ready, to check for a free file descriptor. On Linux select changes the timeout, so each
-        // iteration has a new one.
+        // If the server is full, wake up after a second even if no socket is ready, to check for a
+        // free file descriptor. On Linux select changes the timeout, so each iteration has a new
+        // one: 1 second and 0 microseconds.
         let mut one_second = TimeVal::new(1, 0);
         let timeout = if capacity.is_full() { Some(&mut one_second) } else { None };
-        // The arguments are the number of file descriptors to check (0 to highest), the sets to
-        // watch for reading, for writing and for urgent data, and a timeout. With None, there is
-        // no such set or no timeout.
+        // The first argument is how many file descriptors to check: from 0 to the highest. Then come
+        // the sets to watch for reading, for writing and for urgent data, and a timeout. None means
+        // that there is no such set, or no timeout.
         match select(highest + 1, Some(&mut to_read), Some(&mut to_write), None, timeout) {
             Ok(_) => {} // sockets are ready, or the second is over and both sets are empty
             Err(Errno::EINTR) => continue, // a signal: call select again
@@ -163,7 +163,7 @@ fn event_loop(server_socket: &TcpListener) {
                 let still_there = send_message(client);
                 if !still_there {
                     // This closes the socket and frees its file descriptor. A new client may get
-                    // the same number, but each number is handled only once per iteration, so we
+                    // the same number. But each number is handled only once per iteration, so we
                     // cannot mistake one client for the other.
                     to_monitor.remove(&sock);
                     capacity.check_after_disconnect(server_socket);

@@ -27,11 +27,10 @@ use std::time::{Duration, Instant};
 
 use clap::builder::PossibleValuesParser;
 use clap::{ArgMatches, Command, arg, value_parser};
-use harness::{Server, Start, Step};
+use harness::{Server, Start, Step, signals};
 use ratatui::DefaultTerminal;
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyModifiers};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
-use signal_hook::low_level::emulate_default_handler;
 
 use crate::model::Model;
 use crate::page::View;
@@ -84,6 +83,7 @@ fn report(text: &str) {
 }
 
 fn show(arguments: &ArgMatches) -> Result<ExitCode, String> {
+    signals::heed_children();
     let names = arguments.get_many::<String>("STEP").into_iter().flatten();
     let steps: Vec<Step> = names.filter_map(|name| Step::named(name)).collect();
     let host = arguments.get_one::<String>("host").map_or("localhost", String::as_str);
@@ -151,7 +151,7 @@ fn show(arguments: &ArgMatches) -> Result<ExitCode, String> {
         write_page(file, &[recorder.finish()])?;
     }
     if let Ok(signal @ 1..) = i32::try_from(run.caught.load(Ordering::Relaxed)) {
-        let _ = emulate_default_handler(signal);
+        signals::take_default_action(signal);
     }
     let status = shown.map_err(|error| format!("the terminal: {error}"))?;
     Ok(status.map_or(ExitCode::SUCCESS, |status| report_end(&run.server, status)))

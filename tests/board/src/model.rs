@@ -5,7 +5,7 @@ use std::os::fd::RawFd;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use harness::kernel::{Call, Doing};
+use harness::kernel::{Call, ProcessState};
 use harness::{Line, Server, Step};
 
 use crate::clients::{Client, Clients, Ended, Status};
@@ -104,9 +104,9 @@ impl Model {
     fn sample(&mut self, server: &Server) {
         // If the server goes on meanwhile, file descriptors may mean others, so this tries again.
         for _ in 0..5 {
-            let doing = server.process().doing();
+            let doing = server.process().current_state();
             self.update_once(server, doing);
-            if server.process().doing() == doing && self.activity != Activity::Runs {
+            if server.process().current_state() == doing && self.activity != Activity::Runs {
                 return;
             }
             thread::sleep(Duration::from_millis(2));
@@ -114,7 +114,7 @@ impl Model {
         (self.peer, self.lists) = (None, None);
     }
 
-    fn update_once(&mut self, server: &Server, doing: Option<Doing>) {
+    fn update_once(&mut self, server: &Server, doing: Option<ProcessState>) {
         self.now = Instant::now();
         self.output = output_of(server);
         let lines = || self.output.iter().map(|output| output.line.text.as_str());
@@ -128,7 +128,7 @@ impl Model {
         self.has_table = self.clients.update(addr, server.process(), &narrated);
         self.set_activity(doing);
         (self.peer, self.lists) = (None, None);
-        if let Some(Doing::Waits(call) | Doing::Traced(call)) = doing {
+        if let Some(ProcessState::Blocked(call) | ProcessState::Traced(call)) = doing {
             let lists = server.process().selecting(&call);
             self.lists = lists.map(|lists| lists.map(|list| self.names_of(&list, server)));
             if self.call != Some(Call::Select) {
@@ -144,7 +144,7 @@ impl Model {
         self.iteration = server.narration.count(line);
     }
 
-    fn set_activity(&mut self, doing: Option<Doing>) {
+    fn set_activity(&mut self, doing: Option<ProcessState>) {
         let narration = self.output.iter().rev().filter(|output| !output.is_error);
         let narrated = narration.map(|output| &*output.line.text).find_map(|line| match line {
             "Before accept()" => Some(Call::Accept),
@@ -153,13 +153,13 @@ impl Model {
             _ => None,
         });
         self.activity = match doing {
-            Some(Doing::Stopped(_)) => Activity::Stopped,
-            Some(Doing::Runs) => Activity::Runs,
-            Some(Doing::Waits(call)) => match call.call() {
+            Some(ProcessState::Stopped(_)) => Activity::Stopped,
+            Some(ProcessState::Running) => Activity::Runs,
+            Some(ProcessState::Blocked(call)) => match call.call() {
                 Some(call) => Activity::Blocked(call),
                 None => Activity::Elsewhere(call.name().unwrap_or("another system call")),
             },
-            Some(Doing::Traced(call)) => match call.call() {
+            Some(ProcessState::Traced(call)) => match call.call() {
                 Some(call @ (Call::Accept | Call::Recv | Call::Send)) => Activity::Held(call),
                 _ => Activity::Runs,
             },
@@ -171,7 +171,7 @@ impl Model {
             (Activity::Blocked(call) | Activity::Held(call) | Activity::Narrated(call), _) => {
                 Some(call)
             }
-            (Activity::Stopped, Some(Doing::Stopped(call))) => call.call(),
+            (Activity::Stopped, Some(ProcessState::Stopped(call))) => call.call(),
             _ => None,
         };
         (self.call, self.is_certain) = (call.or(narrated), call.is_some());

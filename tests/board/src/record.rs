@@ -9,7 +9,7 @@ use std::ops::Range;
 use std::os::fd::RawFd;
 use std::path::Path;
 
-use harness::kernel::{Call, Doing};
+use harness::kernel::{Call, ProcessState};
 use harness::{Server, Step};
 use serde::Serialize;
 
@@ -366,7 +366,7 @@ impl Recorder {
             let client = self.clients.current.iter().find(|client| client.name == row.name);
             row.unsent = client.map_or(0, |client| client.unsent.min(row.unsent));
         }
-        if let Some(Doing::Waits(call)) = server.process().doing()
+        if let Some(ProcessState::Blocked(call)) = server.process().current_state()
             && call.call() == self.call.map(|(call, _)| call)
         {
             last.is_blocked = true;

@@ -12,7 +12,7 @@ const MANY: usize = 20;
 /// How long a client waits for a place in the backlog. If there is none, its SYN is dropped.
 const QUEUE_TIMEOUT: Duration = Duration::from_millis(500);
 
-const BASE: Case = Case { read: "step3-select/CARE.md#a-client-that-resets", ..Case::BASE };
+const BASE: Case = Case { read: "step3-select/HARDENING.md#a-client-that-resets", ..Case::BASE };
 const RESET: &str =
     "cargo run --bin client -- --port {port} --reset, type hello, Ctrl-D; then nc 127.0.0.1 {port}";
 
@@ -56,7 +56,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "reset while queued",
         question: "A client resets before the server accepts it. Is the next one served?",
-        read: "step3-select/CARE.md#a-client-that-is-gone-before-it-is-accepted",
+        read: "step3-select/HARDENING.md#a-client-that-is-gone-before-it-is-accepted",
         by_hand: "stop the server with Ctrl-Z, connect and reset clients, continue it with fg",
         run: reset_while_queued,
         ..BASE

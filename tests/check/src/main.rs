@@ -5,16 +5,13 @@
 
 use std::io::{self, ErrorKind, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::process::{self, ExitCode};
+use std::process::ExitCode;
 use std::sync::Arc;
-use std::thread;
 use std::time::Duration;
 
 use check::{Case, Failure, Level, Report, Setup, Verdict};
 use clap::{Arg, ArgAction, Command, value_parser};
-use harness::{Protocol, Start, free_port, poll_until, raise_file_descriptor_limit};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
-use signal_hook::iterator::Signals;
+use harness::{Protocol, Start, free_port, poll_until, raise_file_descriptor_limit, signals};
 
 const TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -37,7 +34,12 @@ fn main() -> ExitCode {
         .filter(|case| only.as_ref().is_none_or(|only| case.name == only))
         .filter(|case| until.is_none_or(|until| case.level() <= until))
         .collect();
-    let result = if is_list { list() } else { prepare().and_then(|()| check.run(&cases)) };
+    let prepare = || {
+        signals::heed_children();
+        signals::end_process_1_on_signals()?;
+        raise_file_descriptor_limit(FILE_DESCRIPTORS)
+    };
+    let result = if is_list { list() } else { prepare().and_then(|_| check.run(&cases)) };
     match result {
         Ok(code) => code,
         Err(error) if error.kind() == ErrorKind::BrokenPipe => ExitCode::from(2),
@@ -103,18 +105,6 @@ fn list() -> io::Result<ExitCode> {
         }
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// Ends this program at a signal, even as process 1, which ignores signals by default. The guard of
-/// the harness then ends the server. Also raises the limit on file descriptors.
-fn prepare() -> io::Result<()> {
-    let mut signals = Signals::new([SIGHUP, SIGINT, SIGQUIT, SIGTERM])?;
-    thread::spawn(move || {
-        if let Some(signal) = signals.forever().next() {
-            process::exit(128 + signal);
-        }
-    });
-    raise_file_descriptor_limit(FILE_DESCRIPTORS).map(drop)
 }
 
 struct Check {
@@ -185,7 +175,9 @@ impl Check {
     /// Prints how to run a case by hand.
     fn print_recipe(&self, case: &Case) -> io::Result<()> {
         let port = self.port.to_string();
-        let server = self.words.join(" ").replace("{port}", &port);
+        let words: Vec<String> =
+            self.words.iter().map(|word| word.replace("{port}", &port)).collect();
+        let server = shlex::try_join(words.iter().map(String::as_str)).map_err(io::Error::other)?;
         let recipe = case.by_hand.replace("{port}", &port);
         let mut output = io::stdout();
         if recipe.contains("{server}") {

@@ -10,7 +10,8 @@ use harness::{Client, Response, StalledReader};
 
 use crate::{Case, Expecting, Failure, Kind, Outcome, Trial};
 
-const BASE: Case = Case { read: "step3-select/CARE.md#a-client-that-never-reads", ..Case::BASE };
+const BASE: Case =
+    Case { read: "step3-select/HARDENING.md#a-client-that-never-reads", ..Case::BASE };
 
 /// How many clients never read. TCP may stall one of them before the server does, but hardly all.
 const STALLED: usize = 5;

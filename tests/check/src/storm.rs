@@ -18,7 +18,7 @@ const DURATION: Duration = Duration::from_secs(5);
 pub(crate) const CASES: &[Case] = &[Case {
     name: "all kinds at once",
     question: "Well-behaved and misbehaving clients mix at random. Is each well-behaved one served?",
-    read: "step3-select/CARE.md",
+    read: "step3-select/HARDENING.md",
     by_hand: "cargo test -p steps --test faults storm",
     run: |trial| {
         trial.serve_next("the start")?;

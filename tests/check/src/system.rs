@@ -8,7 +8,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "stopped and continued",
         question: "The server is stopped with Ctrl-Z and continued with fg. Does it go on?",
-        read: "step1-blocking/README.md#try",
+        read: "step3-select/HARDENING.md#a-signal",
         by_hand: "connect with nc, then Ctrl-Z and fg in the server's terminal",
         run: stopped_and_continued,
         ..Case::BASE
@@ -16,7 +16,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "output without a reader",
         question: "The reader of the server's output exits. Does the server go on?",
-        read: "step3-select/CARE.md#output-without-a-reader",
+        read: "step3-select/HARDENING.md#output-without-a-reader",
         by_hand: "{server} 2>&1 | head -1, then nc 127.0.0.1 {port}",
         prepare: Start::readers_exit,
         run: output_without_reader,
@@ -33,7 +33,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "a restart",
         question: "The server is killed while a client is connected. Can it start again at once?",
-        read: "step3-select/CARE.md#a-port-that-is-still-in-use",
+        read: "step3-select/HARDENING.md#a-port-that-is-still-in-use",
         by_hand: "connect with nc, Ctrl-C in the server's terminal, then start it again",
         run: restart,
         ..Case::BASE

@@ -6,7 +6,7 @@ use harness::{Client, Start};
 
 use crate::{Case, Expecting, Failure, Outcome, Trial};
 
-const BASE: Case = Case { read: "step3-select/CARE.md#more-clients-than-fit", ..Case::BASE };
+const BASE: Case = Case { read: "step3-select/HARDENING.md#more-clients-than-fit", ..Case::BASE };
 
 /// How many clients wait while the server is full: on macOS the backlog holds 128.
 const WAITING: usize = 5;

@@ -1,8 +1,9 @@
-//! A client for those without `nc`: what is typed goes out line by line, what comes back is
-//! printed. For experiments it also knows how to misbehave.
+//! A client for you, like `nc`: it sends each line that you type, and prints each response. It can
+//! also misbehave, for experiments.
 
 #![forbid(unsafe_code)]
-#![deny(clippy::print_stdout)] // which panics where nobody reads
+// Both macros panic if the line cannot be printed.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
 
 use std::io::{self, BufRead, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream, ToSocketAddrs};
@@ -10,33 +11,40 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 use std::{process, thread};
 
+use anyhow::Context;
 use clap::{Arg, ArgAction, ArgGroup, Command, value_parser};
-use harness::{RESPONSE, StalledReader, raise_file_descriptor_limit};
+use harness::{RESPONSE, StalledReader, raise_file_descriptor_limit, signals};
 use socket2::SockRef;
 
-/// How long a crowd waits for one connection: the backlog may be full.
+/// How long a crowd waits for a connection or a response. The backlog may be full.
 const TIMEOUT: Duration = Duration::from_secs(2);
 
 fn main() -> ExitCode {
-    let mut found = command().get_matches();
-    let host: String = found.remove_one("host").unwrap_or_default();
-    let port: u16 = found.remove_one("port").unwrap_or_default();
-    let done = resolve(&host, port).and_then(|server| {
-        if let Some(clients) = found.remove_one("crowd") {
-            crowd(server, clients)
-        } else if found.get_flag("stall") {
-            stall(server)
-        } else {
-            talk(server, found.get_flag("reset"))
-        }
-    });
-    match done {
+    match run() {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => ExitCode::FAILURE,
         Err(error) => {
-            eprintln!("{host}:{port}: {error}");
+            report(&format!("{error:#}"));
             ExitCode::FAILURE
         }
+    }
+}
+
+fn run() -> anyhow::Result<()> {
+    let mut matches = command().get_matches();
+    let mut host: String = matches.remove_one("host").unwrap_or_default();
+    let mut port: u16 = matches.remove_one("port").unwrap_or_default();
+    if let Some(named) = matches.remove_one("HOST") {
+        host = named;
+        port = matches.remove_one("PORT").unwrap_or(port);
+    }
+    signals::end_process_1_on_signals().context("signals")?;
+    let server = resolve(&host, port)?;
+    if let Some(clients) = matches.remove_one("crowd") {
+        connect_crowd(server, clients)
+    } else if matches.get_flag("stall") {
+        stall(server)
+    } else {
+        converse(server, matches.get_flag("reset"))
     }
 }
 
@@ -44,7 +52,18 @@ fn command() -> Command {
     let flag = |name, help| Arg::new(name).long(name).action(ArgAction::SetTrue).help(help);
     Command::new("client")
         .version(env!("CARGO_PKG_VERSION"))
-        .about("Sends what is typed line by line, and prints what comes back")
+        .about("Sends each line that you type to a server, and prints the responses")
+        .arg(
+            Arg::new("HOST")
+                .conflicts_with("host")
+                .help("Name or address of the server, like --host"),
+        )
+        .arg(
+            Arg::new("PORT")
+                .conflicts_with("port")
+                .value_parser(value_parser!(u16))
+                .help("Port of the server, like --port"),
+        )
         .arg(
             Arg::new("host")
                 .long("host")
@@ -60,87 +79,94 @@ fn command() -> Command {
                 .value_parser(value_parser!(u16))
                 .help("Port of the server"),
         )
-        .arg(flag("reset", "Leave with a reset at the end of the input (Ctrl-D)"))
-        .arg(flag("stall", "Ask and never read, until its own send no longer goes through"))
+        .arg(flag("reset", "Disconnect with a reset at the end of the input (Ctrl-D)"))
+        .arg(flag("stall", "Send requests and never read, until the server cannot send"))
         .arg(
             Arg::new("crowd")
                 .long("crowd")
                 .value_name("N")
                 .value_parser(value_parser!(usize))
-                .help("Make N connections that ask once each, and leave at Enter"),
+                .help("Connect N clients that send one request each. Enter disconnects them"),
         )
         .group(ArgGroup::new("misbehaviour").args(["reset", "stall", "crowd"]))
 }
 
-fn resolve(host: &str, port: u16) -> io::Result<SocketAddr> {
-    let found: Vec<SocketAddr> = (host, port).to_socket_addrs()?.collect();
-    let ipv4 = found.iter().find(|address| address.is_ipv4());
-    let address = ipv4.or(found.first()).copied();
-    address.ok_or_else(|| io::Error::new(ErrorKind::NotFound, "no such host"))
+/// Returns the address of the server. `host` may also be an address as a server prints it, such as
+/// `[::1]:5000`, or only `[::1]`.
+fn resolve(host: &str, port: u16) -> anyhow::Result<SocketAddr> {
+    if let Ok(address) = host.parse() {
+        return Ok(address);
+    }
+    let without_brackets = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    let addresses = (without_brackets.unwrap_or(host), port).to_socket_addrs();
+    let addresses: Vec<SocketAddr> =
+        addresses.with_context(|| format!("{host:?} cannot be looked up"))?.collect();
+    let ipv4 = addresses.iter().find(|address| address.is_ipv4());
+    let address = ipv4.or(addresses.first()).copied();
+    address.with_context(|| format!("{host:?} has no address"))
 }
 
-/// Two things at once, what is typed and what comes back, so two threads.
-fn talk(server: SocketAddr, reset: bool) -> io::Result<()> {
-    let stream = TcpStream::connect(server)?;
-    let typing = stream.try_clone()?;
+/// Sends in one thread and receives in another, because each of them blocks.
+fn converse(server: SocketAddr, is_resetting: bool) -> anyhow::Result<()> {
+    let stream = TcpStream::connect(server).with_context(|| server.to_string())?;
+    let sender = stream.try_clone().context("the socket")?;
     thread::spawn(move || {
-        let ended = send_lines(&typing, reset);
-        if let Err(error) = ended {
-            eprintln!("send: {error}");
+        if let Err(error) = send_lines(&sender, is_resetting) {
+            report(&format!("{error:#}"));
             process::exit(1);
         }
     });
-    match print_answers(stream) {
-        // The thread that types has reset the connection.
-        Err(error) if reset && error.kind() == ErrorKind::ConnectionReset => Ok(()),
-        ended => ended,
+    match print_responses(stream) {
+        // The thread that sends has reset the connection.
+        Err(error) if is_resetting && error.kind() == ErrorKind::ConnectionReset => Ok(()),
+        result => result.with_context(|| server.to_string()),
     }
 }
 
-fn send_lines(mut stream: &TcpStream, reset: bool) -> io::Result<()> {
-    let mut keys = io::stdin().lock();
-    let mut line = Vec::new();
-    while keys.read_until(b'\n', &mut line)? > 0 {
-        stream.write_all(&line)?;
-        line.clear();
+fn send_lines(mut stream: &TcpStream, is_resetting: bool) -> anyhow::Result<()> {
+    loop {
+        let line = read_line()?;
+        if line.is_empty() {
+            break;
+        }
+        stream.write_all(&line).context("send")?;
     }
-    if reset {
-        // Closing is a reset now, and the end of a process closes (socket(7), SO_LINGER).
-        SockRef::from(stream).set_linger(Some(Duration::ZERO))?;
+    if is_resetting {
+        // The end of the process closes the socket, which now sends a reset (SO_LINGER, socket(7)).
+        SockRef::from(stream).set_linger(Some(Duration::ZERO)).context("reset")?;
         process::exit(0);
     }
-    stream.shutdown(Shutdown::Write)
+    stream.shutdown(Shutdown::Write).context("shutdown")
 }
 
-fn print_answers(mut stream: TcpStream) -> io::Result<()> {
+fn print_responses(mut stream: TcpStream) -> io::Result<()> {
     let mut bytes = [0; 4096];
     loop {
         match stream.read(&mut bytes)? {
             0 => return Ok(()),
-            read => {
-                let mut output = io::stdout().lock();
-                output.write_all(&bytes[..read])?;
-                output.flush()?;
-            }
+            length => print(&bytes[..length]),
         }
     }
 }
 
-fn stall(server: SocketAddr) -> io::Result<()> {
-    let mut output = io::stdout();
-    let mut client = StalledReader::connect(server)?;
-    writeln!(output, "{} asks and does not read.", client.addr())?;
-    // A connection that breaks is not standard output.
-    client.send_until_stuck().map_err(io::Error::other)?;
-    writeln!(output, "Stuck: after {} bytes its own send no longer goes through.", client.sent())?;
-    writeln!(output, "Enter leaves.")?;
-    wait_for_enter()
+fn stall(server: SocketAddr) -> anyhow::Result<()> {
+    let client = StalledReader::connect(server);
+    let mut client = client.with_context(|| server.to_string())?;
+    print(format!("{} sends requests and never reads.\n", client.addr()).as_bytes());
+    client.send_until_server_is_stuck().with_context(|| server.to_string())?;
+    let sent = client.sent();
+    print(format!("Stuck after {sent} bytes: the server cannot send to this client.\n").as_bytes());
+    print(b"Enter disconnects.\n");
+    read_line().map(drop)
 }
 
-fn crowd(server: SocketAddr, clients: usize) -> io::Result<()> {
-    // Its own standard input, output and error, and a few to spare.
-    let limit = raise_file_descriptor_limit(clients as u64 + 16)?;
-    let mut output = io::stdout();
+fn connect_crowd(server: SocketAddr, clients: usize) -> anyhow::Result<()> {
+    // Standard input, output and error take three, and a few are spare.
+    let wanted = clients as u64 + 16;
+    let limit = raise_file_descriptor_limit(wanted).context("the limit on file descriptors")?;
+    if limit < wanted {
+        print(format!("The limit on file descriptors is {limit}.\n").as_bytes());
+    }
     let mut waiting = Vec::new();
     for client in 0..clients {
         let connected = TcpStream::connect_timeout(&server, TIMEOUT).and_then(|mut stream| {
@@ -151,38 +177,61 @@ fn crowd(server: SocketAddr, clients: usize) -> io::Result<()> {
         match connected {
             Ok(stream) => waiting.push(stream),
             Err(error) => {
-                writeln!(output, "Client {}: {error} (descriptor limit {limit}).", client + 1)?;
+                print(format!("Client {}: {error}.\n", client + 1).as_bytes());
                 break;
             }
         }
     }
     let connected = waiting.len();
-    writeln!(output, "{connected} of {clients} connected.")?;
-    let mut answered = Vec::new();
-    let mut last_answer = Instant::now();
-    while !waiting.is_empty() && last_answer.elapsed() < TIMEOUT {
-        let (done, rest) = waiting.into_iter().partition(has_answer);
-        let done: Vec<TcpStream> = done;
+    print(format!("{connected} of {clients} connected.\n").as_bytes());
+    let mut served = Vec::new();
+    let mut last_response = Instant::now();
+    while !waiting.is_empty() && last_response.elapsed() < TIMEOUT {
+        let (ready, rest): (Vec<_>, Vec<_>) = waiting.into_iter().partition(take_response);
         waiting = rest;
-        if done.is_empty() {
+        if ready.is_empty() {
             thread::sleep(Duration::from_millis(10));
         } else {
-            last_answer = Instant::now();
-            answered.extend(done);
+            last_response = Instant::now();
+            served.extend(ready);
         }
     }
-    writeln!(output, "{} of {connected} answered. Enter leaves.", answered.len())?;
-    wait_for_enter()
+    print(
+        format!("{} of {connected} got a response. Enter disconnects.\n", served.len()).as_bytes(),
+    );
+    read_line().map(drop)
 }
 
-/// Takes the answer, if it is there: to leave with an answer unread is a reset (RFC 2525, 2.17).
-fn has_answer(mut stream: &TcpStream) -> bool {
-    let mut answer = [0; RESPONSE.len()];
-    stream.peek(&mut answer).is_ok_and(|length| length == RESPONSE.len())
-        && stream.read_exact(&mut answer).is_ok()
-        && answer == *RESPONSE
+/// Receives the response and returns whether it has arrived. A client that disconnects with a response
+/// unread would send a reset (RFC 2525, 2.17).
+fn take_response(mut stream: &TcpStream) -> bool {
+    let mut response = [0; RESPONSE.len()];
+    stream.peek(&mut response).is_ok_and(|length| length == RESPONSE.len())
+        && stream.read_exact(&mut response).is_ok()
+        && response == *RESPONSE
 }
 
-fn wait_for_enter() -> io::Result<()> {
-    io::stdin().lock().read_until(b'\n', &mut Vec::new()).map(drop)
+/// Reads a line from standard input. It is empty at the end of the input.
+fn read_line() -> anyhow::Result<Vec<u8>> {
+    let mut line = Vec::new();
+    io::stdin().lock().read_until(b'\n', &mut line).context("standard input")?;
+    Ok(line)
+}
+
+/// Prints on standard output. If that fails, ends this process. If the reader has exited, it prints no
+/// error.
+fn print(bytes: &[u8]) {
+    let mut output = io::stdout().lock();
+    if let Err(error) = output.write_all(bytes).and_then(|()| output.flush()) {
+        if error.kind() != ErrorKind::BrokenPipe {
+            report(&format!("standard output: {error}"));
+        }
+        process::exit(1);
+    }
+}
+
+/// Prints a line on standard error.
+fn report(line: &str) {
+    // If this fails, there is nothing left to report to.
+    let _ = writeln!(io::stderr(), "{line}");
 }

@@ -1,36 +1,143 @@
-//! The client for those without `nc`.
+//! Runs the client against a real server.
 
 #![forbid(unsafe_code)]
 
+use std::fs::File;
 use std::io::{self, Write};
+use std::net::TcpListener;
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
+use std::time::Duration;
 
-use harness::{RESPONSE, Server, Step};
+use harness::kernel::ProcessState;
+use harness::{
+    KilledOnDrop, Log, PROCESS_1, Process, RESPONSE, Server, Signal, Start, Step, TIMEOUT,
+    in_namespaces, is_available, poll_until, start,
+};
 
-/// What the client does when that is typed.
-fn client(flags: &[&str], typed: &[u8], stdout: impl Into<Stdio>) -> Output {
+const CLIENT: &str = env!("CARGO_BIN_EXE_client");
+
+/// Runs the client against step 3 with `input` on its standard input.
+fn client(flags: &[&str], input: &[u8], stdout: impl Into<Stdio>) -> Output {
     let server = Server::start(Step::Select);
-    let mut client = Command::new(env!("CARGO_BIN_EXE_client"));
-    client.args(["--port", &server.addr.port().to_string()]).args(flags);
+    let port = server.addr.port().to_string();
+    run(Command::new(CLIENT).args(["--port", &port]).args(flags), input, stdout)
+}
+
+fn run(client: &mut Command, input: &[u8], stdout: impl Into<Stdio>) -> Output {
     let client = client.stdin(Stdio::piped()).stdout(stdout).stderr(Stdio::piped()).spawn();
     let mut client = client.expect("the client starts");
-    let _it_has_ended = client.stdin.as_mut().expect("a pipe").write_all(typed);
+    // It may have ended already.
+    let _ = client.stdin.as_mut().expect("a pipe").write_all(input);
     client.wait_with_output().expect("the client ends")
 }
 
 #[test]
-fn the_client_sends_what_is_typed_whatever_its_bytes() {
+fn client_sends_bytes_that_are_not_text() {
     let output = client(&[], b"h\xff\nhi\n", Stdio::piped());
     assert!(output.status.success() && output.stdout.starts_with(RESPONSE), "{output:?}");
 }
 
 #[test]
-fn a_client_whose_reader_leaves_does_not_panic() {
+fn client_does_not_panic_if_its_reader_has_exited() {
     for flags in [&[][..], &["--stall"], &["--crowd", "2"]] {
         let (reader, writer) = io::pipe().expect("a pipe");
         drop(reader);
         let output = client(flags, b"hi\n", writer);
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert_eq!((output.status.code(), &*said), (Some(1), ""), "client {flags:?}");
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert_eq!((output.status.code(), &*errors), (Some(1), ""), "client {flags:?}");
+    }
+}
+
+#[test]
+fn client_takes_addresses_as_nc_and_servers_write_them() {
+    for host in ["127.0.0.1", "::1"] {
+        if !is_available(host, TcpListener::bind((host, 0)).is_ok()) {
+            continue;
+        }
+        let server = Start::of(Step::Select).host(host).start();
+        let (printed, port) = (server.addr.to_string(), server.addr.port().to_string());
+        let in_brackets = printed.rsplit_once(':').expect("a port").0;
+        for arguments in [
+            &[host, &port][..],
+            &[in_brackets, &port],
+            &[&printed],
+            &["--host", in_brackets, "--port", &port],
+            &[host, "--port", &port],
+        ] {
+            let output = run(Command::new(CLIENT).args(arguments), b"hi\n", Stdio::piped());
+            assert_eq!(output.stdout, RESPONSE, "client {arguments:?}: {output:?}");
+        }
+    }
+}
+
+#[test]
+fn client_names_the_address_that_failed() {
+    let closed = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("a port");
+    let refused = format!("{closed}: Connection refused");
+    for (host, expected) in [
+        (&*closed.to_string(), &*refused),
+        ("client.invalid", "\"client.invalid\" cannot be looked up: "),
+    ] {
+        let output = run(Command::new(CLIENT).arg(host), b"", Stdio::piped());
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.code() == Some(1) && errors.starts_with(expected), "{errors}");
+    }
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn client_reports_that_standard_output_is_full() {
+    for flags in [&[][..], &["--stall"], &["--crowd", "2"]] {
+        let full = File::options().write(true).open("/dev/full").expect("full(4)");
+        let output = client(flags, b"hi\n", full);
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(errors, "standard output: No space left on device (os error 28)\n");
+        assert_eq!(output.status.code(), Some(1));
+    }
+}
+
+/// Starts the client with standard input open, and returns what it prints.
+fn spawn(client: &mut Command) -> (KilledOnDrop, Log) {
+    let client = start(client.stdin(Stdio::piped()).stdout(Stdio::piped()));
+    let mut client = KilledOnDrop(client.expect("the client starts"));
+    let output = Log::of(client.0.stdout.take().expect("a pipe"));
+    (client, output)
+}
+
+#[test]
+fn signal_ends_client_as_process_1() {
+    for signal in [Signal::INT, Signal::TERM, Signal::HUP] {
+        let Some(mut client) = in_namespaces(&PROCESS_1, Path::new(CLIENT)) else { return };
+        let server = Server::start(Step::Select);
+        let port = server.addr.port().to_string();
+        let (mut unshare, output) = spawn(client.args(["--port", &port, "--crowd", "1"]));
+        output.wait_for_line("1 of 1 got a response. Enter disconnects.");
+        Process(unshare.0.id()).children()[0].signal(signal);
+        let status = poll_until(TIMEOUT, || unshare.0.try_wait().expect("a child"));
+        assert_eq!(status.expect("an end").code(), Some(128 + signal.as_raw()));
+    }
+}
+
+/// A slow server has not tried to send yet. Here the server is stopped.
+#[test]
+fn client_is_stuck_only_if_the_server_cannot_send() {
+    for step in [Step::Blocking, Step::Select] {
+        let server = Server::start(step);
+        server.process().stop();
+        let port = server.addr.port().to_string();
+        let (_client, output) = spawn(Command::new(CLIENT).args(["--port", &port, "--stall"]));
+        output.wait_for("a connection", |lines| lines.first().cloned());
+        assert!(!output.reaches_lines(2, Duration::from_secs(2)), "{}", output.text());
+        server.process().resume();
+        output.wait_for("`Stuck`", |lines| {
+            lines.iter().find(|line| line.text.starts_with("Stuck")).cloned()
+        });
+        let expected = if step.blocks() { "sendto" } else { "pselect6" };
+        match server.process().current_state() {
+            Some(ProcessState::Blocked(call)) => assert_eq!(call.name(), Some(expected), "{step}"),
+            Some(other) => panic!("{step} was expected to be blocked: {other:?}"),
+            None => {}
+        }
     }
 }

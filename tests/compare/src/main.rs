@@ -20,16 +20,17 @@ mod unit_tests;
 
 use std::fs;
 use std::io::{self, BufRead, ErrorKind, Write};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use clap::builder::PossibleValuesParser;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
-use harness::{Step, raise_file_descriptor_limit};
+use harness::{Step, raise_file_descriptor_limit, signals};
 
 use crate::recorder::record;
 use crate::recording::Recording;
@@ -94,8 +95,10 @@ fn run(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
     }
     let pace = matches.get_one("pace").copied().unwrap_or(Pace(1.0));
     raise_limit(&runs)?;
-    build(&runs)?;
+    signals::heed_children();
     page::handle_signals()?;
+    expect_loopback()?;
+    build(&runs)?;
     let has_failed = run_all(&runs, pace, matches.get_flag("pause"), folder)?;
     Ok(if has_failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
@@ -131,6 +134,18 @@ fn raise_limit(runs: &[Run]) -> anyhow::Result<()> {
          (`ulimit -Hn {needed}`), or name other scenarios"
     );
     Ok(())
+}
+
+/// Connects to this process, as clients will connect to the servers.
+fn expect_loopback() -> anyhow::Result<()> {
+    let connect = || {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        TcpStream::connect(listener.local_addr()?)
+    };
+    match connect() {
+        Ok(_) => Ok(()),
+        Err(error) => bail!("127.0.0.1: {error}: is the loopback interface up?"),
+    }
 }
 
 /// Builds the servers with cargo, and reports it if that takes a while.

@@ -83,8 +83,8 @@ impl Narration {
 
     fn state_after(&mut self, line: &str) -> Option<State> {
         match (self.step, line) {
-            // While one function of this server awaits, its event loop goes on.
-            (Step::Tokio, "Before accept()" | "Before recv()")
+            // While one function of these servers awaits, their event loop goes on.
+            (Step::Tasks | Step::Tokio, "Before accept()" | "Before recv()")
             | (_, "Before select()" | "Before poll()") => {
                 return Some(blocked(Call::Select, None));
             }

@@ -7,6 +7,7 @@ use std::sync::Mutex;
 use std::thread;
 use std::time::Duration;
 
+use harness::signals;
 use ratatui::DefaultTerminal;
 use ratatui::buffer::Buffer;
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyModifiers};
@@ -14,7 +15,7 @@ use ratatui::crossterm::terminal;
 use ratatui::style::Style;
 use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP};
 use signal_hook::iterator::Signals;
-use signal_hook::low_level::{emulate_default_handler, raise};
+use signal_hook::low_level::raise;
 
 use crate::client::lock;
 use crate::draw;
@@ -90,7 +91,7 @@ fn read_keys() -> io::Result<()> {
 /// the page again when the process continues.
 pub fn handle_signals() -> io::Result<()> {
     if !is_terminal() {
-        return Ok(());
+        return signals::end_process_1_on_signals();
     }
     let mut signals = Signals::new([SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP])?;
     thread::spawn(move || {
@@ -100,8 +101,7 @@ pub fn handle_signals() -> io::Result<()> {
             if was_shown {
                 ratatui::restore();
             }
-            // This fails only for a signal that is not in the list.
-            let _ = emulate_default_handler(signal);
+            signals::take_default_action(signal);
             if was_shown {
                 *page = ratatui::try_init().ok();
             }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use harness::kernel::Doing;
+use harness::kernel::ProcessState;
 use harness::{Server, Start, Step};
 
 use crate::client::{Client, ClientLog, SharedLog, lock};
@@ -118,8 +118,8 @@ impl Recorder {
     fn timeline(&mut self, start: Instant) -> Timeline {
         // A copy, so that the clients do not wait long for the lock.
         let ClientLog { events: clients, addresses, failures } = lock(&self.log).clone();
-        let is_in_send = match self.server.process().doing() {
-            Some(Doing::Waits(call)) => call.name() == Some("sendto"),
+        let is_in_send = match self.server.process().current_state() {
+            Some(ProcessState::Blocked(call)) => call.name() == Some("sendto"),
             Some(_) => false,
             // Not available on this system. A client is stuck because the server is in send().
             None => {

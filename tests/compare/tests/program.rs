@@ -7,11 +7,14 @@ use std::io::{self, Write};
 use std::num::NonZero;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::Duration;
 
-use harness::{OnTerminal, Process, Signal, TIMEOUT, wait_until};
+use harness::{
+    KilledOnDrop, OnTerminal, PROCESS_1, Process, Signal, TIMEOUT, in_namespaces, is_available,
+    poll_until, wait_until,
+};
 
 const COMPARE: &str = env!("CARGO_BIN_EXE_compare");
 
@@ -76,6 +79,12 @@ fn step_chooses_the_servers() {
     assert!(output.contains("epoll"), "{output}");
     // After two of the requests the server is in recv() again until the next one.
     assert!(output.matches("Aa").count() >= 2, "{output}");
+
+    let steps = ["two-clients", "--step", "tasks", "--step", "tokio"];
+    let (code, output, errors) = run(&mut compare(&steps));
+    assert_eq!((code, output.matches("B waited").count()), (Some(0), 2), "{errors}");
+    // Their `Before recv()` does not mean that the server is blocked there.
+    assert!(output.contains("select()") && !output.contains("recv()"), "{output}");
 }
 
 #[test]
@@ -89,10 +98,39 @@ fn unwritable_file_exits_with_code_1() {
 }
 
 #[test]
+fn parent_that_ignores_children_is_no_obstacle() {
+    let ignores = "$SIG{CHLD} = 'IGNORE'; exec @ARGV";
+    if is_available("perl", harness::runs("perl", &["-e", ""])) {
+        let mut perl = Command::new("perl");
+        let (code, _, errors) = run(perl.args(["-e", ignores, COMPARE, "stream"]));
+        assert_eq!(code, Some(0), "{errors}");
+    }
+}
+
+#[test]
+fn what_it_cannot_work_without_is_one_line() {
+    let mut without_cargo = compare(&["stream"]);
+    without_cargo.env("PATH", "/usr/bin:/bin").env("CARGO", "no-such-cargo");
+    let without_network = in_namespaces(&["--net"], Path::new(COMPARE));
+    for (command, expected) in [
+        (Some(without_cargo), "cargo does not start (No such file or directory (os error 2))"),
+        (without_network, "127.0.0.1: Network is unreachable (os error 101)"),
+    ] {
+        let Some(mut command) = command else { continue };
+        let (code, output, errors) = run(command.stdin(Stdio::null()));
+        assert_eq!((code, output), (Some(1), String::new()), "{errors}");
+        let lines = errors.lines().filter(|line| *line != "Building the servers ...");
+        let [line] = lines.collect::<Vec<_>>()[..] else { panic!("expected one line: {errors}") };
+        assert!(line.contains(expected), "{line}");
+    }
+}
+
+#[test]
 fn reader_that_exits_causes_no_panic() {
     let (_, writer) = io::pipe().expect("a pipe");
     let output = compare(&["stream"]).stdout(writer).output().expect("compare starts");
-    assert_eq!((output.status.code(), text(&output.stderr)), (Some(1), String::new()));
+    let errors = text(&output.stderr).replace("Building the servers ...\n", "");
+    assert_eq!((output.status.code(), errors), (Some(1), String::new()));
 }
 
 fn is_running(server: &u32) -> bool {
@@ -102,13 +140,14 @@ fn is_running(server: &u32) -> bool {
 
 /// Waits until each of the three servers of a `compare` has a client, and returns their process IDs.
 /// If the system does not report file descriptors, the servers may have no client yet.
-fn servers_of(child: &Child) -> Vec<u32> {
+fn servers_of(compare: u32) -> Vec<u32> {
     // Standard input, output and error, the listening socket, and a client.
     let has_client = |server: &u32| Process(*server).file_descriptors().is_none_or(|open| open > 4);
     let mut servers: Vec<u32> = Vec::new();
     wait_until("three servers that have a client", || {
-        // For a moment cargo and the shell of the guard are children too.
-        let (_, children, _) = run(Command::new("pgrep").args(["-P", &child.id().to_string()]));
+        // Cargo is a child too for a moment, and the shell of the guard for longer if compare is process 1.
+        let (_, children, _) =
+            run(Command::new("pgrep").args(["-P", &compare.to_string(), "step"]));
         servers = children.lines().filter_map(|pid| pid.parse().ok()).collect();
         servers.len() == 3 && servers.iter().all(has_client)
     });
@@ -120,7 +159,7 @@ fn killed_server_exits_with_code_1() {
     let mut compare = compare(&["two-clients", "--pace", "5"]);
     let compare = compare.stdout(Stdio::piped()).stderr(Stdio::piped());
     let child = compare.spawn().expect("compare starts");
-    let servers = servers_of(&child);
+    let servers = servers_of(child.id());
     Process(servers[2]).signal(Signal::KILL);
     let output = child.wait_with_output().expect("compare ends");
     let (output, errors, code) = (text(&output.stdout), text(&output.stderr), output.status.code());
@@ -257,7 +296,7 @@ fn signals_end_compare_and_restore_the_terminal() {
     ] {
         let mut session = Session::start(&mut compare(&["two-clients", "--pace", "30"]), 80);
         session.read_until_words("step3-select");
-        let servers = servers_of(&session.terminal.child);
+        let servers = servers_of(session.terminal.child.id());
         session.type_keys(keys);
         if keys.is_empty() {
             Process(session.terminal.child.id()).signal(signal);
@@ -269,6 +308,37 @@ fn signals_end_compare_and_restore_the_terminal() {
         assert_eq!(is_left, signal == Signal::KILL, "{signal:?}");
         wait_until("the end of the servers", || !servers.iter().any(is_running));
     }
+}
+
+#[test]
+fn signal_ends_compare_as_process_1() {
+    let compare = || {
+        let mut compare = in_namespaces(&PROCESS_1, Path::new(COMPARE))?;
+        compare.args(["two-clients", "--pace", "30"]).stdin(Stdio::null()).stdout(Stdio::null());
+        Some(compare)
+    };
+    let (Some(mut without_terminal), Some(mut on_terminal)) = (compare(), compare()) else {
+        return;
+    };
+    let mut unshare = KilledOnDrop(without_terminal.spawn().expect("unshare starts"));
+    let mut process_1 = None;
+    wait_until("compare to start", || {
+        process_1 = Process(unshare.0.id()).children().first().copied();
+        process_1.is_some()
+    });
+    let process_1 = process_1.expect("compare");
+    let servers = servers_of(process_1.0);
+    process_1.signal(Signal::TERM);
+    let status = poll_until(TIMEOUT, || unshare.0.try_wait().expect("a child"));
+    assert_eq!(status.expect("an end").code(), Some(128 + 15));
+    wait_until("the end of the servers", || !servers.iter().any(is_running));
+
+    let mut session = Session::start(&mut on_terminal, 80);
+    session.read_until_words("step3-select");
+    session.type_keys("\x03");
+    session.finish();
+    assert_eq!(session.terminal.child.wait().expect("unshare ends").code(), Some(128 + 2));
+    assert!(!session.is_live(), "expected a terminal without the page");
 }
 
 #[test]
@@ -306,8 +376,10 @@ fn terminal_and_no_color_decide_on_pages_and_colours() {
     };
     let coloured = output_with("NO_COLOR=", 80);
     assert!(coloured.contains("\x1b[?1049h") && coloured.contains("\x1b[1mstream"), "{coloured:?}");
-    let plain = output_with("NO_COLOR=1", 30);
+    // However narrow the terminal is, the page stays on its own screen.
+    let plain = output_with("NO_COLOR=1", 20);
     let (page, picture) = plain.split_once("\x1b[?1049l").expect("a page and a picture");
+    assert!(page.starts_with("\x1b[?1049h"), "{plain:?}");
     assert!(!page.contains("\x1b[1m") && !picture.contains("\x1b[1m"), "{plain:?}");
     assert!(picture.ends_with("returns?\r\n"), "{plain:?}");
     let dumb = output_with("TERM=dumb", 80);

@@ -10,8 +10,8 @@ use socket2::SockRef;
 use crate::process::lock_starts;
 use crate::protocol::{Journal, MESSAGE, Protocol, RESPONSE, Response};
 
-/// A connected client. Each of its calls gives up after a timeout, and an error says what the
-/// client got in place of what it waited for.
+/// A connected client. Each of its calls has a timeout. An error says what the client expected and
+/// what it got.
 #[derive(Debug)]
 pub struct Client {
     stream: TcpStream,
@@ -20,13 +20,13 @@ pub struct Client {
     deadline: Option<Instant>,
     protocol: Arc<Protocol>,
     awaits_greeting: bool,
-    /// What was sent since the last response.
+    /// The bytes that were sent after the last response.
     pending: Vec<u8>,
     kept: Option<KeptSockets>,
     journal: Option<(String, Journal)>,
 }
 
-/// Sockets that stay open until [`KeptSockets::close_all`], although their clients are dropped.
+/// Sockets that stay open until [`KeptSockets::close_all`], even if their clients are dropped.
 #[derive(Debug, Clone, Default)]
 pub struct KeptSockets(Arc<Mutex<Vec<TcpStream>>>);
 
@@ -50,7 +50,7 @@ impl Drop for Client {
 }
 
 impl Client {
-    /// Connects, or waits in the server's backlog: a client cannot tell the difference.
+    /// Connects. The connection may wait in the backlog, because a client cannot see the difference.
     pub fn connect(server: SocketAddr, timeout: Duration) -> io::Result<Self> {
         Self::from_stream(TcpStream::connect_timeout(&server, timeout)?, timeout)
     }
@@ -71,21 +71,21 @@ impl Client {
         })
     }
 
-    /// Makes every end of this client a reset unless it calls [`Client::close`], even the end of
-    /// this process. A reset leaves no `TIME_WAIT` behind, not even at the server.
+    /// Lets this client disconnect with a reset, unless it calls [`Client::close`]. A reset leaves no
+    /// connection in `TIME_WAIT`, on either end.
     pub fn resetting(self) -> io::Result<Self> {
         reset_on_close(&self.stream)?;
         Ok(self)
     }
 
-    /// Expects responses as `protocol` says, all of them before `deadline`.
+    /// Expects the responses of `protocol`, all of them before `deadline`.
     pub fn expecting(mut self, protocol: &Arc<Protocol>, deadline: Instant) -> Self {
         self.protocol = Arc::clone(protocol);
         self.deadline = Some(deadline);
         self
     }
 
-    /// Notes its steps in `journal` under the name `name`.
+    /// Notes what it does in `journal`, with the name `name`.
     pub fn noted_in(mut self, journal: &Journal, name: &str) -> Self {
         journal.note(format!("{name} connects"));
         self.journal = Some((name.to_owned(), journal.clone()));
@@ -114,7 +114,7 @@ impl Client {
 
     pub(crate) fn explain(&self, expected: &str, error: &Error) -> Error {
         let is_over = self.deadline.is_some_and(|deadline| Instant::now() >= deadline);
-        let words = match error.kind() {
+        let text = match error.kind() {
             ErrorKind::WouldBlock | ErrorKind::TimedOut if is_over => {
                 format!("no {expected} before the time for all clients was over")
             }
@@ -123,7 +123,7 @@ impl Client {
             }
             _ => format!("{} and no {expected}", describe_error(error)),
         };
-        Error::new(error.kind(), words)
+        Error::new(error.kind(), text)
     }
 
     pub fn send(&mut self, message: &[u8]) -> io::Result<()> {
@@ -173,7 +173,7 @@ impl Client {
             Response::Constant(response) => expected.extend(response.repeat(responses)),
             Response::Echo => expected.append(&mut self.pending),
             Response::Dependent => {
-                // One byte is expected, and the others are taken with it.
+                // At least one byte is expected. The others are received with it.
                 let received = self.read_some()?;
                 self.awaits_greeting = false;
                 return if received.is_empty() {
@@ -209,7 +209,7 @@ impl Client {
         invalid(format!("{} and then {rest}", self.describe(received)))
     }
 
-    /// Reads what has arrived, at most `most` bytes. Empty at the end of the stream.
+    /// Reads the bytes that have arrived, at most `most`. Returns none at the end of the stream.
     pub(crate) fn read_at_most(&self, most: usize) -> io::Result<Vec<u8>> {
         let mut bytes = vec![0; most.min(64 * 1024)];
         loop {
@@ -240,7 +240,7 @@ impl Client {
     pub fn receive_until_silence(&mut self, silence: Duration) -> io::Result<Vec<u8>> {
         let timeout = std::mem::replace(&mut self.timeout, silence);
         let mut received = Vec::new();
-        let ended = loop {
+        let result = loop {
             match self.read_at_most(64 * 1024 - received.len()) {
                 Ok(bytes) if bytes.is_empty() => break Ok(()),
                 Ok(bytes) => received.extend(bytes),
@@ -256,7 +256,7 @@ impl Client {
             }
         };
         self.timeout = timeout;
-        ended.map_err(|error| self.explain("silence", &error))?;
+        result.map_err(|error| self.explain("silence", &error))?;
         Ok(received)
     }
 
@@ -271,7 +271,7 @@ impl Client {
         Ok(())
     }
 
-    /// Waits at most for `timeout` until a byte has arrived, and returns whether it has.
+    /// Waits until a byte has arrived, at most for `timeout`. Returns whether it has arrived.
     pub fn has_byte_within(&self, timeout: Duration) -> io::Result<bool> {
         self.stream.set_read_timeout(Some(timeout))?;
         match self.stream.peek(&mut [0]) {
@@ -282,7 +282,7 @@ impl Client {
         }
     }
 
-    /// Returns an error if anything has arrived that was not received, a byte or the end.
+    /// Returns an error if a byte or the end of the stream has arrived that was not received.
     pub fn expect_silence(&self) -> io::Result<()> {
         self.stream.set_nonblocking(true)?;
         let peeked = self.stream.peek(&mut [0]);
@@ -315,7 +315,7 @@ impl Client {
         if rest.is_empty() { Ok(()) } else { Err(invalid(self.describe(&rest))) }
     }
 
-    /// Says that it sends no more (`shutdown`). It can still receive.
+    /// Half-closes the connection (shutdown(2)): it can only receive from now on.
     pub fn half_close(&self) -> io::Result<()> {
         self.stream.shutdown(Shutdown::Write)?;
         self.note("half-closes: it sends no more");

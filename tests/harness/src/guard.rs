@@ -1,5 +1,5 @@
-//! Ends the servers of a process that was killed. If it is killed between fork(2) and the line that
-//! registers the server, that server survives.
+//! Kills the servers of a process that was killed itself. If the process is killed after fork(2) but
+//! before the server is registered, that server survives.
 
 use std::io::Write;
 use std::os::unix::process::CommandExt;
@@ -8,10 +8,10 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::process::start;
 
-/// Each line lists the process groups of the running servers. The end of the input is the end of the
-/// process that writes it, however that ended. The loop runs in the background in a process group of
-/// its own, so nobody waits for it and no key of the terminal reaches it. It reads file descriptor 3,
-/// because a shell replaces 0 by /dev/null there.
+/// Each line of the input lists the process groups of the running servers. The input ends when the
+/// process that writes it ends, for any reason. The loop runs in the background and in a process group
+/// of its own, so that no process waits for it and no key of the terminal reaches it. In the background
+/// a shell replaces file descriptor 0 by /dev/null, so the loop reads 3.
 const SCRIPT: &str = "exec 3<&0
     { while read -r line; do groups=$line; done
     [ -z \"$groups\" ] || kill -9 $groups; } <&3 3<&- &";
@@ -21,7 +21,7 @@ static GUARD: Mutex<Option<Guard>> = Mutex::new(None);
 #[derive(Debug)]
 struct Guard {
     groups: Vec<u32>,
-    /// None without a shell. Then there is no guard.
+    /// None if there is no shell. Then there is no guard.
     input: Option<ChildStdin>,
 }
 
@@ -31,12 +31,12 @@ pub fn prepare() {
     change(|_| {});
 }
 
-/// Registers the process group of a server that was started.
+/// Registers the process group of a new server.
 pub fn add(group: u32) {
     change(|groups| groups.push(group));
 }
 
-/// Removes a server that has ended: its number may soon belong to another process.
+/// Removes a server that has ended, because its process ID may soon belong to another process.
 pub fn remove(group: u32) {
     change(|groups| groups.retain(|other| *other != group));
 }
@@ -47,7 +47,7 @@ fn change(edit: impl FnOnce(&mut Vec<u32>)) {
     edit(groups);
     let line: String = groups.iter().map(|group| format!("-{group} ")).collect();
     if let Some(input) = input {
-        // If somebody has killed the guard, the servers still end with their owners.
+        // It fails if the guard was killed. The servers still end when their owners are dropped.
         let _ = writeln!(input, "{line}");
     }
 }

@@ -1,4 +1,4 @@
-//! What the kernel knows: the system call in which a process is blocked, and the queues of its
+//! Reads from the kernel in which system call a process is blocked, and what is in the queues of its
 //! connections.
 //!
 //! On Linux it comes from `/proc`, see proc(5). Elsewhere the connections come from netstat(1), and
@@ -14,13 +14,12 @@ use std::path::Path;
 use crate::Process;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Doing {
-    Runs,
-    /// It is blocked in a system call.
-    Waits(SystemCall),
-    /// A tracer holds it before or after a system call, as strace(1) does for a delay.
+pub enum ProcessState {
+    Running,
+    Blocked(SystemCall),
+    /// A tracer holds it before or after a system call. strace(1) does so for a delay.
     Traced(SystemCall),
-    /// A signal has stopped it in a system call, as Ctrl-Z does. The number is -1 outside of one.
+    /// A signal such as that of Ctrl-Z has stopped it. The number is -1 if it was in no system call.
     Stopped(SystemCall),
 }
 
@@ -60,13 +59,13 @@ impl Call {
 /// A system call that has not returned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SystemCall {
-    /// Each architecture has other numbers.
+    /// It depends on the architecture.
     pub number: libc::c_long,
     pub arguments: [u64; 6],
 }
 
 impl SystemCall {
-    /// The name in syscalls(2), if a small server may be blocked in it.
+    /// Returns the name in syscalls(2), if it is a call in which a small server may be blocked.
     pub fn name(&self) -> Option<&'static str> {
         let names = NAMES.iter();
         names.copied().find_map(|(number, name)| (number == self.number).then_some(name))
@@ -120,18 +119,18 @@ const NAMES: &[(libc::c_long, &str)] = &[
 const NAMES: &[(libc::c_long, &str)] = &[];
 
 impl Process {
-    /// What it does now. None if it has ended, or if not available on this system.
-    pub fn doing(self) -> Option<Doing> {
+    /// Returns its state. None if it has ended, or if not available on this system.
+    pub fn current_state(self) -> Option<ProcessState> {
         let line = fs::read_to_string(format!("/proc/{}/syscall", self.0)).ok()?;
         if line.trim_end() == "running" {
-            return Some(Doing::Runs);
+            return Some(ProcessState::Running);
         }
         let call = SystemCall::parse(&line)?;
         match self.state().as_str() {
-            "T" => Some(Doing::Stopped(call)),
-            "t" => Some(Doing::Traced(call)),
+            "T" => Some(ProcessState::Stopped(call)),
+            "t" => Some(ProcessState::Traced(call)),
             "Z" => None,
-            _ => Some(Doing::Waits(call)),
+            _ => Some(ProcessState::Blocked(call)),
         }
     }
 
@@ -364,12 +363,12 @@ mod tests {
             client.write_all(b"hello\n").expect("sent");
             let client = client.local_addr().expect("an address");
             let socket = || {
-                let sockets = tcp_sockets(addr).expect("Linux tells");
+                let sockets = tcp_sockets(addr).expect("sockets of the system");
                 sockets.into_iter().find(|socket| socket.remote == client)
             };
             let waiting = wait_for("six bytes", || socket().filter(|socket| socket.unread == 6));
             assert!(waiting.waits_for_accept(), "{waiting:?} was expected to wait");
-            let listens = tcp_sockets(addr).expect("Linux tells");
+            let listens = tcp_sockets(addr).expect("sockets of the system");
             let listens = listens.iter().find(|it| it.state == State::Listen).expect("it listens");
             assert_eq!((listens.unread, listens.local), (1, addr));
             let accepted = listening.accept().expect("a connection");

@@ -1,10 +1,11 @@
-//! Starts the real servers and talks to them over real sockets, as a student would.
+//! Starts servers and connects clients to them, as a student would.
 //!
-//! [`Start`] says how a server is started and [`Server`] is one that runs. [`Client`] is a client that
-//! behaves well, and [`StalledReader`] one that never reads. [`Log`] is what a process prints,
-//! [`kernel`] what the kernel knows about it, and [`OnTerminal`] a program on a pseudo-terminal.
+//! [`Start`] describes how to start a server, and [`Server`] is a running one. [`Client`] is a client
+//! that behaves well, and [`StalledReader`] is a client that never reads. [`Log`] has the lines that a
+//! process prints, and [`kernel`] reads from the kernel what the process does. [`OnTerminal`] runs a
+//! program on a pseudo-terminal.
 //!
-//! Tests wait for events, a line or bytes, and give up after [`TIMEOUT`].
+//! Tests wait for an event, such as a line or bytes, and fail after [`TIMEOUT`].
 
 #![forbid(unsafe_code)]
 
@@ -15,6 +16,8 @@ mod log;
 mod process;
 mod protocol;
 mod server;
+#[cfg(feature = "signals")]
+pub mod signals;
 mod stalled_reader;
 mod step;
 mod terminal;
@@ -38,8 +41,7 @@ pub use stalled_reader::StalledReader;
 pub use step::{Step, program};
 pub use terminal::OnTerminal;
 
-/// How long to wait for something that should happen at once, on a machine that is busy with
-/// something else.
+/// How long to wait for something that should happen at once. A busy machine may need long.
 pub const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The top folder of the workspace.
@@ -47,35 +49,50 @@ pub fn root() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
 }
 
-/// The words that start a Python script, which is named by its path in `tests`.
+/// Returns the command that starts a Python script. `script` is its path in `tests`.
 pub fn python(script: &str) -> Vec<String> {
     vec!["python3".to_owned(), root().join("tests").join(script).display().to_string()]
 }
 
-/// Whether Python is installed, see [`is_available`].
+/// Returns whether Python is installed, see [`is_available`].
 pub fn has_python() -> bool {
     is_available("python3", runs("python3", &["--version"]))
 }
 
-/// Whether strace(1) is installed and may trace here, see [`is_available`].
+/// Returns whether strace(1) is installed and may trace here, see [`is_available`].
 pub fn has_strace() -> bool {
     is_available("strace", runs("strace", &["-e", "trace=none", "true"]))
 }
 
-/// Whether a command can be run and succeeds.
+/// The flags of unshare(1) that make a program process 1, as a container does.
+pub const PROCESS_1: [&str; 4] = ["--pid", "--fork", "--kill-child", "--mount-proc"];
+
+/// Returns a command that starts `program` in namespaces of its own, see unshare(1) and
+/// [`is_available`].
+pub fn in_namespaces(flags: &[&str], program: &Path) -> Option<Command> {
+    let flags = [&["--user", "--map-root-user"], flags].concat();
+    let is_allowed = runs("unshare", &[&flags[..], &["true"]].concat());
+    is_available("namespaces", is_allowed).then(|| {
+        let mut unshare = Command::new("unshare");
+        unshare.args(flags).arg(program);
+        unshare
+    })
+}
+
+/// Returns whether a command can be run and succeeds.
 pub fn runs(program: impl AsRef<OsStr>, arguments: &[&str]) -> bool {
     run(Command::new(program).args(arguments)).is_ok_and(|output| output.status.success())
 }
 
-/// Returns `is_there`, and prints that a test is skipped if it is not. Panics instead with `CI=true`
-/// on Linux, where everything can be installed.
-pub fn is_available(what: &str, is_there: bool) -> bool {
-    if !is_there {
+/// Returns `is_present`. If it is false, prints that a test is skipped because of it. With `CI=true` on
+/// Linux it panics instead, because there everything can be installed.
+pub fn is_available(name: &str, is_present: bool) -> bool {
+    if !is_present {
         let is_ci = cfg!(target_os = "linux") && env::var("CI").is_ok_and(|ci| ci == "true");
-        assert!(!is_ci, "no {what}, and nothing is skipped with CI=true");
-        // Not eprintln!, which the test runner shows only for a test that fails. If nobody reads
-        // standard error, the line is lost.
-        let _ = writeln!(io::stderr(), "skipped: no {what}");
+        assert!(!is_ci, "no {name}, and no test is skipped with CI=true");
+        // The test runner hides what eprintln! prints in a test that passes. A failed write may be
+        // ignored, because the line is only for a person.
+        let _ = writeln!(io::stderr(), "skipped: no {name}");
     }
-    is_there
+    is_present
 }

@@ -1,4 +1,4 @@
-//! What a process prints, line by line, with the time at which each line was read.
+//! The lines that a process prints, with their times.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -10,15 +10,15 @@ use std::time::{Duration, Instant};
 
 use crate::TIMEOUT;
 
-/// How many runs of lines a log keeps at least, and how many bytes of them at most.
+/// The least number of runs of lines that a log keeps, and the greatest number of bytes.
 const KEPT_RUNS: usize = 100_000;
 const KEPT_BYTES: usize = 16 << 20;
 
-/// How long a line may be. A longer one counts as several.
+/// The greatest length of a line. A longer line counts as several.
 const LINE_LENGTH: u64 = 4096;
 
-/// A line, or a run of equal lines: a client that never reads makes a server print the same line
-/// hundreds of thousands of times.
+/// A line, or a run of equal lines. A client that never reads makes a server print a line hundreds of
+/// thousands of times.
 #[derive(Debug, Clone)]
 pub struct Line {
     pub text: String,
@@ -44,7 +44,7 @@ impl State {
         if self.lines.len() >= 2 * KEPT_RUNS || self.bytes >= KEPT_BYTES {
             self.lines.drain(..self.lines.len() / 2);
             self.bytes = self.lines.iter().map(|line| line.text.len()).sum();
-            // The lines without an address are few, and only they are counted for long.
+            // Only lines without an address are counted after that, because there are few of them.
             self.counts.retain(|line, _| line.starts_with("Before "));
         }
         match self.counts.get_mut(text) {
@@ -66,7 +66,7 @@ impl State {
     }
 }
 
-/// What a process has printed on one stream so far. A clone is the same log.
+/// The lines that a process has printed on one stream so far. All clones share them.
 #[derive(Debug, Clone, Default)]
 pub struct Log(Arc<(Mutex<State>, Condvar)>);
 
@@ -75,13 +75,13 @@ impl Log {
         Self::of_first(usize::MAX, stream)
     }
 
-    /// Reads the first `lines` of `stream`, then closes it: the process that writes has no reader.
+    /// Reads the first `lines` of `stream` and then closes it, so that the process has no reader.
     pub fn of_first(lines: usize, stream: impl Read + Send + 'static) -> Self {
         let log = Self::default();
         let writer = log.clone();
         thread::spawn(move || {
             writer.read(lines, stream);
-            // After the stream has been dropped.
+            // The stream is closed now.
             writer.state().has_ended = true;
             writer.0.1.notify_all();
         });
@@ -107,7 +107,7 @@ impl Log {
         self.0.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until `find` returns something, at most for `timeout`.
+    /// Waits until `find` returns a value, at most for `timeout`.
     fn wait_within<T>(
         &self,
         timeout: Duration,
@@ -124,29 +124,29 @@ impl Log {
                 return Err("the stream ended".to_owned());
             }
             if left.is_zero() {
-                return Err(format!("it did not come within {} s", timeout.as_secs_f32()));
+                return Err(format!("there was none within {} s", timeout.as_secs_f32()));
             }
             state = self.0.1.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 
-    /// Waits until `find` returns something from the lines so far. `expected` says what is awaited.
+    /// Waits until `find` returns a value from the lines so far. `expected` is for the error message.
     pub fn try_wait_for<T>(
         &self,
         expected: &str,
         mut find: impl FnMut(&[Line]) -> Option<T>,
     ) -> Result<T, String> {
-        self.wait_within(TIMEOUT, |state| find(&state.lines)).map_err(|why| {
-            format!("expected {expected}, but {why}. Printed so far:\n{}", self.text())
+        self.wait_within(TIMEOUT, |state| find(&state.lines)).map_err(|reason| {
+            format!("expected {expected}, but {reason}. Printed so far:\n{}", self.text())
         })
     }
 
-    /// Waits as [`Log::try_wait_for`] does, and panics after the timeout or at the end of the stream.
+    /// Calls [`Log::try_wait_for`], and panics if it fails.
     #[track_caller]
     pub fn wait_for<T>(&self, expected: &str, find: impl FnMut(&[Line]) -> Option<T>) -> T {
         match self.try_wait_for(expected, find) {
             Ok(found) => found,
-            Err(why) => panic!("{why}"),
+            Err(error) => panic!("{error}"),
         }
     }
 
@@ -161,12 +161,12 @@ impl Log {
         assert!(is_reached, "expected {text:?} {times} times. Printed so far:\n{}", self.text());
     }
 
-    /// Waits until the line `text` has been printed `times` times, and returns whether it was.
+    /// Waits until the line `text` has been printed `times` times. Returns false after the timeout.
     pub fn reaches_count(&self, text: &str, times: usize, timeout: Duration) -> bool {
         self.wait_within(timeout, |state| (state.count(text) >= times).then_some(())).is_ok()
     }
 
-    /// Waits until that many lines have been printed, and returns whether they were.
+    /// Waits until `lines` lines have been printed. Returns false after the timeout.
     pub fn reaches_lines(&self, lines: usize, timeout: Duration) -> bool {
         let printed = |state: &State| state.lines.iter().map(|line| line.times).sum::<usize>();
         self.wait_within(timeout, |state| (printed(state) >= lines).then_some(())).is_ok()
@@ -176,7 +176,7 @@ impl Log {
         let _ = self.wait_within(timeout, |_| None::<()>);
     }
 
-    /// Waits for the end of the stream, and returns all lines. Panics if it does not end.
+    /// Waits for the end of the stream and returns all lines. Panics after the timeout.
     pub fn to_end(&self) -> Vec<String> {
         self.wait_for_end(TIMEOUT);
         let state = self.state();
@@ -188,7 +188,7 @@ impl Log {
         self.state().expanded()
     }
 
-    /// The last runs of lines, at most `most` of them.
+    /// Returns the last runs of lines, at most `most`.
     pub fn last_runs(&self, most: usize) -> Vec<Line> {
         let state = self.state();
         state.lines[state.lines.len().saturating_sub(most)..].to_vec()
@@ -198,7 +198,7 @@ impl Log {
         self.state().count(text)
     }
 
-    /// The lines so far as one text, at most the last thousand runs.
+    /// Returns the last thousand runs of lines as one text.
     pub fn text(&self) -> String {
         as_text(&self.state().lines)
     }

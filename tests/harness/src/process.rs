@@ -1,4 +1,4 @@
-//! Starts programs, and asks the system about running processes.
+//! Starts programs, and reads what the system reports about processes.
 
 use std::collections::HashSet;
 use std::fs;
@@ -19,15 +19,15 @@ use rustix::{io::Errno, process::prlimit};
 
 use crate::{Signal, TIMEOUT};
 
-/// After fork(2) a new program has a duplicate of every socket of this process until it has closed
-/// what it inherited. On a busy machine that takes long enough to be seen: a socket that is closed
-/// meanwhile stays open. So no client disconnects while a program is being started.
+/// After fork(2) a new process has a duplicate of each socket of this process until execve(2) closes
+/// it. On a busy machine this takes a while. A socket that we close meanwhile stays open. So no client
+/// disconnects while a program is being started.
 static STARTING: Mutex<()> = Mutex::new(());
 
 /// `O_CLOEXEC` as proc(5) shows it.
 const CLOSE_ON_EXEC: u32 = 0o200_0000;
 
-/// No program starts through [`start`] until the guard is dropped.
+/// Keeps [`start`] from starting a program until the returned guard is dropped.
 pub(crate) fn lock_starts() -> MutexGuard<'static, ()> {
     STARTING.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -68,11 +68,12 @@ pub fn run(command: &mut Command) -> io::Result<Output> {
     start(command)?.wait_with_output()
 }
 
-/// Polls until `ask` returns something, for what no event announces. None after the timeout.
-pub fn poll_until<T>(timeout: Duration, mut ask: impl FnMut() -> Option<T>) -> Option<T> {
+/// Polls until `find` returns a value. Returns None after the timeout. Use it if there is no event to
+/// wait for.
+pub fn poll_until<T>(timeout: Duration, mut find: impl FnMut() -> Option<T>) -> Option<T> {
     let deadline = Instant::now() + timeout;
     loop {
-        let found = ask();
+        let found = find();
         if found.is_some() || Instant::now() > deadline {
             return found;
         }
@@ -80,14 +81,14 @@ pub fn poll_until<T>(timeout: Duration, mut ask: impl FnMut() -> Option<T>) -> O
     }
 }
 
-/// Polls until a condition holds, and panics with `expected` if it does not.
+/// Polls until `condition` holds. After the timeout it panics with `expected`.
 #[track_caller]
-pub fn wait_until(expected: &str, mut holds: impl FnMut() -> bool) {
-    let held = poll_until(TIMEOUT, || holds().then_some(()));
-    assert!(held.is_some(), "expected {expected}, but not within {} s", TIMEOUT.as_secs());
+pub fn wait_until(expected: &str, mut condition: impl FnMut() -> bool) {
+    let result = poll_until(TIMEOUT, || condition().then_some(()));
+    assert!(result.is_some(), "expected {expected}, but not within {} s", TIMEOUT.as_secs());
 }
 
-/// A program that is killed when this is dropped.
+/// A process that is killed when this is dropped.
 #[derive(Debug)]
 pub struct KilledOnDrop(pub Child);
 
@@ -107,20 +108,20 @@ impl Process {
         pid.unwrap_or_else(|| panic!("{} is no process ID", self.0))
     }
 
-    /// Sends a signal, if the process is there.
+    /// Sends a signal, if the process still exists.
     pub fn signal(self, signal: Signal) {
         let _ = kill_process(self.pid(), signal);
     }
 
-    /// Whether a child of this process has ended. Nobody has waited for it then, so that its process
-    /// ID still belongs to it.
+    /// Returns whether this child of ours has ended. It does not take the exit status, so the process ID
+    /// still belongs to the child.
     pub(crate) fn has_ended(self) -> bool {
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
         matches!(waitid(WaitId::Pid(self.pid()), options), Ok(Some(_)))
     }
 
-    /// Kills the process group that it leads, and waits a moment until all of it has ended: a socket
-    /// listens until then.
+    /// Kills the process group that it leads, and waits a moment until all processes of the group have
+    /// ended. Until then a socket may still listen.
     pub(crate) fn kill_group(self) {
         // All of them may have ended.
         let _ = kill_process_group(self.pid(), Signal::KILL);
@@ -132,7 +133,7 @@ impl Process {
         });
     }
 
-    /// Stops it, and waits until it has stopped: what happens from now on waits in the kernel.
+    /// Stops it and waits until it has stopped. Requests then wait in the kernel.
     pub fn stop(self) {
         self.signal(Signal::STOP);
         self.wait_until_stopped();
@@ -148,7 +149,7 @@ impl Process {
         self.signal(Signal::CONT);
     }
 
-    /// The resident memory in KiB, as ps(1) shows it. 0 if it has ended.
+    /// Returns the resident memory in KiB, or 0 if it has ended.
     pub fn memory(self) -> u64 {
         let Ok(status) = fs::read_to_string(format!("/proc/{}/status", self.0)) else {
             return self.ps("rss").parse().unwrap_or(0);
@@ -159,8 +160,8 @@ impl Process {
         resident.unwrap_or(0)
     }
 
-    /// Whether it was running, or ready to run, nearly all the time for `period`: that is a busy loop,
-    /// however little CPU time it gets. None if not available on this system.
+    /// Returns whether it was running or ready to run nearly all the time for `period`. This is a busy
+    /// loop, even if other processes leave it little CPU time. None if not available on this system.
     pub fn is_busy_looping(self, period: Duration) -> Option<bool> {
         let (mut samples, mut running) = (0, 0);
         for _ in 0..20 {
@@ -176,24 +177,24 @@ impl Process {
         self.state().starts_with('R')
     }
 
-    /// The state as a letter of ps(1). Empty if it has ended.
+    /// Returns the state as a letter of ps(1), or an empty text if it has ended.
     pub(crate) fn state(self) -> String {
         self.stat(3).unwrap_or_else(|| self.ps("state"))
     }
 
-    /// A column of ps(1). Empty if the process has ended, or without ps(1).
+    /// Returns a column of ps(1), or an empty text if the process has ended.
     fn ps(self, column: &str) -> String {
         let column = format!("{column}=");
         let ps = run(Command::new("ps").args(["-o", &column, "-p", &self.0.to_string()]));
         ps.map(|ps| String::from_utf8_lossy(&ps.stdout).trim().to_owned()).unwrap_or_default()
     }
 
-    /// How many file descriptors it has open. None if not available on this system.
+    /// Returns the number of open file descriptors. None if not available on this system.
     pub fn file_descriptors(self) -> Option<usize> {
         fs::read_dir(format!("/proc/{}/fd", self.0)).ok().map(Iterator::count)
     }
 
-    /// The CPU time that it has used. None if not available on this system.
+    /// Returns the CPU time that it has used. None if not available on this system.
     pub fn cpu_time(self) -> Option<Duration> {
         let ticks: u64 =
             self.stat(14)?.parse::<u64>().ok()? + self.stat(15)?.parse::<u64>().ok()?;
@@ -209,7 +210,7 @@ impl Process {
         (nanoseconds > 0).then(|| Duration::from_nanos(nanoseconds))
     }
 
-    /// A field of `/proc/PID/stat`, numbered from 1 as in proc(5).
+    /// Returns a field of `/proc/PID/stat`. The first field has the number 1, as in proc(5).
     fn stat(self, number: usize) -> Option<String> {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.0)).ok()?;
         // The second field is the name in parentheses, which may hold anything.
@@ -217,22 +218,29 @@ impl Process {
         fields.split(' ').nth(number.checked_sub(3)?).map(str::to_owned)
     }
 
-    /// All processes of the group that it leads. Only itself if not available on this system.
+    /// Returns the processes of the group that it leads, or only itself if not available on this system.
     pub fn group(self) -> Vec<Self> {
-        let mut group = Vec::new();
-        for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
-            let process = entry.file_name().to_str().and_then(|name| name.parse().ok()).map(Self);
-            if let Some(process) = process
-                && process.stat(5).is_some_and(|leader| leader == self.0.to_string())
-            {
-                group.push(process);
-            }
-        }
+        let mut group = Self::all("/proc");
+        group.retain(|process| process.stat(5).is_some_and(|leader| leader == self.0.to_string()));
         if group.is_empty() { vec![self] } else { group }
     }
 
-    /// Its open sockets: the file descriptor, the name, which is the same in every process, and the
-    /// flags (`O_NONBLOCK` and others), see proc(5). Empty if not available on this system.
+    /// Its children. Empty if not available on this system.
+    pub fn children(self) -> Vec<Self> {
+        let mut children = Self::all("/proc");
+        children
+            .retain(|process| process.stat(4).is_some_and(|parent| parent == self.0.to_string()));
+        children
+    }
+
+    /// The processes, or threads, of a folder of proc(5).
+    pub(crate) fn all(folder: &str) -> Vec<Self> {
+        let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+        entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok().map(Self)).collect()
+    }
+
+    /// Returns its open sockets: the file descriptor, the name and the flags, such as `O_NONBLOCK`
+    /// (proc(5)). All processes that share a socket see one name. Empty if not available on this system.
     pub fn sockets(self) -> Vec<(String, PathBuf, u32)> {
         let folder = format!("/proc/{}", self.0);
         let entries = fs::read_dir(format!("{folder}/fd")).into_iter().flatten().flatten();
@@ -261,8 +269,8 @@ impl Process {
     }
 }
 
-/// Raises the soft limit on open file descriptors to `wanted`, or to the hard limit if that is lower,
-/// and returns the soft limit. It never lowers it, because servers inherit it.
+/// Raises the soft limit on open file descriptors to `wanted`, or to the hard limit if that is lower.
+/// Returns the soft limit. It never lowers the limit, because servers inherit it.
 pub fn raise_file_descriptor_limit(wanted: u64) -> io::Result<u64> {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     let (soft, hard) = (current.unwrap_or(u64::MAX), maximum.unwrap_or(u64::MAX));

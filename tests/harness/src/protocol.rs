@@ -1,8 +1,8 @@
-//! What clients send, what servers respond, and the steps that are noted.
+//! Requests, responses, and a journal of what clients do.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// What every step sends for each `recv` that brings something.
+/// The response of our servers to each `recv` that returns bytes.
 pub const RESPONSE: &[u8] = b"Hello World\n";
 
 /// A message, as a student types it.
@@ -18,11 +18,11 @@ pub struct Protocol {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Response {
-    /// The same bytes for each `recv` that brings something.
+    /// These bytes for each `recv` that returns bytes.
     Constant(Vec<u8>),
     /// The bytes that were sent.
     Echo,
-    /// Bytes that depend on the request in another way.
+    /// Other bytes that depend on the request.
     Dependent,
 }
 
@@ -32,12 +32,12 @@ impl Default for Protocol {
     }
 }
 
-/// The steps of several clients, in order.
+/// What several clients have done, in order.
 #[derive(Debug, Clone, Default)]
 pub struct Journal(Arc<Mutex<Vec<(String, usize)>>>);
 
 impl Journal {
-    /// Adds a step. Equal steps in a row are counted.
+    /// Adds a step. It counts equal steps in a row.
     pub fn note(&self, step: String) {
         let mut steps = self.steps();
         match steps.last_mut() {

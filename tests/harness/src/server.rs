@@ -14,16 +14,16 @@ use std::time::Duration;
 use crate::process::{poll_until, start_and_register};
 use crate::{Client, Log, Process, Step, TIMEOUT, guard};
 
-/// A limit on file descriptors is exact only if no others than 0, 1 and 2 are open. Whatever started
-/// the tests may have left some.
+/// Closes the file descriptors from 3 on, which the tests may have inherited. Otherwise a limit on file
+/// descriptors would not be exact.
 const CLOSE_INHERITED: &str =
     "for d in /dev/fd/*; do d=${d##*/}; ((d > 2)) && eval \"exec $d>&-\"; done";
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Program {
-    /// A step's own binary. It prints where it listens.
+    /// The binary of a step. It prints its address.
     Step(Step),
-    /// Any command, of which only the port is known.
+    /// Any command. Only its port is known.
     Command { words: Vec<String>, port: u16 },
 }
 
@@ -36,7 +36,7 @@ impl Display for Program {
     }
 }
 
-/// How to start a server: what a student types before and after its name.
+/// How to start a server.
 #[derive(Debug, Clone)]
 pub struct Start {
     pub program: Program,
@@ -55,8 +55,8 @@ impl Start {
         Self::of_program(Program::Step(step))
     }
 
-    /// A command that is expected to listen on 127.0.0.1 and `port`. It ignores the host, the port
-    /// and `quiet` that are set here.
+    /// Starts any command, which should listen on 127.0.0.1 and `port`. The other settings for host,
+    /// port and `quiet` have no effect on it.
     pub fn command_on(words: Vec<String>, port: u16) -> Self {
         Self::of_program(Program::Command { words, port })
     }
@@ -90,7 +90,7 @@ impl Start {
         self
     }
 
-    /// Limits the open file descriptors (`ulimit -n`), standard input, output and error included.
+    /// Limits the open file descriptors (`ulimit -n`), including standard input, output and error.
     pub fn file_descriptor_limit(self, limit: u64) -> Self {
         self.shell(&format!("ulimit -n {limit}"))
     }
@@ -112,21 +112,21 @@ impl Start {
         self.shell("exec 2>&-")
     }
 
-    /// Lets the readers of both outputs exit at once, as `2>&1 | head -1` does. The reader of a step
-    /// first reads where it listens.
+    /// Lets the readers of both outputs exit at once, like `2>&1 | head -1`. Of a step they first read
+    /// its address.
     pub fn readers_exit(mut self) -> Self {
         self.has_no_readers = true;
         self
     }
 
-    /// Runs `line` in a shell before. The shell (bash, for file descriptors of two digits) becomes the
-    /// server, so the process stays the same.
+    /// Runs `line` in a shell first. Then exec(3) turns the shell into the server, so the process ID stays
+    /// the same. It is bash, because it can close file descriptors of two digits.
     pub fn shell(mut self, line: &str) -> Self {
         self.shell_lines.push(line.to_owned());
         self
     }
 
-    /// Lets system calls fail, as strace(1) describes it for `-e inject=`:
+    /// Lets system calls fail with strace(1). `fault` is the value for `-e inject=`, such as
     /// `accept4:error=ENOMEM:when=1`. See [`crate::has_strace`].
     pub fn injecting(mut self, fault: &str) -> Self {
         self.fault = Some(fault.to_owned());
@@ -172,7 +172,7 @@ impl Start {
         command
     }
 
-    /// Starts it without waiting until it listens: the port of a step is 0 then.
+    /// Starts it, and does not wait until it listens. The port of a step is still 0.
     pub fn spawn(&self) -> io::Result<Server> {
         guard::prepare();
         let mut command = self.command();
@@ -203,8 +203,8 @@ impl Start {
         })
     }
 
-    /// Starts it, and waits until a step listens. Nothing announces when another command listens, so
-    /// its first client has to try again.
+    /// Starts it, and waits until a step listens. Other commands do not report when they listen, so
+    /// their first client has to try again.
     pub fn try_start(&self) -> io::Result<Server> {
         let mut server = self.spawn()?;
         if matches!(self.program, Program::Command { .. }) {
@@ -238,8 +238,8 @@ impl Start {
         self.try_start().unwrap_or_else(|error| panic!("{error}"))
     }
 
-    /// Expects that the server ends with exit code 1 and one line on standard error. Returns what it
-    /// narrated, and the line.
+    /// Expects that the server ends with exit code 1 and one line on standard error. Returns its
+    /// narration and that line.
     #[track_caller]
     pub fn expect_failure(&self) -> (Vec<String>, String) {
         let mut server = self.spawn().unwrap_or_else(|error| panic!("{error}"));
@@ -261,8 +261,8 @@ impl Start {
     }
 }
 
-/// Returns a port that is free now. It is not one of those that the system gives to clients, and the
-/// next call returns another, because a server may take long to listen.
+/// Returns a port that is free now. Its range is not the one from which the system takes ports for
+/// clients. Each call returns another port, because a server may need a while until it listens.
 pub fn free_port() -> io::Result<u16> {
     static NEXT: LazyLock<AtomicU16> = LazyLock::new(|| fastrand::u16(..).into());
     for _ in 0..100 {
@@ -274,7 +274,7 @@ pub fn free_port() -> io::Result<u16> {
     Err(io::ErrorKind::AddrInUse.into())
 }
 
-/// A server that was started. It is killed when this is dropped, with everything that it started.
+/// A server. When this is dropped, the server and all processes that it started are killed.
 #[derive(Debug)]
 pub struct Server {
     pub start: Start,
@@ -282,8 +282,8 @@ pub struct Server {
     pub narration: Log,
     pub errors: Log,
     child: Child,
-    /// How it has ended, once it was waited for. From then on its process ID and that of its group may
-    /// belong to others, and get no signal.
+    /// Its exit status, after we have waited for it. Its process ID may belong to another process then,
+    /// so it gets no signal any more.
     status: Option<ExitStatus>,
 }
 
@@ -324,7 +324,7 @@ impl Server {
         self.ended().is_none()
     }
 
-    /// How it has ended, if it has. What it started ends with it.
+    /// Returns its exit status if it has ended. The processes that it started are killed then.
     pub fn ended(&mut self) -> Option<ExitStatus> {
         if self.status.is_none() && self.process().has_ended() {
             self.kill();
@@ -355,7 +355,7 @@ impl Server {
         if self.status.is_some() {
             return;
         }
-        // It is waited for last: until then its process ID belongs to it although it may have ended.
+        // Wait for it last, because until then the process ID belongs to it even if it has ended.
         self.process().kill_group();
         guard::remove(self.child.id());
         self.status = self.child.wait().ok();

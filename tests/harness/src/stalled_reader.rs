@@ -2,15 +2,17 @@
 
 use std::io::{self, Error, ErrorKind, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::os::fd::RawFd;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use socket2::{Domain, SockRef, Socket, Type};
 
-use crate::TIMEOUT;
 use crate::client::{Client, invalid};
-use crate::kernel::tcp_sockets;
+use crate::kernel::{ProcessState, tcp_sockets};
 use crate::protocol::{Protocol, Response};
+use crate::{Process, TIMEOUT};
 
 /// A client that sends and never reads. It has the smallest receive buffer and the smallest
 /// segments, so that the server's `send()` blocks soon.
@@ -27,14 +29,18 @@ impl StalledReader {
     /// How long its own `send()` must have been blocked before it counts as stuck.
     pub const SEND_TIMEOUT: Duration = Duration::from_millis(100);
 
-    /// How many bytes it sends at most. The buffers of both systems hold less, so a server that has
-    /// taken more reads on without sending.
+    /// How long its own `send()` must have been blocked if the system does not show that the server is
+    /// blocked too.
+    const LONG_SEND_TIMEOUT: Duration = Duration::from_secs(3);
+
+    /// The greatest number of bytes to send. The buffers of Linux and macOS hold less. So a server that
+    /// has taken more reads without sending.
     const MOST: u64 = 768 << 20;
 
     pub fn connect(server: SocketAddr) -> io::Result<Self> {
         let socket =
             Socket::new(Domain::for_address(server), Type::STREAM, Some(socket2::Protocol::TCP))?;
-        // Before connecting: afterwards the window has been offered.
+        // It must be set before connecting, because the first segment offers the window.
         socket.set_recv_buffer_size(1)?;
         // macOS has no option for the smallest segment. There the small buffer is enough.
         let _ = socket.set_tcp_mss(88);
@@ -110,6 +116,45 @@ impl StalledReader {
         Ok(())
     }
 
+    /// Sends until the server's `send()` to this client cannot go on.
+    pub fn send_until_server_is_stuck(&mut self) -> io::Result<()> {
+        let (mut sent_before, mut since) = (self.sent, Instant::now());
+        loop {
+            self.send_until_surely_stuck()?;
+            if self.sent > sent_before {
+                (sent_before, since) = (self.sent, Instant::now());
+            }
+            match self.is_server_stuck() {
+                Some(true) => return Ok(()),
+                Some(false) => since = Instant::now(),
+                None if since.elapsed() > Self::LONG_SEND_TIMEOUT => return Ok(()),
+                None => {}
+            }
+        }
+    }
+
+    /// Returns whether the server is blocked until it can send to this client. None if the system does
+    /// not show that, and the server may be.
+    fn is_server_stuck(&self) -> Option<bool> {
+        let sockets = tcp_sockets(self.stream.peer_addr().ok()?)?;
+        let socket = sockets.into_iter().find(|socket| socket.remote == self.addr)?;
+        if socket.waits_for_accept() {
+            return Some(false);
+        }
+        let name = PathBuf::from(format!("socket:[{}]", socket.inode));
+        let has_socket = |process: &Process| process.sockets().iter().any(|(_, it, _)| *it == name);
+        let servers = Process::all("/proc").into_iter().filter(has_socket);
+        let threads = servers.flat_map(|server| Process::all(&format!("/proc/{}/task", server.0)));
+        let blocked: Vec<_> = threads.map(|it| is_blocked_sending(it, socket.inode)).collect();
+        if blocked.contains(&Some(true)) {
+            Some(true)
+        } else if blocked.is_empty() || blocked.contains(&None) {
+            None
+        } else {
+            Some(false)
+        }
+    }
+
     /// Whether the server's socket of this connection has no unread bytes. False if this is not
     /// available on this system.
     fn server_has_read_all(&self) -> bool {
@@ -153,5 +198,26 @@ impl StalledReader {
                 return Err(invalid(format!("{whole} responses and {part} bytes of another")));
             }
         }
+    }
+}
+
+/// Returns whether a thread is blocked until it can send on a socket. None if the system does not show
+/// that.
+fn is_blocked_sending(thread: Process, inode: u64) -> Option<bool> {
+    if thread.is_runnable() {
+        return Some(false);
+    }
+    let ProcessState::Blocked(call) = thread.current_state()? else { return Some(false) };
+    let is_this = |sock| thread.inode(sock) == Some(inode);
+    match call.name()? {
+        "sendto" | "sendmsg" | "write" | "writev" => {
+            Some(RawFd::try_from(call.arguments[0]).is_ok_and(is_this))
+        }
+        "pselect6" => {
+            thread.selecting(&call).map(|[_, to_write]| to_write.into_iter().any(is_this))
+        }
+        // What it waits for is in its memory, or in the kernel's.
+        "epoll_pwait" | "epoll_wait" | "poll" | "ppoll" | "select" => None,
+        _ => Some(false),
     }
 }

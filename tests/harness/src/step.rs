@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use escargot::CargoBuild;
+use escargot::error::{CargoError, ErrorKind};
 use escargot::format::Message;
 
 use crate::{root, runs};
@@ -17,6 +18,7 @@ pub enum Step {
     Functions,
     Select,
     Bare,
+    Tasks,
     Mio,
     Tokio,
 }
@@ -25,8 +27,15 @@ impl Step {
     pub const STEPS: [Self; 3] = [Self::Blocking, Self::Functions, Self::Select];
     /// The examples that need the feature `after`.
     pub const AFTER: [Self; 2] = [Self::Mio, Self::Tokio];
-    pub const ALL: [Self; 6] =
-        [Self::Blocking, Self::Functions, Self::Select, Self::Bare, Self::Mio, Self::Tokio];
+    pub const ALL: [Self; 7] = [
+        Self::Blocking,
+        Self::Functions,
+        Self::Select,
+        Self::Bare,
+        Self::Mio,
+        Self::Tasks,
+        Self::Tokio,
+    ];
 
     pub fn name(self) -> &'static str {
         match self {
@@ -34,6 +43,7 @@ impl Step {
             Self::Functions => "step2-functions",
             Self::Select => "step3-select",
             Self::Bare => "bare",
+            Self::Tasks => "tasks",
             Self::Mio => "mio",
             Self::Tokio => "tokio",
         }
@@ -46,8 +56,8 @@ impl Step {
     /// The source that a student reads.
     pub fn source(self) -> PathBuf {
         root().join(match self {
-            Self::Bare | Self::Mio | Self::Tokio => format!("step3-select/examples/{self}.rs"),
-            _ => format!("{self}/src/main.rs"),
+            Self::Blocking | Self::Functions | Self::Select => format!("{self}/src/main.rs"),
+            _ => format!("step3-select/examples/{self}.rs"),
         })
     }
 
@@ -130,7 +140,6 @@ fn existing_binaries() -> HashMap<String, PathBuf> {
 fn run_cargo(arguments: &str) -> Built {
     let cargo = CargoBuild::new().manifest_path(root().join("Cargo.toml"));
     let cargo = if cfg!(debug_assertions) { cargo } else { cargo.release() };
-    let explain = |error| format!("the servers do not build: {error}");
     let mut binaries = HashMap::new();
     for message in cargo.args(arguments.split(' ')).exec().map_err(explain)? {
         let message = message.map_err(explain)?;
@@ -141,4 +150,19 @@ fn run_cargo(arguments: &str) -> Built {
         }
     }
     Ok(binaries)
+}
+
+fn explain(error: CargoError) -> String {
+    let text = error.to_string();
+    // The first line says of one kind of error what is true of another (escargot 1.0.1).
+    let reason = text.split_once('\n').map_or("", |(_, reason)| reason.trim());
+    match error.kind() {
+        ErrorKind::InvalidCommand => {
+            let cause = reason.trim_start_matches("Cause: ");
+            format!(
+                "error: cargo does not start ({cause}): is it on the PATH? sudo has another one"
+            )
+        }
+        _ => format!("the servers do not build:\n{reason}"),
+    }
 }

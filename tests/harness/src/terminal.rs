@@ -16,9 +16,9 @@ use crate::{Process, Signal, TIMEOUT, poll_until};
 /// A program that runs on a terminal of its own until this is dropped.
 pub struct OnTerminal {
     pub child: Child,
-    /// What is written here is typed.
+    /// Writing to it types keys.
     pub keys: File,
-    /// What it prints, and when that was read.
+    /// The bytes that it prints, with their times.
     pub output: Receiver<(Instant, Vec<u8>)>,
 }
 
@@ -40,7 +40,7 @@ impl OnTerminal {
         )?;
         command.env("TERM", "xterm").stdin(terminal.try_clone()?).stdout(terminal);
         let child = start(command);
-        // While the command holds the terminal, it does not end.
+        // The output of the terminal ends only if the command does not hold it open.
         command.stdin(Stdio::null()).stdout(Stdio::null());
         let mut reader = keys.try_clone()?;
         let (sender, output) = mpsc::channel();
@@ -48,14 +48,15 @@ impl OnTerminal {
             let mut bytes = [0; 65536];
             // After its last writer has exited, a terminal reports 0 bytes on macOS, EIO on Linux.
             while let Ok(length @ 1..) = reader.read(&mut bytes) {
-                // The test may have seen enough.
+                // It fails if the test no longer reads.
                 let _ = sender.send((Instant::now(), bytes[..length].to_vec()));
             }
         });
         Ok(Self { child: child?, keys, output })
     }
 
-    /// Reads until `find` returns something from all that was printed since this call.
+    /// Reads until `find` returns a value from the output after this call. Returns None after
+    /// [`TIMEOUT`].
     pub fn read_until<T>(&self, find: impl Fn(&str) -> Option<T>) -> Option<T> {
         let (mut bytes, deadline) = (Vec::new(), Instant::now() + TIMEOUT);
         loop {
@@ -72,7 +73,7 @@ impl OnTerminal {
 impl Drop for OnTerminal {
     fn drop(&mut self) {
         if matches!(self.child.try_wait(), Ok(None)) {
-            // With TERM it can also end what it has started.
+            // After TERM it can also end the programs that it has started.
             Process(self.child.id()).signal(Signal::TERM);
         }
         let _ = poll_until(Duration::from_secs(5), || self.child.try_wait().ok()?);

@@ -3,10 +3,12 @@
 #![forbid(unsafe_code)]
 
 use std::io::{BufRead, BufReader};
+use std::iter;
 use std::net::TcpListener;
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-use harness::{OnTerminal, Server, Start, Step, is_available};
+use harness::{OnTerminal, PROCESS_1, Server, Start, Step, in_namespaces, is_available};
 
 fn run(step: Step, arguments: &[&str]) -> Output {
     Command::new(step.binary()).args(arguments).output().expect("the server starts")
@@ -167,10 +169,56 @@ fn unusable_host_is_named_in_the_error() {
         // TEST-NET-1 is reserved (RFC 5737), and no name ends in .invalid (RFC 2606).
         for (host, expected) in [
             ("192.0.2.1", "192.0.2.1:0 is not an address of this machine: choose --host "),
-            ("unknown.invalid", "unknown.invalid cannot be looked up ("),
+            ("unknown.invalid", "\"unknown.invalid\" cannot be looked up ("),
+            ("", "\"\" cannot be looked up ("),
         ] {
             let line = Start::of(step).host(host).expect_refusal();
             assert!(line.starts_with(expected), "{step} printed: {line}");
         }
     }
+}
+
+#[test]
+fn address_without_clients_is_refused() {
+    for (host, kind, is_possible) in [
+        ("224.0.0.1", "multicast", true),
+        ("ff02::1", "multicast", has_ipv6()),
+        // Other systems do not let a server listen there.
+        ("255.255.255.255", "broadcast", cfg!(target_os = "linux")),
+        ("127.255.255.255", "broadcast", cfg!(target_os = "linux")),
+    ] {
+        if is_possible {
+            let line = Start::of(Step::Blocking).host(host).expect_refusal();
+            let expected = format!("no client can connect to a {kind} address: choose --host ");
+            assert!(line.contains(&expected), "--host {host}: {line}");
+        }
+    }
+}
+
+#[test]
+fn loopback_that_is_down_is_refused() {
+    let Some(unshare) = in_namespaces(&["--net"], Step::Blocking.binary()) else { return };
+    let words = iter::once(unshare.get_program()).chain(unshare.get_args());
+    let mut words: Vec<_> = words.map(|word| word.to_string_lossy().into_owned()).collect();
+    words.extend(["--host", "127.0.0.1", "--port", "0"].map(str::to_owned));
+    let line = Start::command_on(words, 0).expect_refusal();
+    assert!(line.contains("Network is unreachable"), "{line}");
+}
+
+#[test]
+fn process_1_learns_that_signals_do_not_end_it() {
+    let shell = Path::new("sh");
+    let Some(mut command) = in_namespaces(&PROCESS_1, shell) else { return };
+    // Standard error is the terminal too.
+    command.args(["-c", "exec \"$0\" \"$@\" 2>&1"]).arg(Step::Blocking.binary());
+    let mut terminal = OnTerminal::start(command.args(["--port", "0"]), (24, 80)).unwrap();
+    let printed = terminal.read_until(|printed| {
+        let is_whole = printed.contains("From another terminal: ") && printed.ends_with('\n');
+        is_whole.then(|| printed.to_owned())
+    });
+    let printed = printed.expect("a hint");
+    assert!(printed.contains("ignores Ctrl-C and TERM: use `docker run --init`"), "{printed}");
+    assert!(!printed.contains("(Ctrl-C ends either)"), "{printed}");
+    // unshare(1) ignores the signal that a terminal sends first.
+    terminal.child.kill().expect("unshare ends");
 }

@@ -46,7 +46,7 @@ const CROWD_900: Load = Load::new("crowd/900", 900, 0);
 const AMONG_IDLE: Load = Load::new("among_idle/900", 1, 900);
 const ARRIVALS: Load = Load::new("arrivals", 0, 0);
 
-const ROWS: [(Load, Step); 15] = [
+const ROWS: [(Load, Step); 20] = [
     (ROUND_TRIP, Step::Blocking),
     (ROUND_TRIP, Step::Functions),
     (ROUND_TRIP, Step::Select),
@@ -56,6 +56,11 @@ const ROWS: [(Load, Step); 15] = [
     (ARRIVALS, Step::Blocking),
     (ARRIVALS, Step::Functions),
     (ARRIVALS, Step::Select),
+    (ROUND_TRIP, Step::Tasks),
+    (CROWD_100, Step::Tasks),
+    (CROWD_900, Step::Tasks),
+    (AMONG_IDLE, Step::Tasks),
+    (ARRIVALS, Step::Tasks),
     (ROUND_TRIP, Step::Mio),
     (CROWD_900, Step::Mio),
     (AMONG_IDLE, Step::Mio),
@@ -133,7 +138,7 @@ fn print_row(load: Load, step: Step) {
     let start = |step| Start::of(step).quiet();
     let reference = match step {
         Step::Blocking | Step::Functions => start_of(BLOCKING),
-        Step::Mio | Step::Tokio => start(Step::Select),
+        Step::Tasks | Step::Mio | Step::Tokio => start(Step::Select),
         _ => start_of(SELECT),
     };
     let mut scenes = [start(step), reference.clone(), reference]

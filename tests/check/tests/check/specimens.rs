@@ -7,8 +7,8 @@ use harness::{has_python, is_available, python, run, runs};
 
 use crate::expect_no_problems;
 
-const RESET: &str = "Read step3-select/CARE.md#a-client-that-resets\n";
-const STALLED: &str = "Read step3-select/CARE.md#a-client-that-never-reads\n";
+const RESET: &str = "Read step3-select/HARDENING.md#a-client-that-resets\n";
+const STALLED: &str = "Read step3-select/HARDENING.md#a-client-that-never-reads\n";
 
 /// The file, the case, and parts of what `check` prints.
 pub const SPECIMENS: &[(&str, &str, &[&str])] = &[
@@ -19,7 +19,7 @@ pub const SPECIMENS: &[(&str, &str, &[&str])] = &[
             "ValueError: file descriptor cannot be a negative integer (-1) (File \"",
             "line 32, in event_loop)\n",
             "left it in the list for select",
-            "CARE.md#a-client-that-left-and-stayed\n",
+            "HARDENING.md#a-client-that-disconnects-and-stays-in-the-list\n",
         ],
     ),
     (
@@ -32,18 +32,22 @@ pub const SPECIMENS: &[(&str, &str, &[&str])] = &[
         "one message",
         &["dropped that client and goes on", "Read step1-blocking/README.md#run-it\n"],
     ),
-    ("not_none.py", "half-close", &["recv returned 0 bytes", "CARE.md#the-end-of-the-stream\n"]),
+    (
+        "not_none.py",
+        "half-close",
+        &["recv returned 0 bytes", "HARDENING.md#the-end-of-the-stream\n"],
+    ),
     (
         "compares_newline.py",
         "half-close",
-        &["no end of the stream", "CARE.md#the-end-of-the-stream\n"],
+        &["no end of the stream", "HARDENING.md#the-end-of-the-stream\n"],
     ),
     ("shadows_module.py", "reset while silent", &["hides the module socket", RESET]),
     ("try_outside_loop.py", "reset while silent", &["it printed: Server stopped", RESET]),
     (
         "blocking_recv.py",
         "a second client",
-        &["blocked in recv for the new client", "CARE.md#a-call-that-blocks-the-loop\n"],
+        &["blocked in recv for the new client", "HARDENING.md#a-call-that-blocks-the-loop\n"],
     ),
     (
         "last_in_first_out.py",
@@ -70,7 +74,11 @@ pub const SPECIMENS: &[(&str, &str, &[&str])] = &[
     ),
     ("upper.py", "one piece", &["skipped: its response is not known in advance\n"]),
     ("sigpipe.c", "reset while queued", &["(SIGPIPE)", "Ignore that signal", RESET]),
-    ("endless.py", "half-close", &["recv returned 0 bytes", "CARE.md#the-end-of-the-stream\n"]),
+    (
+        "endless.py",
+        "half-close",
+        &["recv returned 0 bytes", "HARDENING.md#the-end-of-the-stream\n"],
+    ),
     (
         "hundred_megabytes.py",
         "half-close",

@@ -12,24 +12,20 @@ use similar::{Algorithm, DiffTag, capture_diff_slices_by_key, group_diff_ops};
 use crate::markdown::{Block, Document, read};
 
 /// Returns the text of `document` with the real diffs in its diff blocks.
-pub fn renewed(document: &Document) -> Result<String, String> {
+pub fn renewed(document: &Document) -> String {
     let mut text = document.text.clone();
     for block in document.blocks_with("old") {
         let shown = format!("```{}\n{}```", block.info, block.text);
-        text = text.replace(&shown, &format!("```{}\n{}```", block.info, real_diff(block)?));
+        text = text.replace(&shown, &format!("```{}\n{}```", block.info, real_diff(block)));
     }
-    Ok(text)
+    text
 }
 
 /// Returns what is wrong with the diff blocks of `document` and with the lines it shows of a listing.
 pub fn problems(document: &Document) -> Vec<String> {
     let mut problems = Vec::new();
-    for block in document.blocks_with("old") {
-        match real_diff(block) {
-            Ok(real) if real == block.text => {}
-            Ok(real) => problems.push(format!("{}: the real diff is\n{real}", block.place)),
-            Err(problem) => problems.push(problem),
-        }
+    for block in document.blocks_with("old").filter(|block| real_diff(block) != block.text) {
+        problems.push(format!("{}: the real diff is\n{}", block.place, real_diff(block)));
     }
     for block in document.blocks_with("source") {
         let source = block.attribute("source").unwrap_or_default();
@@ -41,20 +37,18 @@ pub fn problems(document: &Document) -> Vec<String> {
 }
 
 /// Returns what a diff block should say.
-fn real_diff(block: &Block) -> Result<String, String> {
+fn real_diff(block: &Block) -> String {
     let [old, new] =
         ["old", "new"].map(|side| read(block.attribute(side).expect("a diff has two sides")));
-    let (old, new) = match block.attribute("function") {
-        None => (listing(&old), listing(&new)),
-        Some(name) => function(&old, name)
-            .zip(function(&new, name))
-            .ok_or_else(|| format!("{}: one side has no function {name}", block.place))?,
-    };
+    let [old, new] = [&old, &new].map(|source| match block.attribute("function") {
+        None => listing(source),
+        Some(name) => function(source, name),
+    });
     let around = match block.attribute("around") {
         None => 10_000, // more lines than any listing has
         Some(lines) => lines.parse().expect("`around` is a number"),
     };
-    Ok(difference(&old, &new, around))
+    difference(&old, &new, around)
 }
 
 /// Returns the lines of a source without the module comment on top.
@@ -63,12 +57,13 @@ fn listing(source: &str) -> Vec<&str> {
 }
 
 /// Returns the lines of the function `name` of a source, without the comment above it.
-fn function<'a>(source: &'a str, name: &str) -> Option<Vec<&'a str>> {
-    let mut lines = source.lines().skip_while(|line| !line.contains(&format!("fn {name}(")));
-    let mut function = vec![lines.next()?];
-    function.extend(lines.by_ref().take_while(|line| *line != "}"));
+fn function<'a>(source: &'a str, name: &str) -> Vec<&'a str> {
+    let head = format!("fn {name}(");
+    let mut lines = source.lines().skip_while(|line| !line.contains(&head)).peekable();
+    assert!(lines.peek().is_some(), "there is no function {name}");
+    let mut function: Vec<&str> = lines.take_while(|line| *line != "}").collect();
     function.push("}");
-    Some(function)
+    function
 }
 
 /// Returns the difference line by line, with `around` equal lines around each change. If two lines

@@ -6,13 +6,14 @@ use harness::root;
 use pulldown_cmark::{CodeBlockKind, Event, Options, Parser, Tag, TagEnd};
 
 /// Every page, by its path from the top folder.
-pub const PAGES: [&str; 7] = [
+pub const PAGES: [&str; 8] = [
     "README.md",
     "step1-blocking/README.md",
     "step2-functions/README.md",
     "step3-select/README.md",
-    "step3-select/CARE.md",
+    "step3-select/HARDENING.md",
     "step3-select/AFTER.md",
+    "tests/WORKSHOP.md",
     "tests/bench/README.md",
 ];
 
@@ -100,18 +101,4 @@ fn anchor(heading: &str) -> String {
     let heading = heading.trim_start_matches('#').trim().to_lowercase();
     let kept = heading.chars().filter(|c| c.is_alphanumeric() || " -_".contains(*c));
     kept.collect::<String>().replace(' ', "-")
-}
-
-/// Splits a command into words, as a shell does; a word in single quotes may have blanks.
-pub fn words(command: &str) -> Vec<String> {
-    let mut words = vec![String::new()];
-    let mut is_quoted = false;
-    for letter in command.trim().chars() {
-        match letter {
-            '\'' => is_quoted = !is_quoted,
-            ' ' if !is_quoted => words.push(String::new()),
-            _ => words.last_mut().expect("there is one").push(letter),
-        }
-    }
-    words
 }

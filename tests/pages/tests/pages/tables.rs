@@ -4,41 +4,37 @@ use std::collections::BTreeSet;
 
 use crate::markdown::{Document, read};
 
-/// Returns the rows below the first line of `text` that `is_head` accepts.
-fn rows(text: &str, is_head: impl Fn(&str) -> bool) -> impl Iterator<Item = &str> {
-    let table = text.lines().skip_while(move |line| !is_head(line));
+/// Returns the rows of the table in `document` whose first line contains `head`.
+fn rows<'a>(document: &'a Document, head: &str) -> impl Iterator<Item = &'a str> {
+    let table = document.text.lines().skip_while(move |line| !line.contains(head));
     table.skip(2).take_while(|line| line.starts_with('|'))
 }
 
-/// Returns the cases of `check` that the table with the column "seen by `check`" names although they
-/// do not exist, and those that it leaves out.
+/// Returns the cases that differ between `check` and the table with the column "case of `check`".
 pub fn wrong_cases(document: &Document) -> Vec<String> {
-    let mut named = BTreeSet::new();
-    for row in rows(&document.text, |line| line.ends_with("| seen by `check` |")) {
-        let cell = row.trim_end_matches(['|', ' ']).rsplit('|').next().unwrap_or_default();
-        let names = cell.split(',').map(|name| name.trim().trim_matches('`'));
-        named.extend(names.filter(|name| !name.is_empty()));
-    }
-    let known: BTreeSet<&str> = check::all().map(|case| case.name).collect();
+    let cells = rows(document, "| case of `check` |").filter_map(|row| row.split('|').nth(4));
+    // The names are the code spans of the cell.
+    let named: BTreeSet<&str> = cells.flat_map(|cell| cell.split('`').skip(1).step_by(2)).collect();
+    let known = check::all().map(|case| case.name).collect();
     let wrong = named.symmetric_difference(&known);
     wrong.map(|name| format!("{}: the case {name:?} of `check`", document.path)).collect()
 }
 
-/// Returns what differs between the table of costs in `document` and the source of the benchmark that
-/// prints it: the head, and the names of the loads.
+/// Returns the loads in the table of costs that the benchmark does not have. The head of the table
+/// must be the one that the benchmark prints.
 pub fn wrong_loads(document: &Document) -> Vec<String> {
     let benchmark = read("tests/bench/benches/servers/main.rs");
-    let is_head = |line: &str| line.starts_with("| load | server |");
-    let mut wrong = Vec::new();
-    let head = document.text.lines().find(|line| is_head(line)).unwrap_or("no table");
-    if !benchmark.contains(&format!("\n{head}\n")) {
-        wrong.push(format!("{}: the benchmark does not print {head:?}", document.path));
-    }
-    for row in rows(&document.text, is_head) {
-        let load = row.trim_start_matches(['|', ' ']).split([' ', '/']).next().unwrap_or_default();
-        if !["\"", "/"].iter().any(|end| benchmark.contains(&format!("(\"{load}{end}"))) {
-            wrong.push(format!("{}: the benchmark has no load {load:?}", document.path));
-        }
+    let head = document.text.lines().find(|line| line.starts_with("| load | server |"));
+    let head = head.filter(|head| benchmark.contains(&format!("\n{head}\n")));
+    let mut wrong = rows(document, head.unwrap_or("no head"))
+        .filter_map(|row| row.split(['|', '/']).nth(1).map(str::trim))
+        .filter(|load| {
+            !["\"", "/"].iter().any(|end| benchmark.contains(&format!("(\"{load}{end}")))
+        })
+        .map(|load| format!("{}: the benchmark has no load {load:?}", document.path))
+        .collect::<Vec<_>>();
+    if head.is_none() {
+        wrong.push(format!("{}: the benchmark prints another head", document.path));
     }
     wrong
 }

@@ -1,6 +1,6 @@
 //! More clients than a server has file descriptors for, or than an `fd_set` holds.
 
-use harness::{Client, MESSAGE, Server, Start, Step, is_available};
+use harness::{Client, MESSAGE, Server, Start, Step};
 
 use crate::{has_file_descriptors, serve_next};
 
@@ -151,6 +151,8 @@ fn bare_busy_loops_if_it_is_out_of_file_descriptors() {
 #[cfg(target_os = "linux")]
 mod changed_limits {
     use std::time::{Duration, Instant};
+
+    use harness::is_available;
 
     use super::*;
 

@@ -1,6 +1,5 @@
-//! No client and no error of the system stops a server. Each test injects one fault, into every step
-//! for which it makes sense. Steps 1 and 2 may block, but they go on when the misbehaving client
-//! disconnects.
+//! Faults that a client or the system causes: one in each test, for every step for which it makes
+//! sense. Steps 1 and 2 may block, but they go on when the misbehaving client disconnects.
 //!
 //! One binary, so that the other tests run during the storm.
 
@@ -51,8 +50,5 @@ fn side_by_side(steps: &[Step], test: impl Fn(Step) + Sync) {
 /// whether it is high enough.
 fn has_file_descriptors(wanted: u64) -> bool {
     let limit = raise_file_descriptor_limit(wanted).unwrap_or(0);
-    is_available(
-        &format!("hard limit of {wanted} file descriptors (`ulimit -Hn`)"),
-        limit >= wanted,
-    )
+    is_available(&format!("hard limit of {wanted} files (`ulimit -Hn`)"), limit >= wanted)
 }

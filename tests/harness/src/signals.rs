@@ -1,0 +1,40 @@
+//! The signals of a program. The tests of a step do without, and build no crate for it.
+
+use std::io;
+use std::process::{self, Command};
+use std::sync::Arc;
+use std::thread;
+
+use signal_hook::consts::{SIGCHLD, SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP};
+use signal_hook::iterator::Signals;
+use signal_hook::low_level::emulate_default_handler;
+
+/// Lets this process wait for its children. If its parent ignores SIGCHLD, this process inherits
+/// that, and wait(2) fails with ECHILD. With a handler the signal is no longer ignored.
+pub fn heed_children() {
+    let waited = Command::new("true").status();
+    if waited.is_err_and(|error| error.raw_os_error() == Some(libc::ECHILD)) {
+        // It fails only for a signal that may not be handled.
+        let _ = signal_hook::flag::register(SIGCHLD, Arc::default());
+    }
+}
+
+/// Ends this process at a signal if it is process 1, which ignores it by default. Other processes
+/// keep the action that they inherited.
+pub fn end_process_1_on_signals() -> io::Result<()> {
+    if process::id() != 1 {
+        return Ok(());
+    }
+    let mut signals = Signals::new([SIGHUP, SIGINT, SIGQUIT, SIGTERM])?;
+    thread::spawn(move || signals.forever().for_each(take_default_action));
+    Ok(())
+}
+
+/// Does what `signal` does by default, also to process 1.
+pub fn take_default_action(signal: i32) {
+    if process::id() == 1 && ![SIGCONT, SIGTSTP].contains(&signal) {
+        process::exit(128 + signal);
+    }
+    // It fails only for a signal that is not known.
+    let _ = emulate_default_handler(signal);
+}
