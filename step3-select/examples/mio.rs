@@ -4,9 +4,9 @@
 //!
 //! Watch the second client. It gets its response at once, as with `bare.rs`.
 //!
-//! Changed since `bare.rs`: `poll()` reports a socket once, when it becomes ready. It does not
-//! report the socket again because a call left some bytes, or one more client, for the next call.
-//! So `ready_to_read` keeps the socket until a call returns `WouldBlock`.
+//! Changed since `bare.rs`: `poll()` reports a socket once, when it becomes ready. If a call leaves
+//! some bytes, or one more client, `poll()` does not report the socket a second time. So
+//! `ready_to_read` keeps the socket until a call returns `WouldBlock`.
 //!
 //! Like `bare.rs`, this is only the idea, and it has faults:
 //!
@@ -94,7 +94,7 @@ fn event_loop(server_socket: &mut TcpListener) {
     let mut events = Events::with_capacity(1024);
 
     loop {
-        // A socket that is still ready is not reported again. Then poll() must not block.
+        // A socket in `ready_to_read` is not reported again. So poll() must not block if there is one.
         let can_block = ready_to_read.is_empty();
         if can_block {
             narrate!("Before poll()");

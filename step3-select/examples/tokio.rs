@@ -10,8 +10,8 @@
 //! this would be step 2 again.
 //!
 //! It is still one thread. A call that blocks without `.await`, such as `thread::sleep`, blocks all
-//! tasks, and so does a long computation. A client that is always ready does not: `tokio` counts
-//! the calls that a task makes, and after some of them polls the others.
+//! tasks, and so does a long computation. A client that is always ready does not block the others:
+//! `tokio` counts the calls of a task, and after some of them polls the other tasks.
 
 #![forbid(unsafe_code)]
 
