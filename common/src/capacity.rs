@@ -7,15 +7,15 @@ use std::time::Instant;
 
 use nix::sys::select::FD_SETSIZE;
 
-use crate::accept_failed::{is_out_of_resources, report_accept_error};
+use crate::accept_error::{is_out_of_resources, report_accept_error};
 use crate::{Error, PAUSE, report};
 
-/// Whether the server is full. It is full when no file descriptor is free for one more client, or
-/// when the free one does not fit an `fd_set`. A full server leaves its listening socket out of the
-/// read set, so new clients wait in the backlog.
+/// Whether a server can accept one more client. It is full when no file descriptor is free for that
+/// client, or when the free one does not fit an `fd_set`. A full server leaves its listening socket
+/// out of the read set, so new clients wait in the backlog.
 ///
 /// We do not compute this, we try it. A duplicate (`dup`) of the listening socket gets the lowest
-/// free file descriptor. That is exactly the one that `accept` would give to the next client. The
+/// free file descriptor, which is exactly the one that `accept` would give to the next client. The
 /// duplicate is closed at once.
 #[derive(Debug)]
 pub struct Capacity {
@@ -28,12 +28,12 @@ pub struct Capacity {
 
 impl Capacity {
     /// Checks for a file descriptor for the first client. If there is none, this ends the process
-    /// with exit code 1 and one line on standard error. So it does if `server_socket` itself does
+    /// with exit code 1 and one line on standard error. It also does this if `server_socket` itself does
     /// not fit an `fd_set`.
     #[must_use]
     pub fn new(server_socket: &TcpListener) -> Self {
         if !fits_fd_set(server_socket) || !has_free_descriptor(server_socket) {
-            Error::no_descriptor(server_socket).exit();
+            Error::no_file_descriptor(server_socket).exit();
         }
         Self { is_full: false, checked_at: Instant::now(), has_accept_failed: false }
     }
@@ -62,7 +62,7 @@ impl Capacity {
         }
     }
 
-    /// Checks whether a client that has disconnected made the server less than full.
+    /// Checks a full server again after a client has disconnected.
     pub fn check_after_disconnect(&mut self, server_socket: &TcpListener) {
         if self.is_full && !self.has_accept_failed {
             self.check(server_socket);

@@ -42,7 +42,7 @@ pub enum Error {
         reason: io::Error,
     },
     /// No file descriptor below `FD_SETSIZE` is free for a client, and `select` takes no others.
-    NoDescriptor {
+    NoFileDescriptor {
         /// The address on which it listened.
         address: String,
     },
@@ -55,8 +55,8 @@ impl Error {
     }
 
     /// Returns the error that the server has no file descriptor for a client.
-    pub(crate) fn no_descriptor(server_socket: &impl AsFd) -> Self {
-        Self::NoDescriptor { address: address(server_socket) }
+    pub(crate) fn no_file_descriptor(server_socket: &impl AsFd) -> Self {
+        Self::NoFileDescriptor { address: address(server_socket) }
     }
 
     /// Prints this error on standard error and ends the process with exit code 1.
@@ -86,16 +86,16 @@ impl Display for Error {
             }
             Self::NotListening { addr, call, reason } => advise(line, addr, call, *reason),
             Self::Broken { address, call, reason } => write!(line, "{address}: {call}: {reason}"),
-            Self::NoDescriptor { address } => write!(
+            Self::NoFileDescriptor { address } => write!(
                 line,
-                "{address}: no descriptor left for even one client: select takes those below \
-                 {FD_SETSIZE}, and none of them is free: start the server with fewer files open"
+                "{address}: no free file descriptor below {FD_SETSIZE}, the limit of select. Start \
+                 the server with fewer open files"
             ),
         }
     }
 }
 
-/// Returns the flags that mean what `host` means, if it is written as in a URL or with a port.
+/// Returns the flags for a host that was written as a URL or with a port.
 fn flags_for(host: &str) -> Option<String> {
     let without_scheme = host.split_once("://").map_or(host, |(_, rest)| rest);
     let authority = without_scheme.split('/').next().unwrap_or_default();
@@ -118,7 +118,7 @@ fn advise(
     let advise_other_address = |line: &mut Formatter<'_>, kind| {
         write!(
             line,
-            "{addr}: no client can connect to a {kind} address: choose --host localhost, or \
+            "{addr}: no client can connect to a {kind} address. Choose --host localhost, or \
              --host 0.0.0.0 for clients on other machines"
         )
     };
@@ -128,8 +128,7 @@ fn advise(
         Errno::EACCES if call == "connect" => advise_other_address(line, "broadcast"),
         Errno::EADDRINUSE if addr.port() == 0 => write!(
             line,
-            "{host}: no port is free of those that the system may choose: name one (--port 5000), \
-             or wait until other programs have closed theirs"
+            "{host}: no free port. Choose one with --port 5000, or close other programs"
         ),
         Errno::EADDRINUSE => {
             let port = addr.port();
@@ -152,28 +151,28 @@ fn advise(
         ),
         Errno::EADDRNOTAVAIL => write!(
             line,
-            "{addr} is not an address of this machine: choose --host localhost, or one that \
+            "{addr} is not an address of this machine. Choose --host localhost, or an address that \
              `ip -brief address` (macOS: `ifconfig`) shows"
         ),
         Errno::EINVAL if is_without_scope(addr) => write!(
             line,
-            "{host} is the same on every network that this machine is on: name the interface with \
-             it (--host {host}%eth0), as `ip -brief address` (macOS: `ifconfig`) shows it"
+            "{host} is a link-local address, so it needs a network interface: --host {host}%eth0. \
+             `ip -brief address` (macOS: `ifconfig`) lists the interfaces"
         ),
         Errno::EMFILE => write!(
             line,
-            "{addr}: no descriptor left for even one client ({call}: {reason}): raise the limit \
-             with `ulimit -n 256`, or close other files"
+            "{addr}: no free file descriptor ({call}: {reason}). Raise the limit with \
+             `ulimit -n 256`, or close other files"
         ),
         Errno::ENFILE => write!(
             line,
-            "{addr}: no descriptor left for even one client ({call}: {reason}): the whole system \
-             has as many files open as it may: close other programs"
+            "{addr}: no free file descriptor in the whole system ({call}: {reason}). Close other \
+             programs"
         ),
         Errno::ENETUNREACH => write!(
             line,
-            "{addr}: no client can connect ({call}: {reason}): look with `ip -brief address` \
-             (macOS: `ifconfig`) whether its network interface is up"
+            "{addr}: no client can connect ({call}: {reason}). `ip -brief address` (macOS: \
+             `ifconfig`) shows whether its network interface is up"
         ),
         _ => write!(line, "{addr}: {call}: {}", io::Error::from(reason)),
     }
@@ -219,19 +218,18 @@ mod tests {
     #[test]
     fn taken_port_names_5000_if_the_next_port_does_not_help() {
         for addr in ["127.0.0.1:65535", "127.0.0.1:80", "127.0.0.1:1023"] {
-            let said = line(addr, "bind", Errno::EADDRINUSE);
-            assert!(said.ends_with("or choose --port 5000"), "{said}");
+            let message = line(addr, "bind", Errno::EADDRINUSE);
+            assert!(message.ends_with("or choose --port 5000"), "{message}");
         }
-        let said = line("127.0.0.1:1024", "bind", Errno::EADDRINUSE);
-        assert!(said.ends_with("or choose --port 1025"), "{said}");
+        let message = line("127.0.0.1:1024", "bind", Errno::EADDRINUSE);
+        assert!(message.ends_with("or choose --port 1025"), "{message}");
     }
 
     #[test]
     fn missing_free_port_names_a_port() {
         assert_eq!(
             line("127.0.0.1:0", "bind", Errno::EADDRINUSE),
-            "127.0.0.1: no port is free of those that the system may choose: name one \
-             (--port 5000), or wait until other programs have closed theirs"
+            "127.0.0.1: no free port. Choose one with --port 5000, or close other programs"
         );
     }
 
@@ -246,21 +244,24 @@ mod tests {
 
     #[test]
     fn missing_file_descriptor_names_the_limit() {
-        let said = line("127.0.0.1:5000", "accept", Errno::EMFILE);
-        assert!(said.contains("no descriptor left for even one client"), "{said}");
-        assert!(said.contains("ulimit -n"), "{said}");
-        let said = line("127.0.0.1:5000", "accept", Errno::ENFILE);
-        assert!(said.contains("no descriptor left for even one client"), "{said}");
-        assert!(said.contains("the whole system") && !said.contains("ulimit"), "{said}");
+        let message = line("127.0.0.1:5000", "accept", Errno::EMFILE);
+        assert!(message.contains("no free file descriptor"), "{message}");
+        assert!(message.contains("ulimit -n"), "{message}");
+        let message = line("127.0.0.1:5000", "accept", Errno::ENFILE);
+        assert!(message.contains("no free file descriptor"), "{message}");
+        assert!(
+            message.contains("in the whole system") && !message.contains("ulimit"),
+            "{message}"
+        );
     }
 
     #[test]
     fn link_local_address_without_scope_names_an_interface() {
-        let said = line("[fe80::1]:5000", "bind", Errno::EINVAL);
-        assert!(said.contains("--host fe80::1%eth0"), "{said}");
+        let message = line("[fe80::1]:5000", "bind", Errno::EINVAL);
+        assert!(message.contains("--host fe80::1%eth0"), "{message}");
         for addr in ["[fe80::1%2]:5000", "[::1]:5000", "127.0.0.1:5000"] {
-            let said = line(addr, "bind", Errno::EINVAL);
-            assert_eq!(said, format!("{addr}: bind: Invalid argument (os error 22)"));
+            let message = line(addr, "bind", Errno::EINVAL);
+            assert_eq!(message, format!("{addr}: bind: Invalid argument (os error 22)"));
         }
     }
 
@@ -271,12 +272,12 @@ mod tests {
             ("[ff02::1]:5000", "bind", Errno::EINVAL, "multicast"),
             ("192.0.2.255:5000", "connect", Errno::EACCES, "broadcast"),
         ] {
-            let said = line(addr, call, reason);
-            let expected = format!("{addr}: no client can connect to a {kind} address: choose ");
-            assert!(said.starts_with(&expected), "{said}");
+            let message = line(addr, call, reason);
+            let expected = format!("{addr}: no client can connect to a {kind} address. Choose ");
+            assert!(message.starts_with(&expected), "{message}");
         }
-        let said = line("127.0.0.1:5000", "connect", Errno::ENETUNREACH);
-        assert!(said.contains("no client can connect (connect: ENETUNREACH"), "{said}");
+        let message = line("127.0.0.1:5000", "connect", Errno::ENETUNREACH);
+        assert!(message.contains("no client can connect (connect: ENETUNREACH"), "{message}");
     }
 
     fn unknown_host(host: &str) -> String {
@@ -287,9 +288,9 @@ mod tests {
     #[test]
     fn unknown_host_is_quoted_and_escaped() {
         for (host, quoted) in [("", "\"\""), (" ", "\" \""), ("a\nb:1", "\"a\\nb:1\"")] {
-            let said = unknown_host(host);
-            assert!(said.starts_with(&format!("{quoted} cannot be looked up (")), "{said}");
-            assert_eq!(said.lines().count(), 1, "{said}");
+            let message = unknown_host(host);
+            assert!(message.starts_with(&format!("{quoted} cannot be looked up (")), "{message}");
+            assert_eq!(message.lines().count(), 1, "{message}");
         }
     }
 
@@ -304,16 +305,16 @@ mod tests {
             ("localhsot", "check the spelling, or choose --host 127.0.0.1"),
             ("://:1", "check the spelling, or choose --host 127.0.0.1"),
         ] {
-            let said = unknown_host(host);
-            assert!(said.ends_with(&format!("): {advice}")), "{said}");
+            let message = unknown_host(host);
+            assert!(message.ends_with(&format!("): {advice}")), "{message}");
         }
     }
 
     #[test]
     fn broken_socket_without_an_address_is_server_socket() {
         let not_a_socket = io::stdin();
-        let said = Error::on(&not_a_socket, "accept", Errno::ENOTSOCK).to_string();
-        assert!(said.starts_with("server_socket: accept: "), "{said}");
+        let message = Error::on(&not_a_socket, "accept", Errno::ENOTSOCK).to_string();
+        assert!(message.starts_with("server_socket: accept: "), "{message}");
     }
 
     #[test]

@@ -7,7 +7,7 @@
 
 #![forbid(unsafe_code)]
 
-mod accept_failed;
+mod accept_error;
 mod capacity;
 mod command_line;
 mod error;
@@ -16,7 +16,7 @@ mod narration;
 
 use std::time::Duration;
 
-pub use accept_failed::{accept_failed, is_out_of_resources, report_accept_error};
+pub use accept_error::{handle_accept_error, is_out_of_resources, report_accept_error};
 pub use capacity::Capacity;
 pub use error::Error;
 pub use listening::listen;

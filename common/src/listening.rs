@@ -57,7 +57,11 @@ fn try_listen(arguments: &Arguments) -> Result<TcpListener, Error> {
         call: "getsockname",
         reason: errno(&error),
     })?;
-    find_route(addr).map_err(|reason| Error::NotListening { addr, call: "connect", reason })?;
+    check_reachable(addr).map_err(|reason| Error::NotListening {
+        addr,
+        call: "connect",
+        reason,
+    })?;
 
     narrate!("Listening on {addr}");
     give_hints(addr);
@@ -106,9 +110,9 @@ fn listening_socket(addr: SocketAddr) -> Result<TcpListener, (&'static str, Errn
     Ok(TcpListener::from(server_socket))
 }
 
-/// Fails as a client's `connect` would if no client can connect to `addr`, not even one on this
-/// machine. The system lets a server listen there anyway.
-fn find_route(addr: SocketAddr) -> Result<(), Errno> {
+/// Returns an error if no client can connect to `addr`, not even one on this machine. The system lets
+/// a server listen there anyway.
+fn check_reachable(addr: SocketAddr) -> Result<(), Errno> {
     let any_address: IpAddr = match addr {
         _ if addr.ip().is_unspecified() => return Ok(()),
         _ if addr.ip().is_multicast() => return Err(Errno::ENETUNREACH),

@@ -19,7 +19,7 @@ fn main() {
         let (mut client_socket, addr) = match server_socket.accept() {
             Ok(accepted) => accepted,
             Err(error) => {
-                common::accept_failed(&server_socket, &error);
+                common::handle_accept_error(&server_socket, &error);
                 continue;
             }
         };

@@ -21,7 +21,7 @@ fn accept_connection(server_socket: &TcpListener) {
         let (client_socket, addr) = match server_socket.accept() {
             Ok(accepted) => accepted,
             Err(error) => {
-                common::accept_failed(server_socket, &error);
+                common::handle_accept_error(server_socket, &error);
                 continue;
             }
         };

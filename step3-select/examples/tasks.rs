@@ -54,7 +54,7 @@ async fn accept_connection(server_socket: Socket<TcpListener>) {
         let (client_socket, addr) = match server_socket.accept().await {
             Ok(accepted) => accepted,
             Err(error) => {
-                accept_failed(&server_socket, &error).await;
+                handle_accept_error(&server_socket, &error).await;
                 continue;
             }
         };
@@ -142,7 +142,7 @@ impl Socket<TcpStream> {
 
 /// Waits for a second if the system is out of file descriptors or memory. Step 2 sleeps instead,
 /// which would block all tasks.
-async fn accept_failed(server_socket: &Socket<TcpListener>, error: &io::Error) {
+async fn handle_accept_error(server_socket: &Socket<TcpListener>, error: &io::Error) {
     common::report_accept_error(&server_socket.0, error);
     let start = Instant::now();
     while common::is_out_of_resources(error) && start.elapsed() < Duration::from_secs(1) {

@@ -36,7 +36,7 @@ impl Source {
             Call::Accept => self.find(|line| is_code(line) && line.contains(".accept()")),
             Call::Select => self.find(|line| is_code(line) && line.contains(" select(")),
             Call::Sleep => {
-                let name = if is_out_of_resources { "accept_failed(" } else { "sleep(" };
+                let name = if is_out_of_resources { "handle_accept_error(" } else { "sleep(" };
                 let is_sleep = |line: &str| is_code(line) && line.contains(name);
                 let times = self.lines.iter().filter(|line| is_sleep(line.trim_start())).count();
                 self.find(is_sleep).filter(|_| times == 1)
@@ -52,7 +52,7 @@ impl Source {
     pub fn path_to(&self, line: usize) -> Vec<Frame> {
         let calls = CALLS.iter().copied();
         let call = calls.into_iter().find(|call| self.lines[line].contains(call));
-        let mut call = call.unwrap_or("accept_failed(").to_owned();
+        let mut call = call.unwrap_or("handle_accept_error(").to_owned();
         let mut path = Vec::new();
         let mut index = line;
         while let Some(function) = self.function_around(index) {

@@ -168,7 +168,7 @@ fn unusable_host_is_named_in_the_error() {
     for step in Step::ALL {
         // TEST-NET-1 is reserved (RFC 5737), and no name ends in .invalid (RFC 2606).
         for (host, expected) in [
-            ("192.0.2.1", "192.0.2.1:0 is not an address of this machine: choose --host "),
+            ("192.0.2.1", "192.0.2.1:0 is not an address of this machine. Choose --host "),
             ("unknown.invalid", "\"unknown.invalid\" cannot be looked up ("),
             ("", "\"\" cannot be looked up ("),
         ] {

@@ -105,7 +105,7 @@ impl Board {
     pub fn wait_for_arrow(&mut self, call: &str) {
         let functions = match (self.step, call) {
             (Step::Blocking, _) => "main",
-            (Step::Functions, ".accept()" | "accept_failed(") => "main > accept_connection",
+            (Step::Functions, ".accept()" | "handle_accept_error(") => "main > accept_connection",
             (Step::Functions, _) => "main > accept_connection > send_message",
             (_, " select(") => "main > event_loop",
             (_, ".accept()") => "main > event_loop > accept_connection",

@@ -22,7 +22,7 @@ fn sleep_is_at_its_line_with_its_reason() {
         board.connect().close().unwrap();
         let _client = board.connect();
         board.wait_for_text("Kernel: sleeping, because accept() failed.");
-        board.wait_for_arrow("accept_failed(");
+        board.wait_for_arrow("handle_accept_error(");
     }
 }
 

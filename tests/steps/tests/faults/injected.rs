@@ -189,16 +189,16 @@ fn failed_start_prints_only_one_line() {
     }
     side_by_side(&Step::STEPS, |step| {
         for (fault, expected) in [
-            ("socket:error=EMFILE", "no descriptor left for even one client (socket: "),
-            ("socket:error=ENFILE", "the whole system has as many files open as it may"),
+            ("socket:error=EMFILE", "no free file descriptor (socket: "),
+            ("socket:error=ENFILE", "no free file descriptor in the whole system"),
             ("socket:error=EAFNOSUPPORT", "127.0.0.1:0: socket: Address family not supported"),
             ("setsockopt:error=ENOPROTOOPT", "127.0.0.1:0: setsockopt: Protocol not available"),
-            ("bind:error=EADDRINUSE", "127.0.0.1: no port is free of those that"),
+            ("bind:error=EADDRINUSE", "127.0.0.1: no free port. "),
             ("bind:error=EACCES", "127.0.0.1:0: no permission to listen there"),
             ("bind:error=EADDRNOTAVAIL", "127.0.0.1:0 is not an address of this machine"),
-            ("listen:error=EADDRINUSE", "127.0.0.1: no port is free of those that"),
+            ("listen:error=EADDRINUSE", "127.0.0.1: no free port. "),
             ("listen:error=EOPNOTSUPP", "127.0.0.1:0: listen: Operation not supported"),
-            ("fcntl:error=EMFILE", "no descriptor left for even one client (accept: "),
+            ("fcntl:error=EMFILE", "no free file descriptor (accept: "),
             ("getsockname:error=ENOBUFS", "127.0.0.1:0: getsockname: No buffer space available"),
         ] {
             let line = Start::of(step).injecting(fault).expect_refusal();

@@ -1,4 +1,4 @@
-//! What a failed `accept` means.
+//! Handles a failed `accept`.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -11,7 +11,7 @@ use crate::{Error, PAUSE, report};
 /// Handles a failed `accept` in a server that serves one client at a time. Reports the error, and
 /// sleeps for a second if the system is out of resources. After that the server can call `accept`
 /// again.
-pub fn accept_failed(server_socket: &impl AsFd, error: &io::Error) {
+pub fn handle_accept_error(server_socket: &impl AsFd, error: &io::Error) {
     report_accept_error(server_socket, error);
     if is_out_of_resources(error) {
         thread::sleep(PAUSE);
