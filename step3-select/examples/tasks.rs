@@ -20,7 +20,7 @@
 //! of these calls wait by `WaitFor`, which is a future too, but one that we write by hand. Last
 //! comes `event_loop`.
 //!
-//! It passes the cases of `check` except `more than FD_SETSIZE` and `a freed file descriptor`. It
+//! This server passes the cases of `check` except `more than FD_SETSIZE` and `a freed file descriptor`. It
 //! differs from `src/main.rs`:
 //!
 //! - A client whose file descriptor does not fit an `FdSet` is closed, with one line on standard
@@ -65,7 +65,7 @@ async fn accept_connection(server_socket: Socket<TcpListener>) {
     }
 }
 
-/// Answers one client until it disconnects.
+/// Serves one client until it disconnects.
 async fn send_message(mut client_socket: Socket<TcpStream>, addr: SocketAddr) {
     loop {
         narrate!("Before recv()");
@@ -202,8 +202,8 @@ fn event_loop() -> io::Result<()> {
     let mut context = Context::from_waker(Waker::noop());
 
     loop {
-        // Poll the tasks that can go on, also those that were spawned a moment ago. `TASKS` is free
-        // again during the poll, because a task may call `spawn`.
+        // Poll the tasks that can go on, also those that were spawned a moment ago. `TASKS` is not
+        // borrowed during the poll, because a task may call `spawn`.
         while let Some(mut task) = TASKS.with_borrow_mut(VecDeque::pop_front) {
             // If it is not `Pending`, the function has ended, and its task is dropped.
             let Poll::Pending = task.as_mut().poll(&mut context) else { continue };

@@ -44,7 +44,7 @@ async fn accept_connection(server_socket: &TcpListener) {
     }
 }
 
-/// Answers one client until it disconnects.
+/// Serves one client until it disconnects.
 async fn send_message(mut client_socket: TcpStream, addr: SocketAddr) {
     loop {
         narrate!("Before recv()");

@@ -21,7 +21,7 @@ for command in 'build --bin step1-blocking' 'build -p step1-blocking' 'test --no
         END {
             middle = int((NR + 1) / 2)
             printf "cargo %-28s %6.1f s, %5.1f s of CPU time\n", \
-                what, elapsed[middle], cpu[middle]
+                command, elapsed[middle], cpu[middle]
         }'
 done
 crates=$(cargo tree -p step1-blocking -e normal --prefix none --no-dedupe | sort -u | wc -l)

@@ -306,5 +306,5 @@ fn tasks_refuses_a_client_that_does_not_fit_an_fd_set() {
 fn tasks_exits_if_its_listening_socket_does_not_fit() {
     let start = Start::of(Step::Tasks).file_descriptor_limit(1100);
     let (_, line) = start.file_descriptors_taken_below(1050).expect_failure();
-    assert!(line.contains("fewer files open"), "what to do next: {line}");
+    assert!(line.contains("fewer open files"), "what to do next: {line}");
 }
