@@ -234,6 +234,10 @@ impl Run {
             if let Some(status) = self.server.ended() {
                 return Ok(Some(status));
             }
+            // crossterm does not report that the terminal has closed.
+            if !io::stdout().is_terminal() {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
             if !view.is_held {
                 self.model.update(&self.server);
             }

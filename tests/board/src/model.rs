@@ -136,12 +136,7 @@ impl Model {
                 self.peer = self.names_of(&[sock], server).pop();
             }
         }
-        let line = match self.call {
-            Some(Call::Recv | Call::Send) if self.step.blocks() => "Before recv()",
-            _ if self.step.blocks() => "Before accept()",
-            _ => "Before select()",
-        };
-        self.iteration = server.narration.count(line);
+        self.iteration = server.narration.count("Before select()");
     }
 
     fn set_activity(&mut self, doing: Option<ProcessState>) {
@@ -205,24 +200,28 @@ impl Model {
     /// Returns what the server does, in one line.
     pub fn sentence(&self) -> String {
         let peer = self.peer.as_deref().unwrap_or("a client");
-        let iteration = format!("Iteration {}.", self.iteration);
+        let iteration = if self.step.blocks() {
+            String::new()
+        } else {
+            format!(" Iteration {} of the event loop.", self.iteration)
+        };
         match self.activity {
             Activity::Blocked(call) => {
-                format!("Kernel: {}. {iteration}", self.describe(call, peer))
+                format!("Kernel: {}.{iteration}", self.describe(call, peer))
             }
             Activity::Narrated(call) => {
-                format!("Narration: {}. {iteration}", self.describe(call, peer))
+                format!("Narration: {}.{iteration}", self.describe(call, peer))
             }
-            Activity::Held(call) => format!("{peer}'s turn: {}. {iteration}", call.name()),
+            Activity::Held(call) => format!("{peer}'s turn: {}.{iteration}", call.name()),
             Activity::Elsewhere(name) => {
-                format!("Kernel: blocked in {name}, which is no call of the lesson.")
+                format!("Kernel: blocked in {name}, which is not part of the lesson.")
             }
             Activity::Stopped => {
                 "Kernel: stopped, as by Ctrl-Z. The signal CONT resumes it.".to_owned()
             }
             Activity::Runs => match self.call {
                 Some(call) => {
-                    format!("Kernel: running. Narration: last at {}(). {iteration}", call.name())
+                    format!("Kernel: running. Narration: last at {}().{iteration}", call.name())
                 }
                 None => String::new(),
             },

@@ -186,9 +186,13 @@ fn table_lines(model: &Model, size: Size) -> Vec<Line<'static>> {
 
 fn heading(name: &str, count: usize, bytes: &str, columns: usize, width: usize) -> Line<'static> {
     let title = format!("{name}: {count}");
-    let has_time = columns == 1 && width >= CELL_WITH_TIME;
-    let titles = format!("{bytes}{}", if has_time { "  for" } else { "" });
-    Line::from(format!("{title:<15}{titles:>rest$}", rest = width - 15)).bold().underlined()
+    let cell = (width - 2 * (columns - 1)) / columns;
+    let titles = format!("{bytes}{}", if cell >= CELL_WITH_TIME { "  age" } else { "" });
+    let mut text = format!("{title:<15}{titles:>rest$}", rest = cell.saturating_sub(15));
+    for _ in 1..columns {
+        text.push_str(&format!("  {titles:>cell$}"));
+    }
+    Line::from(text).bold().underlined()
 }
 
 /// Returns clients in columns, from top to bottom. If there are too many, the last place counts the
@@ -430,7 +434,7 @@ mod unit_tests {
         let mut model = crowded(Step::Select, 1, 0);
         model.enter(Call::Sleep);
         let rows = rows(&picture(&model, &source, (80, 24), false));
-        assert_eq!(rows[1].trim_end(), "Kernel: sleeping. Iteration 0.");
+        assert_eq!(rows[1].trim_end(), "Kernel: sleeping. Iteration 0 of the event loop.");
         let screen = rows.join("\n");
         for text in ["main > event_loop > send_message ─", "\n→   std::thread::sleep("] {
             assert!(screen.contains(text), "no {text} in\n{screen}");

@@ -89,7 +89,8 @@ fn story_recorded_again_has_equal_states() {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let ((recorded, template), (expected, expected_template)) =
         (parts_of(&page.0), parts_of(&story()));
-    assert_eq!((recorded.len(), template), (expected.len(), expected_template));
+    assert!(template == expected_template, "the page was made with another template");
+    assert_eq!(recorded.len(), expected.len());
     for (recorded, expected) in recorded.iter().zip(&expected) {
         let step = &expected["step"];
         for key in ["step", "source", "printed", "messages"] {
