@@ -1,7 +1,7 @@
 //! A recording of a server: one state for each call that it enters, and one for each thing that a
 //! client does.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::io;
 use std::net::SocketAddr;
@@ -19,6 +19,7 @@ use crate::trace::{Event, Trace};
 
 /// How large a recording may become. Its page has less than 1 MiB.
 const LARGEST: usize = 900 << 10;
+const EVENTS_PER_POLL: usize = 10;
 /// How much of a message is shown.
 const SHOWN: usize = 60;
 const TEMPLATE: &str = include_str!("recording.html");
@@ -31,6 +32,8 @@ pub struct Recording {
     printed: Vec<Printed>,
     /// All that clients sent and received. A state says how many of these messages it has.
     messages: Vec<Message>,
+    /// The address of each client.
+    addrs: BTreeMap<String, String>,
     pub states: Vec<State>,
 }
 
@@ -73,10 +76,12 @@ pub struct State {
 #[derive(Serialize, Clone)]
 struct Row {
     name: String,
-    addr: String,
+    #[serde(skip_serializing_if = "is_zero")]
     unread: u64,
+    #[serde(skip_serializing_if = "is_zero")]
     unsent: u64,
     /// `closed` or `reset`.
+    #[serde(skip_serializing_if = "Option::is_none")]
     end: Option<&'static str>,
 }
 
@@ -117,6 +122,7 @@ impl Recorder {
             source: source.lines.clone(),
             printed: Vec::new(),
             messages: Vec::new(),
+            addrs: BTreeMap::new(),
             states: Vec::new(),
         };
         Self {
@@ -139,7 +145,12 @@ impl Recorder {
     /// Records what has happened since the last call.
     pub fn poll(&mut self, server: &Server) -> io::Result<()> {
         self.trace.read()?;
-        while let Some(event) = self.trace.take() {
+        // Only some, because a fast server can add events for as long as this takes them.
+        for _ in 0..EVENTS_PER_POLL {
+            if self.is_full() {
+                return Ok(());
+            }
+            let Some(event) = self.trace.take() else { break };
             self.take(event, server)?;
         }
         self.update_clients(server);
@@ -234,7 +245,7 @@ impl Recorder {
     }
 
     fn add_message(&mut self, message: Message) -> usize {
-        self.size += message.client.len() + message.text.len() + 48;
+        self.size += message.client.len() + 6 * SHOWN + 48;
         self.recording.messages.push(message);
         self.recording.messages.len() - 1
     }
@@ -292,6 +303,7 @@ impl Recorder {
         let mut message = None;
         let text = match (action, row) {
             (Action::Connect, _) => {
+                self.recording.addrs.insert(name.clone(), client.addr.to_string());
                 // Its bytes and its end are actions of their own.
                 state.backlog.push(Row { unread: 0, unsent: 0, end: None, ..Row::of(client) });
                 format!("{name} connects.")
@@ -335,7 +347,7 @@ impl Recorder {
         for _ in 0..self.clients.unknown_resets {
             let name = "a client".to_owned();
             let end = Some("reset");
-            backlog.push(Row { name, addr: String::new(), unread: 0, unsent: 0, end });
+            backlog.push(Row { name, unread: 0, unsent: 0, end });
         }
         let state = State {
             text: String::new(),
@@ -353,8 +365,12 @@ impl Recorder {
     }
 
     fn push(&mut self, mut state: State) {
+        if self.is_full() {
+            return;
+        }
         state.text = self.describe(&state);
-        self.size += serde_json::to_string(&state).map_or(0, |json| json.len() + 100);
+        // The message that it may name becomes known later. An escaped character takes six.
+        self.size += serde_json::to_string(&state).map_or(0, |json| json.len()) + 6 * SHOWN;
         self.recording.states.push(state);
     }
 
@@ -438,8 +454,7 @@ impl Row {
             Status::Closed => Some("closed"),
             Status::Reset => Some("reset"),
         };
-        let Client { name, addr, unread, unsent, .. } = client.clone();
-        Self { name, addr: addr.to_string(), unread, unsent, end }
+        Self { name: client.name.clone(), unread: client.unread, unsent: client.unsent, end }
     }
 
     fn describe_unread(&self) -> Option<String> {
@@ -456,6 +471,12 @@ impl Row {
             _ => "has reset its connection".to_owned(),
         })
     }
+}
+
+/// Saves bytes in the page. serde calls it with a reference.
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// Joins names: `A, B and C`. It counts them if they are many.

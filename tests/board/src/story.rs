@@ -21,7 +21,7 @@ pub fn record(step: Step, start: &Start, mut delay: Duration) -> Result<Recordin
     for _ in 0..4 {
         let source = Source::read(step).map_err(|error| format!("{step}: {error}"))?;
         let (start, trace) = Trace::of(start.clone(), delay)?;
-        let server = start.try_start().map_err(|error| error.to_string())?;
+        let server = start.try_start().map_err(|error| last_line(&error))?;
         let recorder = Recorder::new(step, source, trace);
         let mut story = Story { addr: server.addr, server, recorder };
         story.play(step).map_err(|error| format!("{step}: {error}"))?;
@@ -31,6 +31,11 @@ pub fn record(step: Step, start: &Start, mut delay: Duration) -> Result<Recordin
         delay *= 2;
     }
     Err(format!("{step}: this machine is too busy to record it"))
+}
+
+/// Returns what the server printed at its end.
+fn last_line(error: &io::Error) -> String {
+    error.to_string().lines().last().unwrap_or_default().trim().to_owned()
 }
 
 struct Story {

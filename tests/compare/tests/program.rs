@@ -2,12 +2,13 @@
 
 #![forbid(unsafe_code)]
 
+use std::env;
 use std::fs;
 use std::io::{self, Write};
 use std::num::NonZero;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{self, Command, Output, Stdio};
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::Duration;
 
@@ -109,8 +110,11 @@ fn parent_that_ignores_children_is_no_obstacle() {
 
 #[test]
 fn what_it_cannot_work_without_is_one_line() {
-    let mut without_cargo = compare(&["stream"]);
-    without_cargo.env("PATH", "/usr/bin:/bin").env("CARGO", "no-such-cargo");
+    // A copy has no servers beside it that were built before.
+    let copy = env::temp_dir().join(format!("compare-{}", process::id()));
+    fs::copy(COMPARE, &copy).expect("a copy");
+    let mut without_cargo = Command::new(&copy);
+    without_cargo.arg("stream").env("PATH", "/usr/bin:/bin").env("CARGO", "no-such-cargo");
     let without_network = in_namespaces(&["--net"], Path::new(COMPARE));
     for (command, expected) in [
         (Some(without_cargo), "cargo does not start (No such file or directory (os error 2))"),
@@ -123,6 +127,7 @@ fn what_it_cannot_work_without_is_one_line() {
         let [line] = lines.collect::<Vec<_>>()[..] else { panic!("expected one line: {errors}") };
         assert!(line.contains(expected), "{line}");
     }
+    fs::remove_file(copy).expect("the copy");
 }
 
 #[test]
