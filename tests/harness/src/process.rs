@@ -281,3 +281,17 @@ pub fn raise_file_descriptor_limit(wanted: u64) -> io::Result<u64> {
     setrlimit(Resource::Nofile, Rlimit { current: Some(limit), maximum })?;
     Ok(limit)
 }
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    /// The kernel hides the folder of its file descriptors from every user except root.
+    #[test]
+    fn ended_process_has_no_open_file_descriptors() {
+        let child = KilledOnDrop(Command::new("true").spawn().expect("true(1) starts"));
+        let process = Process(child.0.id());
+        wait_until("the end of the process", || process.has_ended());
+        assert_eq!(process.file_descriptors(), Some(0));
+    }
+}
