@@ -191,7 +191,11 @@ impl Process {
 
     /// Returns the number of open file descriptors. None if not available on this system.
     pub fn file_descriptors(self) -> Option<usize> {
-        fs::read_dir(format!("/proc/{}/fd", self.0)).ok().map(Iterator::count)
+        match fs::read_dir(format!("/proc/{}/fd", self.0)) {
+            Ok(entries) => Some(entries.count()),
+            // Only root may look there after the end of the process.
+            Err(_) => (self.stat(3)? == "Z").then_some(0),
+        }
     }
 
     /// Returns the CPU time that it has used. None if not available on this system.
@@ -286,7 +290,6 @@ pub fn raise_file_descriptor_limit(wanted: u64) -> io::Result<u64> {
 mod tests {
     use super::*;
 
-    /// The kernel hides the folder of its file descriptors from every user except root.
     #[test]
     fn ended_process_has_no_open_file_descriptors() {
         let child = KilledOnDrop(Command::new("true").spawn().expect("true(1) starts"));
