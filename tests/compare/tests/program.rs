@@ -8,7 +8,7 @@ use std::io::{self, Write};
 use std::num::NonZero;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
-use std::process::{self, Command, Output, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::Duration;
 
@@ -110,11 +110,13 @@ fn parent_that_ignores_children_is_no_obstacle() {
 
 #[test]
 fn what_it_cannot_work_without_is_one_line() {
-    // A copy has no servers beside it that were built before.
-    let copy = env::temp_dir().join(format!("compare-{}", process::id()));
-    fs::copy(COMPARE, &copy).expect("a copy");
-    let mut without_cargo = Command::new(&copy);
-    without_cargo.arg("stream").env("PATH", "/usr/bin:/bin").env("CARGO", "no-such-cargo");
+    // In a folder of its own it finds no servers that were built before.
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("compare-alone");
+    let _ = fs::remove_dir_all(&folder);
+    fs::create_dir_all(&folder).expect("a folder");
+    fs::hard_link(COMPARE, folder.join("compare")).expect("a link");
+    let mut without_cargo = Command::new(folder.join("compare"));
+    without_cargo.arg("stream").env("CARGO", "no-such-cargo");
     let without_network = in_namespaces(&["--net"], Path::new(COMPARE));
     for (command, expected) in [
         (Some(without_cargo), "cargo does not start (No such file or directory (os error 2))"),
@@ -127,7 +129,6 @@ fn what_it_cannot_work_without_is_one_line() {
         let [line] = lines.collect::<Vec<_>>()[..] else { panic!("expected one line: {errors}") };
         assert!(line.contains(expected), "{line}");
     }
-    fs::remove_file(copy).expect("the copy");
 }
 
 #[test]
