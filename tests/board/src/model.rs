@@ -203,7 +203,7 @@ impl Model {
         let iteration = if self.step.blocks() {
             String::new()
         } else {
-            format!(" Iteration {} of the event loop.", self.iteration)
+            format!(" Iteration {}.", self.iteration)
         };
         match self.activity {
             Activity::Blocked(call) => {

@@ -434,7 +434,7 @@ mod unit_tests {
         let mut model = crowded(Step::Select, 1, 0);
         model.enter(Call::Sleep);
         let rows = rows(&picture(&model, &source, (80, 24), false));
-        assert_eq!(rows[1].trim_end(), "Kernel: sleeping. Iteration 0 of the event loop.");
+        assert_eq!(rows[1].trim_end(), "Kernel: sleeping. Iteration 0.");
         let screen = rows.join("\n");
         for text in ["main > event_loop > send_message ─", "\n→   std::thread::sleep("] {
             assert!(screen.contains(text), "no {text} in\n{screen}");

@@ -29,7 +29,7 @@ fn arrow_takes_each_line_of_the_story_in_slow_motion() {
     }
     let mut board = Board::start_flags(Step::Select, &["--slow", "1"], (23, 80));
     let seen = RefCell::default();
-    let select = |iteration| format!("until a socket is ready. Iteration {iteration} of");
+    let select = |iteration| format!("until a socket is ready. Iteration {iteration}.");
     watch(&mut board, &select(1), &seen);
     let mut a = board.connect();
     watch(&mut board, &select(2), &seen);
