@@ -112,8 +112,9 @@ impl Clients {
         let is_listening = |it: &&TcpSocket| it.state == State::Listen && it.local == addr;
         let listening = sockets.iter().find(is_listening).copied();
         self.listening_inode = listening.map_or(0, |socket| socket.inode);
-        let is_ours = |it: &TcpSocket| addr.ip().is_unspecified() || it.local.ip() == addr.ip();
-        sockets.retain(|socket| socket.is_open() && is_ours(socket));
+        let is_of_server =
+            |it: &TcpSocket| addr.ip().is_unspecified() || it.local.ip() == addr.ip();
+        sockets.retain(|socket| socket.is_open() && is_of_server(socket));
         if !cfg!(target_os = "linux") {
             for socket in &mut sockets {
                 let was_accepted = self.accepted().any(|client| client.addr == socket.remote);

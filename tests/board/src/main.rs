@@ -27,7 +27,7 @@ use std::time::{Duration, Instant};
 
 use clap::builder::PossibleValuesParser;
 use clap::{ArgMatches, Command, arg, value_parser};
-use harness::{Server, Start, Step, signals};
+use harness::{Server, ServerCommand, Step, signals};
 use ratatui::DefaultTerminal;
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyModifiers};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
@@ -85,7 +85,7 @@ fn report(text: &str) {
 fn show(arguments: &ArgMatches) -> Result<ExitCode, String> {
     signals::heed_children();
     let names = arguments.get_many::<String>("STEP").into_iter().flatten();
-    let steps: Vec<Step> = names.filter_map(|name| Step::named(name)).collect();
+    let steps: Vec<Step> = names.filter_map(|name| Step::from_name(name)).collect();
     let host = arguments.get_one::<String>("host").map_or("localhost", String::as_str);
     let port = arguments.get_one::<u16>("port").copied().unwrap_or(5000);
     let slow = arguments.get_one::<Duration>("slow").copied();
@@ -106,17 +106,17 @@ fn show(arguments: &ArgMatches) -> Result<ExitCode, String> {
     if let Some(file) = file.filter(|_| arguments.get_flag("story")) {
         let mut recordings = Vec::new();
         for step in steps {
-            let start = Start::of(step).host(host).port(port);
+            let start = ServerCommand::for_step(step).host(host).port(port);
             recordings.push(story::record(step, &start, slow.unwrap_or(RECORDED_DELAY))?);
         }
         write_page(file, &recordings)?;
         return Ok(ExitCode::SUCCESS);
     }
     let [step] = steps[..] else { return Err("only --story takes several servers".to_owned()) };
-    let mut start = Start::of(step).host(host).port(port);
+    let mut start = ServerCommand::for_step(step).host(host).port(port);
     let mut trace = None;
     if let Some(delay) = slow.or(file.map(|_| RECORDED_DELAY)) {
-        let slow = Trace::of(start, delay)?;
+        let slow = Trace::new(start, delay)?;
         (start, trace) = (slow.0, Some(slow.1));
     }
     let mut recorder = None;
@@ -132,7 +132,7 @@ fn show(arguments: &ArgMatches) -> Result<ExitCode, String> {
     }
     let source = read_source(step)?;
     let server = start.spawn().map_err(|error| format!("{step}: {error}"))?;
-    let mut run = Run { server, model: Model::of(step, trace), source, recorder, caught };
+    let mut run = Run { server, model: Model::new(step, trace), source, recorder, caught };
     let shown = if can_draw() {
         let view = View {
             is_held: false,
@@ -231,7 +231,7 @@ impl Run {
     ) -> io::Result<Option<ExitStatus>> {
         let events = read_events();
         while !self.is_over() {
-            if let Some(status) = self.server.ended() {
+            if let Some(status) = self.server.exit_status() {
                 return Ok(Some(status));
             }
             // crossterm does not report that the terminal has closed.
@@ -259,7 +259,7 @@ impl Run {
     fn print(&mut self) -> io::Result<Option<ExitStatus>> {
         let mut lines = PlainLines::default();
         while !self.is_over() {
-            if let Some(status) = self.server.ended() {
+            if let Some(status) = self.server.exit_status() {
                 return Ok(Some(status));
             }
             self.model.update(&self.server);

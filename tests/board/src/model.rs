@@ -14,7 +14,7 @@ use crate::trace::Trace;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Activity {
-    Runs,
+    Running,
     Blocked(Call),
     /// Slow motion holds it at a call.
     Held(Call),
@@ -55,12 +55,12 @@ pub struct Model {
 }
 
 impl Model {
-    pub fn of(step: Step, trace: Option<Trace>) -> Self {
+    pub fn new(step: Step, trace: Option<Trace>) -> Self {
         Self {
             step,
             trace,
             addr: None,
-            activity: Activity::Runs,
+            activity: Activity::Running,
             call: None,
             is_certain: false,
             narrated: None,
@@ -104,9 +104,9 @@ impl Model {
     fn sample(&mut self, server: &Server) {
         // If the server goes on meanwhile, file descriptors may mean others, so this tries again.
         for _ in 0..5 {
-            let doing = server.process().current_state();
-            self.update_once(server, doing);
-            if server.process().current_state() == doing && self.activity != Activity::Runs {
+            let state = server.process().current_state();
+            self.update_once(server, state);
+            if server.process().current_state() == state && self.activity != Activity::Running {
                 return;
             }
             thread::sleep(Duration::from_millis(2));
@@ -114,7 +114,7 @@ impl Model {
         (self.peer, self.lists) = (None, None);
     }
 
-    fn update_once(&mut self, server: &Server, doing: Option<ProcessState>) {
+    fn update_once(&mut self, server: &Server, state: Option<ProcessState>) {
         self.now = Instant::now();
         self.output = output_of(server);
         let lines = || self.output.iter().map(|output| output.line.text.as_str());
@@ -126,10 +126,10 @@ impl Model {
             lines().filter_map(|line| line.strip_prefix("Connection from ")?.parse().ok());
         let narrated: Vec<SocketAddr> = narrated.collect();
         self.has_table = self.clients.update(addr, server.process(), &narrated);
-        self.set_activity(doing);
+        self.set_activity(state);
         (self.peer, self.lists) = (None, None);
-        if let Some(ProcessState::Blocked(call) | ProcessState::Traced(call)) = doing {
-            let lists = server.process().selecting(&call);
+        if let Some(ProcessState::Blocked(call) | ProcessState::Traced(call)) = state {
+            let lists = server.process().select_sets(&call);
             self.lists = lists.map(|lists| lists.map(|list| self.names_of(&list, server)));
             if self.call != Some(Call::Select) {
                 let sock = RawFd::try_from(call.arguments[0]).unwrap_or(-1);
@@ -139,7 +139,7 @@ impl Model {
         self.iteration = server.narration.count("Before select()");
     }
 
-    fn set_activity(&mut self, doing: Option<ProcessState>) {
+    fn set_activity(&mut self, state: Option<ProcessState>) {
         let narration = self.output.iter().rev().filter(|output| !output.is_error);
         let narrated = narration.map(|output| &*output.line.text).find_map(|line| match line {
             "Before accept()" => Some(Call::Accept),
@@ -147,22 +147,22 @@ impl Model {
             "Before select()" => Some(Call::Select),
             _ => None,
         });
-        self.activity = match doing {
+        self.activity = match state {
             Some(ProcessState::Stopped(_)) => Activity::Stopped,
-            Some(ProcessState::Running) => Activity::Runs,
+            Some(ProcessState::Running) => Activity::Running,
             Some(ProcessState::Blocked(call)) => match call.call() {
                 Some(call) => Activity::Blocked(call),
                 None => Activity::Elsewhere(call.name().unwrap_or("another system call")),
             },
             Some(ProcessState::Traced(call)) => match call.call() {
                 Some(call @ (Call::Accept | Call::Recv | Call::Send)) => Activity::Held(call),
-                _ => Activity::Runs,
+                _ => Activity::Running,
             },
             // Its process has ended.
-            None if cfg!(target_os = "linux") => Activity::Runs,
-            None => narrated.map_or(Activity::Runs, Activity::Narrated),
+            None if cfg!(target_os = "linux") => Activity::Running,
+            None => narrated.map_or(Activity::Running, Activity::Narrated),
         };
-        let call = match (self.activity, doing) {
+        let call = match (self.activity, state) {
             (Activity::Blocked(call) | Activity::Held(call) | Activity::Narrated(call), _) => {
                 Some(call)
             }
@@ -200,7 +200,7 @@ impl Model {
     /// Returns what the server does, in one line.
     pub fn sentence(&self) -> String {
         let peer = self.peer.as_deref().unwrap_or("a client");
-        let iteration = if self.step.blocks() {
+        let iteration = if self.step.is_blocking() {
             String::new()
         } else {
             format!(" Iteration {}.", self.iteration)
@@ -219,7 +219,7 @@ impl Model {
             Activity::Stopped => {
                 "Kernel: stopped, as by Ctrl-Z. The signal CONT resumes it.".to_owned()
             }
-            Activity::Runs => match self.call {
+            Activity::Running => match self.call {
                 Some(call) => {
                     format!("Kernel: running. Narration: last at {}().{iteration}", call.name())
                 }

@@ -35,7 +35,7 @@ pub fn draw(frame: &mut Frame, model: &Model, source: &Source, view: View) {
         frame.render_widget(format!("Too small: {SMALLEST} or more"), area);
         return;
     }
-    let trail = if model.step.blocks() { 0 } else { 1 };
+    let trail = if model.step.is_blocking() { 0 } else { 1 };
     let output = if view.is_room { 3 } else { 1 + area.height / 5 };
     let rows = [Length(1), Length(1), Length(trail), Fill(1), Length(output)];
     let [top, middle, below, panes, bottom] = Layout::vertical(rows).areas(area);
@@ -65,7 +65,7 @@ pub fn draw(frame: &mut Frame, model: &Model, source: &Source, view: View) {
     let block = block.title(Line::from(format!(" {keys} ─")).right_aligned());
     let inner = block.inner(bottom);
     let text = if view.is_room {
-        Paragraph::new(ended(model)).bold().wrap(Wrap { trim: true })
+        Paragraph::new(exit_status(model)).bold().wrap(Wrap { trim: true })
     } else {
         Paragraph::new(output_lines(model, inner.as_size()))
     };
@@ -106,7 +106,7 @@ fn headline(model: &Model, width: usize) -> String {
 }
 
 /// Returns the clients that have disconnected in the last seconds, the last one first.
-fn ended(model: &Model) -> String {
+fn exit_status(model: &Model) -> String {
     let ended = model.clients.ended.iter();
     let ended = ended.take_while(|ended| model.seconds(ended.at) < SHOWN_AFTER_END);
     let texts: Vec<String> = ended
@@ -155,7 +155,7 @@ fn table_lines(model: &Model, size: Size) -> Vec<Line<'static>> {
     let accepted: Vec<&Client> = model.clients.accepted().collect();
     let unknown = model.clients.unknown_resets;
     let mut lists = Vec::new();
-    if !model.step.blocks() {
+    if !model.step.is_blocking() {
         for (index, name) in ["to_read", "to_write"].into_iter().enumerate() {
             let list = model.lists.as_ref().map(|lists| list_line(name, &lists[index], width));
             lists.push(Line::from(list.unwrap_or_else(|| format!("{name}: not in select()"))));
@@ -335,7 +335,7 @@ mod unit_tests {
 
     /// A model of a server with `accepted` clients and `queued` ones, of which the last is closed.
     fn crowded(step: Step, accepted: usize, queued: usize) -> Model {
-        let mut model = Model::of(step, None);
+        let mut model = Model::new(step, None);
         model.addr = "127.0.0.1:5000".parse().ok();
         model.has_table = true;
         model.lists = Some([vec!["server_socket".to_owned(); 33], Vec::new()]);

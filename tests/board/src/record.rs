@@ -231,7 +231,7 @@ impl Recorder {
                     self.add_message(Message {
                         client: name.to_owned(),
                         is_sent: false,
-                        text: shown(&bytes),
+                        text: quote(&bytes),
                         range: 0..0,
                     });
                 }
@@ -305,7 +305,7 @@ impl Recorder {
             (Action::Connect, _) => {
                 self.recording.addrs.insert(name.clone(), client.addr.to_string());
                 // Its bytes and its end are actions of their own.
-                state.backlog.push(Row { unread: 0, unsent: 0, end: None, ..Row::of(client) });
+                state.backlog.push(Row { unread: 0, unsent: 0, end: None, ..Row::new(client) });
                 format!("{name} connects.")
             }
             (Action::Send(count), row) => {
@@ -342,7 +342,7 @@ impl Recorder {
         let before = self.recording.states.last().and_then(|state| state.lists.clone());
         let path = self.source.line_of(call, false).map(|line| self.source.path_to(line));
         let path = path.unwrap_or_default().into_iter();
-        let rows = |clients: Vec<&Client>| clients.into_iter().map(Row::of).collect::<Vec<_>>();
+        let rows = |clients: Vec<&Client>| clients.into_iter().map(Row::new).collect::<Vec<_>>();
         let mut backlog = rows(self.clients.queued().collect());
         for _ in 0..self.clients.unknown_resets {
             let name = "a client".to_owned();
@@ -401,7 +401,7 @@ impl Recorder {
             Call::Recv | Call::Send => format!(" for {peer}"),
             Call::Select => {
                 let lists = state.lists.iter().flatten().flatten().map(String::as_str);
-                format!(" for {}", and(&lists.collect::<Vec<_>>()))
+                format!(" for {}", join_names(&lists.collect::<Vec<_>>()))
             }
         };
         let verb = if state.is_blocked { "is blocked in" } else { "calls" };
@@ -433,7 +433,7 @@ impl Recorder {
         for message in self.recording.messages.iter_mut().filter(|message| message.is_sent) {
             let progress = self.progress.get(&message.client);
             if let Some(bytes) = progress.and_then(|it| it.text.get(message.range.clone())) {
-                message.text = shown(bytes);
+                message.text = quote(bytes);
             }
         }
         for state in &mut self.recording.states {
@@ -448,7 +448,7 @@ impl Recorder {
 }
 
 impl Row {
-    fn of(client: &Client) -> Self {
+    fn new(client: &Client) -> Self {
         let end = match client.status {
             Status::Open => None,
             Status::Closed => Some("closed"),
@@ -480,7 +480,7 @@ fn is_zero(count: &u64) -> bool {
 }
 
 /// Joins names: `A, B and C`. It counts them if they are many.
-fn and(names: &[&str]) -> String {
+fn join_names(names: &[&str]) -> String {
     match names {
         [] => String::new(),
         [name] => (*name).to_owned(),
@@ -490,7 +490,7 @@ fn and(names: &[&str]) -> String {
 }
 
 /// Returns the start of some bytes as text in quotation marks, without the end of the line.
-fn shown(bytes: &[u8]) -> String {
+fn quote(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
     let text = text.strip_suffix('\n').unwrap_or(&text);
     let start: String = text.chars().take(SHOWN).collect();

@@ -6,7 +6,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use harness::{Server, Start, Step, TIMEOUT};
+use harness::{Server, ServerCommand, Step, TIMEOUT};
 
 use crate::record::{Recorder, Recording};
 use crate::source::Source;
@@ -17,10 +17,10 @@ const LINES: [&str; 3] = ["one\n", "two\n", "three\n"];
 
 /// Plays the story at a server. If the machine is too busy for the delay, it tries again with a
 /// longer one.
-pub fn record(step: Step, start: &Start, mut delay: Duration) -> Result<Recording, String> {
+pub fn record(step: Step, start: &ServerCommand, mut delay: Duration) -> Result<Recording, String> {
     for _ in 0..4 {
         let source = Source::read(step).map_err(|error| format!("{step}: {error}"))?;
-        let (start, trace) = Trace::of(start.clone(), delay)?;
+        let (start, trace) = Trace::new(start.clone(), delay)?;
         let server = start.try_start().map_err(|error| last_line(&error))?;
         let recorder = Recorder::new(step, source, trace);
         let mut story = Story { addr: server.addr, server, recorder };

@@ -9,7 +9,7 @@ use std::process;
 use std::time::Duration;
 
 use harness::kernel::Call;
-use harness::{Start, has_strace, runs};
+use harness::{ServerCommand, can_run, has_strace};
 
 /// `select` is missing on newer architectures.
 const CALLS: &str = "accept4,recvfrom,sendto,?select,pselect6,write";
@@ -61,11 +61,11 @@ pub struct Trace {
 
 impl Trace {
     /// Returns a server to start whose calls take `delay` each, and its trace.
-    pub fn of(start: Start, delay: Duration) -> Result<(Start, Self), String> {
+    pub fn new(start: ServerCommand, delay: Duration) -> Result<(ServerCommand, Self), String> {
         if !cfg!(target_os = "linux") {
             return Err("slow motion and recordings need Linux, and strace".to_owned());
         }
-        if !runs("strace", &["-V"]) {
+        if !can_run("strace", &["-V"]) {
             return Err(
                 "slow motion and recordings need strace: sudo apt install strace".to_owned()
             );
@@ -83,7 +83,7 @@ impl Trace {
             events: VecDeque::new(),
             addrs: HashMap::new(),
         };
-        Ok((start.injecting(&fault).logging_calls(CALLS, &path), trace))
+        Ok((start.inject_fault(&fault).log_calls(CALLS, &path), trace))
     }
 
     pub fn is_empty(&self) -> bool {

@@ -6,57 +6,57 @@ pub struct Diagnosis {
     /// One of these is in a line that the server printed.
     signs: &'static [&'static str],
     pub sentence: &'static str,
-    pub read: &'static str,
+    pub section: &'static str,
 }
 
 const DIAGNOSES: &[Diagnosis] = &[
     Diagnosis {
         signs: &["file descriptor cannot be a negative integer", "Bad file descriptor", "EBADF"],
         sentence: "Your server closed a client's socket but left it in the list for select.",
-        read: "step3-select/HARDENING.md#a-client-that-disconnects-and-stays-in-the-list",
+        section: "step3-select/HARDENING.md#a-client-that-disconnects-and-stays-in-the-list",
     },
     Diagnosis {
         signs: &["out of range in select", "FD_SETSIZE"],
         sentence: "select takes only file descriptors below 1024, but your server gave it another one.",
-        read: "step3-select/HARDENING.md#more-clients-than-fit",
+        section: "step3-select/HARDENING.md#more-clients-than-fit",
     },
     Diagnosis {
         signs: &["Too many open files", "EMFILE", "ENFILE"],
         sentence: "Your server had no free file descriptor for a new client, and ended.",
-        read: "step3-select/HARDENING.md#more-clients-than-fit",
+        section: "step3-select/HARDENING.md#more-clients-than-fit",
     },
     Diagnosis {
         signs: &["Address already in use", "EADDRINUSE"],
         sentence: "The port was still in use. Set SO_REUSEADDR on the listening socket before bind.",
-        read: "step3-select/HARDENING.md#a-port-that-is-still-in-use",
+        section: "step3-select/HARDENING.md#a-port-that-is-still-in-use",
     },
     Diagnosis {
         signs: &["temporarily unavailable", "EAGAIN", "EWOULDBLOCK"],
         sentence: "A call on a non-blocking socket would have blocked, and your server did not handle \
                    that error.",
-        read: "step3-select/HARDENING.md#a-client-that-is-gone-before-it-is-accepted",
+        section: "step3-select/HARDENING.md#a-client-that-is-gone-before-it-is-accepted",
     },
     Diagnosis {
         signs: &["SIGPIPE"],
         sentence: "Your server sent to a client that had reset its connection, and the signal SIGPIPE \
                    ended it. Ignore that signal.",
-        read: "step3-select/HARDENING.md#a-client-that-resets",
+        section: "step3-select/HARDENING.md#a-client-that-resets",
     },
     Diagnosis {
         signs: &["no end of the stream"],
         sentence: "recv returned 0 bytes, the end of the stream, but your server goes on sending. \
                    Close that socket.",
-        read: "step3-select/HARDENING.md#the-end-of-the-stream",
+        section: "step3-select/HARDENING.md#the-end-of-the-stream",
     },
     Diagnosis {
         signs: &["a new client has not sent anything yet"],
         sentence: "Your server is blocked in recv for the new client, so it cannot serve the others.",
-        read: "step3-select/HARDENING.md#a-call-that-blocks-the-loop",
+        section: "step3-select/HARDENING.md#a-call-that-blocks-the-loop",
     },
     Diagnosis {
         signs: &["'socket' object has no attribute"],
         sentence: "A variable named socket hides the module socket.",
-        read: "step3-select/HARDENING.md#a-client-that-resets",
+        section: "step3-select/HARDENING.md#a-client-that-resets",
     },
     Diagnosis {
         signs: &[
@@ -68,7 +68,7 @@ const DIAGNOSES: &[Diagnosis] = &[
         ],
         sentence: "A client reset its connection, and your server did not handle the error of recv or \
                    send.",
-        read: "step3-select/HARDENING.md#a-client-that-resets",
+        section: "step3-select/HARDENING.md#a-client-that-resets",
     },
 ];
 

@@ -12,7 +12,7 @@ const MANY: usize = 20;
 /// How long a client waits for a place in the backlog. If there is none, its SYN is dropped.
 const QUEUE_TIMEOUT: Duration = Duration::from_millis(500);
 
-const BASE: Case = Case { read: "step3-select/HARDENING.md#a-client-that-resets", ..Case::BASE };
+const BASE: Case = Case { section: "step3-select/HARDENING.md#a-client-that-resets", ..Case::BASE };
 const RESET: &str =
     "cargo run --bin client -- --port {port} --reset, type hello, Ctrl-D; then nc 127.0.0.1 {port}";
 
@@ -20,7 +20,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "one after the other",
         question: "A client disconnects, then twenty more do. Is the next client served?",
-        read: "step1-blocking/README.md#what-happens",
+        section: "step1-blocking/README.md#what-happens",
         by_hand: "nc 127.0.0.1 {port}, type hello, Ctrl-C; then once more",
         run: |trial| {
             disconnect_in_turn(trial, "disconnected", |trial| {
@@ -56,7 +56,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "reset while queued",
         question: "A client resets before the server accepts it. Is the next one served?",
-        read: "step3-select/HARDENING.md#a-client-that-is-gone-before-it-is-accepted",
+        section: "step3-select/HARDENING.md#a-client-that-is-gone-before-it-is-accepted",
         by_hand: "stop the server with Ctrl-Z, connect and reset clients, continue it with fg",
         run: reset_while_queued,
         ..BASE
@@ -64,7 +64,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "file descriptors",
         question: "Twenty clients connect and disconnect. Does the server close their sockets?",
-        read: "step1-blocking/README.md#the-code",
+        section: "step1-blocking/README.md#the-code",
         by_hand: "ls /proc/$(pgrep -n NAME)/fd before and after",
         run: file_descriptors,
         ..BASE
@@ -88,7 +88,7 @@ fn disconnect_in_turn(
 fn reset_while_queued(trial: &mut Trial) -> Outcome {
     trial.serve_next("the start")?;
     for clients in [1, MANY] {
-        let queued = trial.while_stopped(|trial| {
+        let queued = trial.stop_during(|trial| {
             let queued = fill_backlog(trial, clients)?;
             let count = queued.len();
             for (number, mut client) in queued.into_iter().enumerate() {

@@ -19,7 +19,7 @@ use std::io::{self, ErrorKind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use harness::{Protocol, Response, Server, Start, describe_error, is_available};
+use harness::{Protocol, Response, Server, ServerCommand, describe_error, is_available};
 
 pub use diagnosis::Diagnosis;
 pub use probe::{Probe, constant, probe};
@@ -78,13 +78,13 @@ pub struct Case {
     /// The actions of the clients, and a question that a pass answers with yes.
     pub question: &'static str,
     /// The page and section that explain it.
-    pub read: &'static str,
+    pub section: &'static str,
     /// How to do it by hand. `{server}` stands for the command that starts the server, and `{port}` for
     /// its port. Without `{server}` the server is started as usual.
     pub by_hand: &'static str,
     /// Whether responses are compared byte by byte, so that they must be known in advance.
     pub is_exact: bool,
-    prepare: fn(Start) -> Start,
+    prepare: fn(ServerCommand) -> ServerCommand,
     run: fn(&mut Trial) -> Outcome,
 }
 
@@ -99,7 +99,7 @@ impl Case {
     const BASE: Self = Self {
         name: "",
         question: "",
-        read: "",
+        section: "",
         by_hand: "",
         is_exact: false,
         prepare: |start| start,
@@ -145,14 +145,14 @@ impl Case {
 /// How a server is started and what its clients expect.
 #[derive(Debug, Clone)]
 pub struct Setup {
-    pub start: Start,
+    pub start: ServerCommand,
     pub protocol: Arc<Protocol>,
     pub timeout: Duration,
 }
 
 impl Setup {
     /// A server that responds as ours do.
-    pub fn new(start: Start, timeout: Duration) -> Self {
+    pub fn new(start: ServerCommand, timeout: Duration) -> Self {
         Self { start, protocol: Arc::default(), timeout }
     }
 }

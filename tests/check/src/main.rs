@@ -11,7 +11,9 @@ use std::time::Duration;
 
 use check::{Case, Failure, Level, Report, Setup, Verdict};
 use clap::{Arg, ArgAction, Command, value_parser};
-use harness::{Protocol, Start, free_port, poll_until, raise_file_descriptor_limit, signals};
+use harness::{
+    Protocol, ServerCommand, free_port, poll_until, raise_file_descriptor_limit, signals,
+};
 
 const TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -150,7 +152,7 @@ impl Check {
                 Verdict::Skipped(reason) => writeln!(output, "skipped: {reason}")?,
                 Verdict::Fail(report) => {
                     // What the server printed says more than the case.
-                    let read = report.diagnosis.map_or(case.read, |diagnosis| diagnosis.read);
+                    let read = report.diagnosis.map_or(case.section, |diagnosis| diagnosis.section);
                     print_report(&report, read)?;
                     if matches!(report.failure, Failure::OneAtATime { .. }) {
                         why_skipped = Some("the server serves one client at a time");
@@ -197,7 +199,7 @@ impl Check {
         } else {
             wait_until_free(port)?;
         }
-        let setup = Setup::new(Start::command_on(words, port), TIMEOUT);
+        let setup = Setup::new(ServerCommand::from_words(words, port), TIMEOUT);
         let protocol = self.protocol.clone().unwrap_or_default();
         Ok(Setup { protocol, ..setup })
     }

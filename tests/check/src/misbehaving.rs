@@ -11,7 +11,7 @@ use harness::{Client, Response, StalledReader};
 use crate::{Case, Expecting, Failure, Kind, Outcome, Trial};
 
 const BASE: Case =
-    Case { read: "step3-select/HARDENING.md#a-client-that-never-reads", ..Case::BASE };
+    Case { section: "step3-select/HARDENING.md#a-client-that-never-reads", ..Case::BASE };
 
 /// How many clients never read. TCP may stall one of them before the server does, but hardly all.
 const STALLED: usize = 5;
@@ -46,7 +46,8 @@ pub const CASES: &[Case] = &[
 
 /// Connects a client that sends and never reads, and returns it when it is stuck.
 fn stall(server: SocketAddr, deadline: Instant) -> Result<StalledReader, Failure> {
-    let mut client = StalledReader::connect(server).expecting("a connection")?.until(deadline);
+    let mut client =
+        StalledReader::connect(server).expecting("a connection")?.with_deadline(deadline);
     match client.send_until_surely_stuck() {
         Err(error) if error.kind() == ErrorKind::TimedOut => Err(Failure::Skipped(
             "the server still took requests when the time was over".to_owned(),
@@ -77,7 +78,7 @@ fn stalled_reader(trial: &mut Trial) -> Outcome {
         late.request().expecting("a response to a new client while others never read")?;
     }
     let grown = trial.memory().saturating_sub(memory_before);
-    let sent: u64 = stalled.iter().map(StalledReader::sent).sum();
+    let sent: u64 = stalled.iter().map(StalledReader::bytes_sent).sum();
     trial.kept.close_all();
     drop(stalled);
     trial.note("the clients that never read disconnect");
@@ -98,8 +99,8 @@ fn late_reader(trial: &mut Trial) -> Outcome {
     let client = stall(trial.server.addr, trial.deadline)?;
     trial.kept.keep(client.stream());
     trial.note("a client sends and does not read until it is stuck, then it reads");
-    let sent = client.sent();
-    let responses = match client.read_again(&trial.protocol, trial.timeout) {
+    let sent = client.bytes_sent();
+    let responses = match client.drain(&trial.protocol, trial.timeout) {
         Err(error)
             if matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::NotConnected) =>
         {

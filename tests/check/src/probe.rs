@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use harness::{Protocol, Response, shown};
+use harness::{Protocol, Response, quote};
 
 use crate::trial::Trial;
 use crate::{Failure, Setup};
@@ -95,12 +95,12 @@ fn greeting(responses: &Responses, expected: [&[u8]; 2]) -> Option<Vec<u8>> {
 fn describe(protocol: &Protocol, responses: &Responses) -> Option<String> {
     let mut remark = String::new();
     if !protocol.greeting.is_empty() {
-        remark += &format!("The server sends the greeting {} first. ", shown(&protocol.greeting));
+        remark += &format!("The server sends the greeting {} first. ", quote(&protocol.greeting));
     }
     match &protocol.response {
         Response::Constant(response) if response == harness::RESPONSE => {}
         Response::Constant(response) => {
-            let (response, ours) = (shown(response), shown(harness::RESPONSE));
+            let (response, ours) = (quote(response), quote(harness::RESPONSE));
             remark += &format!("Its response is {response}, not {ours}. The cases expect that.");
         }
         Response::Echo => {
@@ -109,7 +109,7 @@ fn describe(protocol: &Protocol, responses: &Responses) -> Option<String> {
         Response::Dependent => {
             remark += "Its response depends on the request: ";
             for (messages, responses) in MESSAGES.iter().zip(responses) {
-                let (message, response) = (shown(messages[0].as_bytes()), shown(&responses[0]));
+                let (message, response) = (quote(messages[0].as_bytes()), quote(&responses[0]));
                 remark += &format!("{response} for {message}, ");
             }
             remark += "so the cases that compare responses are skipped.";

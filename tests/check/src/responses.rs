@@ -7,13 +7,13 @@ use harness::{Client, MESSAGE, Response};
 use crate::{Case, Expecting, Failure, Kind, Outcome, Trial};
 
 const BASE: Case =
-    Case { read: "step1-blocking/README.md#what-happens", is_exact: true, ..Case::BASE };
+    Case { section: "step1-blocking/README.md#what-happens", is_exact: true, ..Case::BASE };
 
 pub const CASES: &[Case] = &[
     Case {
         name: "one message",
         question: "A client sends a message. Does it get a response?",
-        read: "step1-blocking/README.md#run-it",
+        section: "step1-blocking/README.md#run-it",
         by_hand: "nc 127.0.0.1 {port}, then type hello and Enter",
         is_exact: false,
         run: |trial| trial.connect_and_request("the first message").map(drop),
@@ -23,34 +23,34 @@ pub const CASES: &[Case] = &[
         name: "many messages",
         question: "A client sends a hundred messages, each after a response. Is each answered?",
         by_hand: "nc 127.0.0.1 {port}, then type several lines",
-        run: |trial| one_by_one(trial, MESSAGE, 100),
+        run: |trial| send_one_by_one(trial, MESSAGE, 100),
         ..BASE
     },
     Case {
         name: "one byte at a time",
         question: "A client sends single bytes. Does it get a response to each?",
         by_hand: "nc 127.0.0.1 {port}, then press Enter several times",
-        run: |trial| one_by_one(trial, b"x", 5),
+        run: |trial| send_one_by_one(trial, b"x", 5),
         ..BASE
     },
     Case {
         name: "one piece",
         question: "A client sends three lines in one piece. Does it get one response?",
         by_hand: "printf 'one\\ntwo\\nthree\\n' | nc -N 127.0.0.1 {port}",
-        run: |trial| responses_to(trial, b"one\ntwo\nthree\n", 1),
+        run: |trial| count_responses(trial, b"one\ntwo\nthree\n", 1),
         ..BASE
     },
     Case {
         name: "a long message",
         question: "A client sends 10000 bytes, more than one recv returns. Does it get responses?",
         by_hand: "head -c 10000 /dev/zero | nc -N 127.0.0.1 {port}",
-        run: |trial| responses_to(trial, &[b'x'; 10_000], 10),
+        run: |trial| count_responses(trial, &[b'x'; 10_000], 10),
         ..BASE
     },
     Case {
         name: "half-close",
         question: "A client sends a message and half-closes. Does it still get its response?",
-        read: "step2-functions/README.md#try",
+        section: "step2-functions/README.md#try",
         by_hand: "printf 'hi\\n' | nc -N 127.0.0.1 {port}",
         is_exact: false,
         run: half_close,
@@ -58,7 +58,7 @@ pub const CASES: &[Case] = &[
     },
 ];
 
-fn one_by_one(trial: &mut Trial, message: &[u8], times: usize) -> Outcome {
+fn send_one_by_one(trial: &mut Trial, message: &[u8], times: usize) -> Outcome {
     let mut client = trial.connect()?;
     for number in 1..=times {
         client.exchange(message).expecting(&format!("a response to message {number}"))?;
@@ -69,7 +69,7 @@ fn one_by_one(trial: &mut Trial, message: &[u8], times: usize) -> Outcome {
 
 /// Expects at least one response to `message`, and at most `most`. A server that echoes sends back
 /// exactly what it received.
-fn responses_to(trial: &mut Trial, message: &[u8], most: usize) -> Outcome {
+fn count_responses(trial: &mut Trial, message: &[u8], most: usize) -> Outcome {
     let mut client = trial.connect()?;
     client.exchange(message).expecting("a response")?;
     match trial.protocol.response.clone() {

@@ -18,7 +18,7 @@ const DURATION: Duration = Duration::from_secs(5);
 pub(crate) const CASES: &[Case] = &[Case {
     name: "all kinds at once",
     question: "Well-behaved and misbehaving clients mix at random. Is each well-behaved one served?",
-    read: "step3-select/HARDENING.md",
+    section: "step3-select/HARDENING.md",
     by_hand: "cargo test -p steps --test faults storm",
     run: |trial| {
         trial.serve_next("the start")?;
@@ -78,7 +78,7 @@ impl Storm {
         let mut clients = 0;
         while clients < least || Instant::now() < end {
             let client = Client::connect(self.server, self.timeout)?;
-            let mut client = client.expecting(&self.protocol, self.deadline);
+            let mut client = client.with_protocol(&self.protocol, self.deadline);
             for _ in 0..rng.u8(1..20) {
                 client.request()?;
                 pause(&mut rng);

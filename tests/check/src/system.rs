@@ -1,6 +1,6 @@
 //! What the user and the system do to a server.
 
-use harness::{MESSAGE, Signal, Start};
+use harness::{MESSAGE, ServerCommand, Signal};
 
 use crate::{Case, Expecting, Failure, Kind, Outcome, Trial};
 
@@ -8,7 +8,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "stopped and continued",
         question: "The server is stopped with Ctrl-Z and continued with fg. Does it go on?",
-        read: "step3-select/HARDENING.md#a-signal",
+        section: "step3-select/HARDENING.md#a-signal",
         by_hand: "connect with nc, then Ctrl-Z and fg in the server's terminal",
         run: stopped_and_continued,
         ..Case::BASE
@@ -16,16 +16,16 @@ pub const CASES: &[Case] = &[
     Case {
         name: "output without a reader",
         question: "The reader of the server's output exits. Does the server go on?",
-        read: "step3-select/HARDENING.md#output-without-a-reader",
+        section: "step3-select/HARDENING.md#output-without-a-reader",
         by_hand: "{server} 2>&1 | head -1, then nc 127.0.0.1 {port}",
-        prepare: Start::readers_exit,
+        prepare: ServerCommand::close_readers,
         run: output_without_reader,
         ..Case::BASE
     },
     Case {
         name: "termination",
         question: "The server gets the signal TERM. Does it end?",
-        read: "README.md#troubleshooting",
+        section: "README.md#troubleshooting",
         by_hand: "kill $(pgrep -n NAME)",
         run: termination,
         ..Case::BASE
@@ -33,7 +33,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "a restart",
         question: "The server is killed while a client is connected. Can it start again at once?",
-        read: "step3-select/HARDENING.md#a-port-that-is-still-in-use",
+        section: "step3-select/HARDENING.md#a-port-that-is-still-in-use",
         by_hand: "connect with nc, Ctrl-C in the server's terminal, then start it again",
         run: restart,
         ..Case::BASE
@@ -44,11 +44,11 @@ fn stopped_and_continued(trial: &mut Trial) -> Outcome {
     const EXPECTED: &str = "a response after the server was continued";
     trial.serve_next("the start")?;
     // The server waits for a client, then for the client's next message.
-    let mut client = trial.while_stopped(Trial::connect_and_send)?;
+    let mut client = trial.stop_during(Trial::connect_and_send)?;
     client.receive().expecting(EXPECTED)?;
-    trial.while_stopped(|_| Ok(()))?;
+    trial.stop_during(|_| Ok(()))?;
     client.request().expecting(EXPECTED)?;
-    trial.while_stopped(|_| client.send(MESSAGE).expecting("to send a message"))?;
+    trial.stop_during(|_| client.send(MESSAGE).expecting("to send a message"))?;
     client.receive().expecting(EXPECTED)?;
     client.close().expecting("to disconnect")?;
     trial.serve_next("that")

@@ -6,7 +6,7 @@ use harness::Client;
 
 use crate::{Case, Expecting, Failure, Kind, Outcome, Trial};
 
-const BASE: Case = Case { read: "step3-select/README.md#what-happens", ..Case::BASE };
+const BASE: Case = Case { section: "step3-select/README.md#what-happens", ..Case::BASE };
 
 /// How long the server is watched while all clients are silent.
 const IDLE: Duration = Duration::from_secs(2);
@@ -32,7 +32,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "silent clients",
         question: "Two clients are connected and silent. Does the server sleep?",
-        read: "step2-functions/README.md#next",
+        section: "step2-functions/README.md#next",
         by_hand: "top, while two nc are connected and silent",
         run: silent_clients,
         ..BASE

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use harness::{Client, Start};
+use harness::{Client, ServerCommand};
 
 use crate::{Case, Expecting, Failure, Outcome, Trial};
 
-const BASE: Case = Case { read: "step3-select/HARDENING.md#more-clients-than-fit", ..Case::BASE };
+const BASE: Case =
+    Case { section: "step3-select/HARDENING.md#more-clients-than-fit", ..Case::BASE };
 
 /// How many clients wait while the server is full: on macOS the backlog holds 128.
 const WAITING: usize = 5;
@@ -24,7 +25,7 @@ pub const CASES: &[Case] = &[
         prepare: leave_twelve_below_1024,
         run: |trial| {
             trial.note("file descriptors up to 1011 are in use");
-            more_than_fit(trial, 24, WAITING)
+            overfill(trial, 24, WAITING)
         },
         ..BASE
     },
@@ -34,7 +35,7 @@ pub const CASES: &[Case] = &[
                    ones served, and the others later?",
         by_hand: "(ulimit -n 64 && {server}); beside it cargo run --bin client -- --port {port} --crowd 100",
         prepare: |start| start.file_descriptor_limit(64),
-        run: |trial| more_than_fit(trial, 100, WAITING),
+        run: |trial| overfill(trial, 100, WAITING),
         ..BASE
     },
     Case {
@@ -44,7 +45,7 @@ pub const CASES: &[Case] = &[
         by_hand: "cargo run --bin client -- --port {port} --crowd 1100; beside it two nc 127.0.0.1 {port}",
         prepare: leave_twelve_below_1024,
         // A server fails here if it remembers its last file descriptor instead of trying for the next.
-        run: |trial| more_than_fit(trial, 24, 2),
+        run: |trial| overfill(trial, 24, 2),
         ..BASE
     },
     Case {
@@ -57,8 +58,8 @@ pub const CASES: &[Case] = &[
     },
 ];
 
-fn leave_twelve_below_1024(start: Start) -> Start {
-    start.file_descriptor_limit(1100).file_descriptors_taken_below(1012)
+fn leave_twelve_below_1024(start: ServerCommand) -> ServerCommand {
+    start.file_descriptor_limit(1100).reserve_file_descriptors_below(1012)
 }
 
 /// Connects clients until one gets no response soon, which is returned, or until `most` are served.
@@ -101,7 +102,7 @@ fn replace_one(served: &mut Vec<Client>, mut waiting: Client) -> Outcome {
 }
 
 /// Fills the server, and expects that `waiting` more clients are served as others disconnect.
-fn more_than_fit(trial: &mut Trial, most: usize, waiting: usize) -> Outcome {
+fn overfill(trial: &mut Trial, most: usize, waiting: usize) -> Outcome {
     let mut served = Vec::new();
     let first = fill(trial, &mut served, most)?;
     request_all(&mut served)?;

@@ -108,7 +108,7 @@ impl Trial {
         let left = self.deadline.saturating_duration_since(Instant::now());
         let timeout = timeout.min(left).max(Duration::from_millis(1));
         let stream = TcpStream::connect_timeout(&self.server.addr, timeout)?;
-        let client = Client::from_stream(stream, self.timeout)?.resetting()?;
+        let client = Client::from_stream(stream, self.timeout)?.reset_on_drop()?;
         if !self.is_listening {
             self.is_listening = true;
             self.deadline = Instant::now() + self.case_timeout;
@@ -118,8 +118,8 @@ impl Trial {
             None => format!("client {}", self.clients + 1),
         };
         self.clients += 1;
-        let client = client.expecting(&self.protocol, self.deadline);
-        Ok(client.noted_in(&self.journal, &name).kept_in(&self.kept))
+        let client = client.with_protocol(&self.protocol, self.deadline);
+        Ok(client.with_journal(&self.journal, &name).keep_open_in(&self.kept))
     }
 
     /// Finds out whether the server listens on `::1`, which `localhost` may mean, or on another port.
@@ -174,7 +174,7 @@ impl Trial {
     }
 
     /// Stops the server while `act` runs, so that everything waits in the kernel meanwhile.
-    pub fn while_stopped<T>(
+    pub fn stop_during<T>(
         &mut self,
         act: impl FnOnce(&mut Self) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
@@ -217,7 +217,7 @@ impl Trial {
         };
         let ended = match kind {
             Some(Kind::End) => self.server.wait_for(END_TIMEOUT),
-            _ => self.server.ended(),
+            _ => self.server.exit_status(),
         };
         let server = match (ended, kind) {
             (Some(status), _) => {

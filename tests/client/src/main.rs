@@ -154,7 +154,7 @@ fn stall(server: SocketAddr) -> anyhow::Result<()> {
     let mut client = client.with_context(|| server.to_string())?;
     print(format!("{} sends requests and never reads.\n", client.addr()).as_bytes());
     client.send_until_server_is_stuck().with_context(|| server.to_string())?;
-    let sent = client.sent();
+    let sent = client.bytes_sent();
     print(format!("Stuck after {sent} bytes: the server cannot send to this client.\n").as_bytes());
     print(b"Enter disconnects.\n");
     read_line().map(drop)

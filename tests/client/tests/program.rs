@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use harness::kernel::ProcessState;
 use harness::{
-    KilledOnDrop, Log, PROCESS_1, Process, RESPONSE, Server, Signal, Start, Step, TIMEOUT,
+    ChildGuard, Log, PROCESS_1, Process, RESPONSE, Server, ServerCommand, Signal, Step, TIMEOUT,
     in_namespaces, is_available, poll_until, start,
 };
 
@@ -55,7 +55,7 @@ fn client_takes_addresses_as_nc_and_servers_write_them() {
         if !is_available(host, TcpListener::bind((host, 0)).is_ok()) {
             continue;
         }
-        let server = Start::of(Step::Select).host(host).start();
+        let server = ServerCommand::for_step(Step::Select).host(host).start();
         let (printed, port) = (server.addr.to_string(), server.addr.port().to_string());
         let in_brackets = printed.rsplit_once(':').expect("a port").0;
         for arguments in [
@@ -98,10 +98,10 @@ fn client_reports_that_standard_output_is_full() {
 }
 
 /// Starts the client with standard input open, and returns what it prints.
-fn spawn(client: &mut Command) -> (KilledOnDrop, Log) {
+fn spawn(client: &mut Command) -> (ChildGuard, Log) {
     let client = start(client.stdin(Stdio::piped()).stdout(Stdio::piped()));
-    let mut client = KilledOnDrop(client.expect("the client starts"));
-    let output = Log::of(client.0.stdout.take().expect("a pipe"));
+    let mut client = ChildGuard(client.expect("the client starts"));
+    let output = Log::new(client.0.stdout.take().expect("a pipe"));
     (client, output)
 }
 
@@ -128,12 +128,12 @@ fn client_is_stuck_only_if_the_server_cannot_send() {
         let port = server.addr.port().to_string();
         let (_client, output) = spawn(Command::new(CLIENT).args(["--port", &port, "--stall"]));
         output.wait_for("a connection", |lines| lines.first().cloned());
-        assert!(!output.reaches_lines(2, Duration::from_secs(2)), "{}", output.text());
+        assert!(!output.has_lines_within(2, Duration::from_secs(2)), "{}", output.text());
         server.process().resume();
         output.wait_for("`Stuck`", |lines| {
             lines.iter().find(|line| line.text.starts_with("Stuck")).cloned()
         });
-        let expected = if step.blocks() { "sendto" } else { "pselect6" };
+        let expected = if step.is_blocking() { "sendto" } else { "pselect6" };
         match server.process().current_state() {
             Some(ProcessState::Blocked(call)) => assert_eq!(call.name(), Some(expected), "{step}"),
             Some(other) => panic!("{step} was expected to be blocked: {other:?}"),

@@ -77,9 +77,9 @@ fn server_lane(states: &[(Duration, ServerState)], until: Duration, axis: &Axis)
             break;
         }
         // The state at the start of the column, and the states that begin in it.
-        let begun_before = states.partition_point(|(at, _)| axis.column(*at) < column);
+        let first_state = states.partition_point(|(at, _)| axis.column(*at) < column);
         let begun = states.partition_point(|(at, _)| axis.column(*at) <= column);
-        let states = states[..begun].iter().skip(begun_before.saturating_sub(1));
+        let states = states[..begun].iter().skip(first_state.saturating_sub(1));
         let mut handled = BTreeSet::new();
         let mut last = None;
         for (_, state) in states {

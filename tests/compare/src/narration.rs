@@ -105,7 +105,8 @@ impl Narration {
     fn add_repetitions(&mut self, line: &Line) {
         let repetitions = line.times - self.repetitions_read;
         self.repetitions_read = line.times;
-        let client = self.accepted.filter(|_| self.step.blocks() && line.text == "Before recv()");
+        let client =
+            self.accepted.filter(|_| self.step.is_blocking() && line.text == "Before recv()");
         if let (1.., Some(client)) = (repetitions, client) {
             // The log keeps only the time of the last repetition.
             let since = if repetitions == 1 { line.last } else { self.previous_read };

@@ -7,7 +7,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use harness::kernel::ProcessState;
-use harness::{Server, Start, Step};
+use harness::{Server, ServerCommand, Step};
 
 use crate::client::{Client, ClientLog, SharedLog, lock};
 use crate::narration::Narration;
@@ -77,7 +77,7 @@ struct Recorder {
 
 impl Recorder {
     fn start(step: Step, scenario: &Scenario, pace: Pace) -> io::Result<Self> {
-        let mut start = Start::of(step);
+        let mut start = ServerCommand::for_step(step);
         if scenario.kind == PictureKind::Bars {
             // Printing takes CPU time, which would be measured too.
             start = start.quiet();

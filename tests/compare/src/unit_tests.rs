@@ -55,7 +55,7 @@ fn recording(name: &str, until: u64, timelines: [Timeline; 3]) -> Recording {
 
 fn two_clients() -> Recording {
     let timelines = Step::STEPS.map(|step| {
-        let (server, waits, end) = if step.blocks() {
+        let (server, waits, end) = if step.is_blocking() {
             let server = "0 A; 1 recv A; 1000 B; 1001 recv B; 1200 B; 1201 accept";
             (server, [(200, 1000), (1200, 1200)], 1201)
         } else {
@@ -73,13 +73,13 @@ fn crowd() -> Recording {
         let mut server = String::new();
         let mut clients = Vec::new();
         for number in 0..8 {
-            let first = if step.blocks() { 100 * number } else { 0 };
+            let first = if step.is_blocking() { 100 * number } else { 0 };
             clients.push(client(&[(0, first), (first + 100, first + 100)], None));
             let letter = letter(number as usize);
             server += &format!("{first} {letter}; {} recv {letter}; ", first + 1);
         }
         let together = "0 ABCDEFGH; 1 select";
-        timeline(step, if step.blocks() { &server } else { together }, clients)
+        timeline(step, if step.is_blocking() { &server } else { together }, clients)
     });
     recording("crowd", 850, timelines)
 }

@@ -13,7 +13,7 @@ use std::sync::mpsc::RecvTimeoutError;
 use std::time::Duration;
 
 use harness::{
-    KilledOnDrop, OnTerminal, PROCESS_1, Process, Signal, TIMEOUT, in_namespaces, is_available,
+    ChildGuard, PROCESS_1, Process, PtyProgram, Signal, TIMEOUT, in_namespaces, is_available,
     poll_until, wait_until,
 };
 
@@ -101,7 +101,7 @@ fn unwritable_file_exits_with_code_1() {
 #[test]
 fn parent_that_ignores_children_is_no_obstacle() {
     let ignores = "$SIG{CHLD} = 'IGNORE'; exec @ARGV";
-    if is_available("perl", harness::runs("perl", &["-e", ""])) {
+    if is_available("perl", harness::can_run("perl", &["-e", ""])) {
         let mut perl = Command::new("perl");
         let (code, _, errors) = run(perl.args(["-e", ignores, COMPARE, "stream"]));
         assert_eq!(code, Some(0), "{errors}");
@@ -176,7 +176,7 @@ fn killed_server_exits_with_code_1() {
 
 /// A `compare` on a terminal.
 struct Session {
-    terminal: OnTerminal,
+    terminal: PtyProgram,
     screen: vt100::Parser,
     /// Everything that was printed.
     output: String,
@@ -184,7 +184,7 @@ struct Session {
 
 impl Session {
     fn start(command: &mut Command, columns: u16) -> Self {
-        let terminal = OnTerminal::start(command.stderr(Stdio::null()), (24, columns)).unwrap();
+        let terminal = PtyProgram::start(command.stderr(Stdio::null()), (24, columns)).unwrap();
         let screen = vt100::Parser::new(size(24), size(columns), 0);
         Self { terminal, screen, output: String::new() }
     }
@@ -326,7 +326,7 @@ fn signal_ends_compare_as_process_1() {
     let (Some(mut without_terminal), Some(mut on_terminal)) = (compare(), compare()) else {
         return;
     };
-    let mut unshare = KilledOnDrop(without_terminal.spawn().expect("unshare starts"));
+    let mut unshare = ChildGuard(without_terminal.spawn().expect("unshare starts"));
     let mut process_1 = None;
     wait_until("compare to start", || {
         process_1 = Process(unshare.0.id()).children().first().copied();

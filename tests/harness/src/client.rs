@@ -19,7 +19,7 @@ pub struct Client {
     timeout: Duration,
     deadline: Option<Instant>,
     protocol: Arc<Protocol>,
-    awaits_greeting: bool,
+    is_greeting_pending: bool,
     /// The bytes that were sent after the last response.
     pending: Vec<u8>,
     kept: Option<KeptSockets>,
@@ -64,7 +64,7 @@ impl Client {
             timeout,
             deadline: None,
             protocol: Arc::default(),
-            awaits_greeting: true,
+            is_greeting_pending: true,
             pending: Vec::new(),
             kept: None,
             journal: None,
@@ -73,27 +73,27 @@ impl Client {
 
     /// Lets this client disconnect with a reset, unless it calls [`Client::close`]. A reset leaves no
     /// connection in `TIME_WAIT`, on either end.
-    pub fn resetting(self) -> io::Result<Self> {
+    pub fn reset_on_drop(self) -> io::Result<Self> {
         reset_on_close(&self.stream)?;
         Ok(self)
     }
 
     /// Expects the responses of `protocol`, all of them before `deadline`.
-    pub fn expecting(mut self, protocol: &Arc<Protocol>, deadline: Instant) -> Self {
+    pub fn with_protocol(mut self, protocol: &Arc<Protocol>, deadline: Instant) -> Self {
         self.protocol = Arc::clone(protocol);
         self.deadline = Some(deadline);
         self
     }
 
     /// Notes what it does in `journal`, with the name `name`.
-    pub fn noted_in(mut self, journal: &Journal, name: &str) -> Self {
+    pub fn with_journal(mut self, journal: &Journal, name: &str) -> Self {
         journal.note(format!("{name} connects"));
         self.journal = Some((name.to_owned(), journal.clone()));
         self
     }
 
     /// Keeps the socket open in `kept` when this client is dropped without disconnecting.
-    pub fn kept_in(mut self, kept: &KeptSockets) -> Self {
+    pub fn keep_open_in(mut self, kept: &KeptSockets) -> Self {
         self.kept = Some(kept.clone());
         self
     }
@@ -128,7 +128,7 @@ impl Client {
 
     pub fn send(&mut self, message: &[u8]) -> io::Result<()> {
         self.write(message)?;
-        self.note(&format!("sends {}", shown(message)));
+        self.note(&format!("sends {}", quote(message)));
         Ok(())
     }
 
@@ -149,7 +149,7 @@ impl Client {
         self.write(message)?;
         let received = self.read_responses(1);
         let receives = if received.is_ok() { " and receives the response" } else { "" };
-        self.note(&format!("sends {}{receives}", shown(message)));
+        self.note(&format!("sends {}{receives}", quote(message)));
         received
     }
 
@@ -166,7 +166,7 @@ impl Client {
 
     fn read_responses(&mut self, responses: usize) -> io::Result<()> {
         let mut expected = Vec::new();
-        if self.awaits_greeting {
+        if self.is_greeting_pending {
             expected.extend_from_slice(&self.protocol.greeting);
         }
         match &self.protocol.response {
@@ -175,7 +175,7 @@ impl Client {
             Response::Dependent => {
                 // At least one byte is expected. The others are received with it.
                 let received = self.read_some()?;
-                self.awaits_greeting = false;
+                self.is_greeting_pending = false;
                 return if received.is_empty() {
                     Err(self.explain("response", &ErrorKind::UnexpectedEof.into()))
                 } else {
@@ -193,8 +193,8 @@ impl Client {
                 }
             }
         }
-        self.awaits_greeting = false;
-        if received == expected { Ok(()) } else { Err(invalid(self.describe(&received))) }
+        self.is_greeting_pending = false;
+        if received == expected { Ok(()) } else { Err(invalid_data(self.describe(&received))) }
     }
 
     fn explain_part(&self, received: &[u8], error: &Error) -> Error {
@@ -206,7 +206,7 @@ impl Client {
             return self.explain("response", error);
         }
         let rest = self.explain("more", error);
-        invalid(format!("{} and then {rest}", self.describe(received)))
+        invalid_data(format!("{} and then {rest}", self.describe(received)))
     }
 
     /// Reads the bytes that have arrived, at most `most`. Returns none at the end of the stream.
@@ -288,8 +288,8 @@ impl Client {
         let peeked = self.stream.peek(&mut [0]);
         self.stream.set_nonblocking(false)?;
         match peeked {
-            Ok(0) => Err(invalid("the end of the stream, too early".to_owned())),
-            Ok(_) => Err(invalid("a response, too early".to_owned())),
+            Ok(0) => Err(invalid_data("the end of the stream, too early".to_owned())),
+            Ok(_) => Err(invalid_data("a response, too early".to_owned())),
             Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(()),
             Err(error) => Err(self.explain("quiet connection", &error)),
         }
@@ -307,12 +307,12 @@ impl Client {
             }
             received.extend(bytes);
         }
-        Err(invalid("more than 1 MiB and no end of the stream".to_owned()))
+        Err(invalid_data("more than 1 MiB and no end of the stream".to_owned()))
     }
 
     pub fn expect_end(&mut self) -> io::Result<()> {
         let rest = self.receive_to_end()?;
-        if rest.is_empty() { Ok(()) } else { Err(invalid(self.describe(&rest))) }
+        if rest.is_empty() { Ok(()) } else { Err(invalid_data(self.describe(&rest))) }
     }
 
     /// Half-closes the connection (shutdown(2)): it can only receive from now on.
@@ -349,7 +349,7 @@ impl Client {
     pub fn describe(&self, received: &[u8]) -> String {
         match &self.protocol.response {
             Response::Constant(response) => count_responses(response, received),
-            _ => shown(received),
+            _ => quote(received),
         }
     }
 }
@@ -359,7 +359,7 @@ pub fn reset_on_close(stream: &TcpStream) -> io::Result<()> {
     SockRef::from(stream).set_linger(Some(Duration::ZERO))
 }
 
-pub(crate) fn invalid(words: String) -> Error {
+pub(crate) fn invalid_data(words: String) -> Error {
     Error::new(ErrorKind::InvalidData, words)
 }
 
@@ -391,12 +391,12 @@ fn count_responses(response: &[u8], received: &[u8]) -> String {
     };
     match (whole, rest) {
         (_, []) => responses,
-        (0, _) => shown(rest),
-        _ => format!("{responses} and then {}", shown(rest)),
+        (0, _) => quote(rest),
+        _ => format!("{responses} and then {}", quote(rest)),
     }
 }
 
-pub fn shown(bytes: &[u8]) -> String {
+pub fn quote(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(&bytes[..bytes.len().min(40)]);
     if bytes.len() > 40 {
         format!("{text:?}... ({} bytes)", bytes.len())

@@ -136,13 +136,13 @@ impl Process {
 
     /// The sets of a `pselect6` that is blocked, for reading and for writing. Until it returns they are
     /// in the memory of the process as they were passed. None for another call.
-    pub fn selecting(self, call: &SystemCall) -> Option<[Vec<RawFd>; 2]> {
+    pub fn select_sets(self, call: &SystemCall) -> Option<[Vec<RawFd>; 2]> {
         if call.name() != Some("pselect6") {
             return None;
         }
-        let [highest_and_one, to_read, to_write, ..] = call.arguments;
+        let [nfds, to_read, to_write, ..] = call.arguments;
         // FD_SETSIZE at most: an fd_set holds no more.
-        let length = usize::try_from(highest_and_one).ok()?.min(1024);
+        let length = usize::try_from(nfds).ok()?.min(1024);
         let list = |address| {
             if address == 0 { Some(Vec::new()) } else { self.descriptor_set(address, length) }
         };
@@ -213,7 +213,7 @@ pub struct TcpSocket {
 impl TcpSocket {
     /// Whether it is connected and no process has accepted it. A closed one has no process either, but
     /// another state.
-    pub fn waits_for_accept(&self) -> bool {
+    pub fn is_in_backlog(&self) -> bool {
         self.inode == 0 && self.is_open()
     }
 
@@ -367,13 +367,13 @@ mod tests {
                 sockets.into_iter().find(|socket| socket.remote == client)
             };
             let waiting = wait_for("six bytes", || socket().filter(|socket| socket.unread == 6));
-            assert!(waiting.waits_for_accept(), "{waiting:?} was expected to wait");
+            assert!(waiting.is_in_backlog(), "{waiting:?} was expected to wait");
             let listens = tcp_sockets(addr).expect("sockets of the system");
             let listens = listens.iter().find(|it| it.state == State::Listen).expect("it listens");
             assert_eq!((listens.unread, listens.local), (1, addr));
             let accepted = listening.accept().expect("a connection");
             let open = socket().expect("it is connected");
-            assert!(open.is_open() && !open.waits_for_accept(), "{open:?} was accepted");
+            assert!(open.is_open() && !open.is_in_backlog(), "{open:?} was accepted");
             drop(accepted);
         }
     }

@@ -1,8 +1,8 @@
 //! Starts servers and connects clients to them, as a student would.
 //!
-//! [`Start`] describes how to start a server, and [`Server`] is a running one. [`Client`] is a client
+//! [`ServerCommand`] describes how to start a server, and [`Server`] is a running one. [`Client`] is a client
 //! that behaves well, and [`StalledReader`] is a client that never reads. [`Log`] has the lines that a
-//! process prints, and [`kernel`] reads from the kernel what the process does. [`OnTerminal`] runs a
+//! process prints, and [`kernel`] reads from the kernel what the process does. [`PtyProgram`] runs a
 //! program on a pseudo-terminal.
 //!
 //! Tests wait for an event, such as a line or bytes, and fail after [`TIMEOUT`].
@@ -29,17 +29,17 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-pub use client::{Client, KeptSockets, describe_error, describe_responses, reset_on_close, shown};
+pub use client::{Client, KeptSockets, describe_error, describe_responses, quote, reset_on_close};
 pub use log::{Line, Log};
 pub use process::{
-    KilledOnDrop, Process, poll_until, raise_file_descriptor_limit, run, start, wait_until,
+    ChildGuard, Process, poll_until, raise_file_descriptor_limit, run, start, wait_until,
 };
 pub use protocol::{Journal, MESSAGE, Protocol, RESPONSE, Response};
 pub use rustix::process::Signal;
-pub use server::{Program, Server, Start, free_port};
+pub use server::{Program, Server, ServerCommand, free_port};
 pub use stalled_reader::StalledReader;
 pub use step::{Step, program};
-pub use terminal::OnTerminal;
+pub use terminal::PtyProgram;
 
 /// How long to wait for something that should happen at once. A busy machine may need long.
 pub const TIMEOUT: Duration = Duration::from_secs(30);
@@ -56,12 +56,12 @@ pub fn python(script: &str) -> Vec<String> {
 
 /// Returns whether Python is installed, see [`is_available`].
 pub fn has_python() -> bool {
-    is_available("python3", runs("python3", &["--version"]))
+    is_available("python3", can_run("python3", &["--version"]))
 }
 
 /// Returns whether strace(1) is installed and may trace here, see [`is_available`].
 pub fn has_strace() -> bool {
-    is_available("strace", runs("strace", &["-e", "trace=none", "true"]))
+    is_available("strace", can_run("strace", &["-e", "trace=none", "true"]))
 }
 
 /// The flags of unshare(1) that make a program process 1, as a container does.
@@ -71,7 +71,7 @@ pub const PROCESS_1: [&str; 4] = ["--pid", "--fork", "--kill-child", "--mount-pr
 /// [`is_available`].
 pub fn in_namespaces(flags: &[&str], program: &Path) -> Option<Command> {
     let flags = [&["--user", "--map-root-user"], flags].concat();
-    let is_allowed = runs("unshare", &[&flags[..], &["true"]].concat());
+    let is_allowed = can_run("unshare", &[&flags[..], &["true"]].concat());
     is_available("namespaces", is_allowed).then(|| {
         let mut unshare = Command::new("unshare");
         unshare.args(flags).arg(program);
@@ -80,7 +80,7 @@ pub fn in_namespaces(flags: &[&str], program: &Path) -> Option<Command> {
 }
 
 /// Returns whether a command can be run and succeeds.
-pub fn runs(program: impl AsRef<OsStr>, arguments: &[&str]) -> bool {
+pub fn can_run(program: impl AsRef<OsStr>, arguments: &[&str]) -> bool {
     run(Command::new(program).args(arguments)).is_ok_and(|output| output.status.success())
 }
 

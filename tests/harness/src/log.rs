@@ -71,12 +71,12 @@ impl State {
 pub struct Log(Arc<(Mutex<State>, Condvar)>);
 
 impl Log {
-    pub fn of(stream: impl Read + Send + 'static) -> Self {
-        Self::of_first(usize::MAX, stream)
+    pub fn new(stream: impl Read + Send + 'static) -> Self {
+        Self::with_line_limit(usize::MAX, stream)
     }
 
     /// Reads the first `lines` of `stream` and then closes it, so that the process has no reader.
-    pub fn of_first(lines: usize, stream: impl Read + Send + 'static) -> Self {
+    pub fn with_line_limit(lines: usize, stream: impl Read + Send + 'static) -> Self {
         let log = Self::default();
         let writer = log.clone();
         thread::spawn(move || {
@@ -157,17 +157,17 @@ impl Log {
 
     #[track_caller]
     pub fn wait_for_count(&self, text: &str, times: usize) {
-        let is_reached = self.reaches_count(text, times, TIMEOUT);
+        let is_reached = self.has_count_within(text, times, TIMEOUT);
         assert!(is_reached, "expected {text:?} {times} times. Printed so far:\n{}", self.text());
     }
 
     /// Waits until the line `text` has been printed `times` times. Returns false after the timeout.
-    pub fn reaches_count(&self, text: &str, times: usize, timeout: Duration) -> bool {
+    pub fn has_count_within(&self, text: &str, times: usize, timeout: Duration) -> bool {
         self.wait_within(timeout, |state| (state.count(text) >= times).then_some(())).is_ok()
     }
 
     /// Waits until `lines` lines have been printed. Returns false after the timeout.
-    pub fn reaches_lines(&self, lines: usize, timeout: Duration) -> bool {
+    pub fn has_lines_within(&self, lines: usize, timeout: Duration) -> bool {
         let printed = |state: &State| state.lines.iter().map(|line| line.times).sum::<usize>();
         self.wait_within(timeout, |state| (printed(state) >= lines).then_some(())).is_ok()
     }
@@ -177,7 +177,7 @@ impl Log {
     }
 
     /// Waits for the end of the stream and returns all lines. Panics after the timeout.
-    pub fn to_end(&self) -> Vec<String> {
+    pub fn read_to_end(&self) -> Vec<String> {
         self.wait_for_end(TIMEOUT);
         let state = self.state();
         assert!(state.has_ended, "the stream did not end. Printed:\n{}", as_text(&state.lines));

@@ -90,9 +90,9 @@ pub fn wait_until(expected: &str, mut condition: impl FnMut() -> bool) {
 
 /// A process that is killed when this is dropped.
 #[derive(Debug)]
-pub struct KilledOnDrop(pub Child);
+pub struct ChildGuard(pub Child);
 
-impl Drop for KilledOnDrop {
+impl Drop for ChildGuard {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
@@ -220,21 +220,21 @@ impl Process {
 
     /// Returns the processes of the group that it leads, or only itself if not available on this system.
     pub fn group(self) -> Vec<Self> {
-        let mut group = Self::all("/proc");
+        let mut group = Self::list("/proc");
         group.retain(|process| process.stat(5).is_some_and(|leader| leader == self.0.to_string()));
         if group.is_empty() { vec![self] } else { group }
     }
 
     /// Its children. Empty if not available on this system.
     pub fn children(self) -> Vec<Self> {
-        let mut children = Self::all("/proc");
+        let mut children = Self::list("/proc");
         children
             .retain(|process| process.stat(4).is_some_and(|parent| parent == self.0.to_string()));
         children
     }
 
     /// The processes, or threads, of a folder of proc(5).
-    pub(crate) fn all(folder: &str) -> Vec<Self> {
+    pub(crate) fn list(folder: &str) -> Vec<Self> {
         let entries = fs::read_dir(folder).into_iter().flatten().flatten();
         entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok().map(Self)).collect()
     }

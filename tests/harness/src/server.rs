@@ -38,7 +38,7 @@ impl Display for Program {
 
 /// How to start a server.
 #[derive(Debug, Clone)]
-pub struct Start {
+pub struct ServerCommand {
     pub program: Program,
     host: String,
     port: u16,
@@ -50,18 +50,18 @@ pub struct Start {
     has_no_readers: bool,
 }
 
-impl Start {
-    pub fn of(step: Step) -> Self {
-        Self::of_program(Program::Step(step))
+impl ServerCommand {
+    pub fn for_step(step: Step) -> Self {
+        Self::with_program(Program::Step(step))
     }
 
     /// Starts any command, which should listen on 127.0.0.1 and `port`. The other settings for host,
     /// port and `quiet` have no effect on it.
-    pub fn command_on(words: Vec<String>, port: u16) -> Self {
-        Self::of_program(Program::Command { words, port })
+    pub fn from_words(words: Vec<String>, port: u16) -> Self {
+        Self::with_program(Program::Command { words, port })
     }
 
-    fn of_program(program: Program) -> Self {
+    fn with_program(program: Program) -> Self {
         Self {
             program,
             host: "127.0.0.1".to_owned(),
@@ -95,7 +95,7 @@ impl Start {
         self.shell(&format!("ulimit -n {limit}"))
     }
 
-    pub fn file_descriptors_taken_below(self, first_free: u32) -> Self {
+    pub fn reserve_file_descriptors_below(self, first_free: u32) -> Self {
         let take =
             format!("for ((d = 3; d < {first_free}; d++)); do eval \"exec $d< /dev/null\"; done");
         self.shell(&take)
@@ -103,18 +103,18 @@ impl Start {
 
     /// Closes standard output. A server that listens beyond loopback prints its address on standard
     /// error, so `--host` is set, and the system can still choose the port.
-    pub fn stdout_closed(mut self) -> Self {
+    pub fn close_stdout(mut self) -> Self {
         self.is_stdout_closed = true;
         self.host("0.0.0.0").shell("exec 1>&-")
     }
 
-    pub fn stderr_closed(self) -> Self {
+    pub fn close_stderr(self) -> Self {
         self.shell("exec 2>&-")
     }
 
     /// Lets the readers of both outputs exit at once, like `2>&1 | head -1`. Of a step they first read
     /// its address.
-    pub fn readers_exit(mut self) -> Self {
+    pub fn close_readers(mut self) -> Self {
         self.has_no_readers = true;
         self
     }
@@ -128,13 +128,13 @@ impl Start {
 
     /// Lets system calls fail with strace(1). `fault` is the value for `-e inject=`, such as
     /// `accept4:error=ENOMEM:when=1`. See [`crate::has_strace`].
-    pub fn injecting(mut self, fault: &str) -> Self {
+    pub fn inject_fault(mut self, fault: &str) -> Self {
         self.fault = Some(fault.to_owned());
         self
     }
 
     /// Lets the strace(1) that injects a fault write these calls into a file.
-    pub fn logging_calls(mut self, calls: &str, path: &str) -> Self {
+    pub fn log_calls(mut self, calls: &str, path: &str) -> Self {
         self.call_log = Some((calls.to_owned(), path.to_owned()));
         self
     }
@@ -191,8 +191,9 @@ impl Start {
         };
         let [stdout_lines, stderr_lines] =
             if self.has_no_readers { [lines_read, 0] } else { [usize::MAX; 2] };
-        let narration = child.stdout.take().map(|stdout| Log::of_first(stdout_lines, stdout));
-        let errors = child.stderr.take().map(|stderr| Log::of_first(stderr_lines, stderr));
+        let narration =
+            child.stdout.take().map(|stdout| Log::with_line_limit(stdout_lines, stdout));
+        let errors = child.stderr.take().map(|stderr| Log::with_line_limit(stderr_lines, stderr));
         Ok(Server {
             start: self.clone(),
             child,
@@ -227,8 +228,8 @@ impl Start {
             io::Error::other(format!("{}: {why}Standard error:\n{errors}", self.program))
         })?;
         if self.has_no_readers {
-            server.narration.to_end();
-            server.errors.to_end();
+            server.narration.read_to_end();
+            server.errors.read_to_end();
         }
         Ok(server)
     }
@@ -244,7 +245,7 @@ impl Start {
     pub fn expect_failure(&self) -> (Vec<String>, String) {
         let mut server = self.spawn().unwrap_or_else(|error| panic!("{error}"));
         let status = server.wait();
-        let (narration, errors) = (server.narration.to_end(), server.errors.to_end());
+        let (narration, errors) = (server.narration.read_to_end(), server.errors.read_to_end());
         let [line] = &errors[..] else {
             panic!("{}: expected one line: {errors:#?}", self.program)
         };
@@ -277,7 +278,7 @@ pub fn free_port() -> io::Result<u16> {
 /// A server. When this is dropped, the server and all processes that it started are killed.
 #[derive(Debug)]
 pub struct Server {
-    pub start: Start,
+    pub start: ServerCommand,
     pub addr: SocketAddr,
     pub narration: Log,
     pub errors: Log,
@@ -289,15 +290,15 @@ pub struct Server {
 
 impl Server {
     pub fn start(step: Step) -> Self {
-        Start::of(step).start()
+        ServerCommand::for_step(step).start()
     }
 
     pub fn program(&self) -> &Program {
         &self.start.program
     }
 
-    pub fn blocks(&self) -> bool {
-        matches!(self.start.program, Program::Step(step) if step.blocks())
+    pub fn is_blocking(&self) -> bool {
+        matches!(self.start.program, Program::Step(step) if step.is_blocking())
     }
 
     #[track_caller]
@@ -321,11 +322,11 @@ impl Server {
     }
 
     pub fn is_running(&mut self) -> bool {
-        self.ended().is_none()
+        self.exit_status().is_none()
     }
 
     /// Returns its exit status if it has ended. The processes that it started are killed then.
-    pub fn ended(&mut self) -> Option<ExitStatus> {
+    pub fn exit_status(&mut self) -> Option<ExitStatus> {
         if self.status.is_none() && self.process().has_ended() {
             self.kill();
         }
@@ -333,7 +334,7 @@ impl Server {
     }
 
     pub fn wait_for(&mut self, timeout: Duration) -> Option<ExitStatus> {
-        poll_until(timeout, || self.ended())
+        poll_until(timeout, || self.exit_status())
     }
 
     pub fn wait(&mut self) -> ExitStatus {
@@ -341,14 +342,14 @@ impl Server {
         status.unwrap_or_else(|| panic!("{} was expected to end", self.start.program))
     }
 
-    pub fn end(mut self) -> Vec<String> {
+    pub fn kill_and_read_narration(mut self) -> Vec<String> {
         self.kill();
-        self.narration.to_end()
+        self.narration.read_to_end()
     }
 
-    pub fn end_with_errors(mut self) -> Vec<String> {
+    pub fn kill_and_read_errors(mut self) -> Vec<String> {
         self.kill();
-        self.errors.to_end()
+        self.errors.read_to_end()
     }
 
     pub fn kill(&mut self) {
@@ -364,7 +365,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        let status = self.ended();
+        let status = self.exit_status();
         self.kill();
         if thread::panicking() {
             let end = status.map_or_else(String::new, |status| format!(", ended with {status}"));

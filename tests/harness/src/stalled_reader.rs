@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use socket2::{Domain, SockRef, Socket, Type};
 
-use crate::client::{Client, invalid};
+use crate::client::{Client, invalid_data};
 use crate::kernel::{ProcessState, tcp_sockets};
 use crate::protocol::{Protocol, Response};
 use crate::{Process, TIMEOUT};
@@ -54,7 +54,7 @@ impl StalledReader {
         Ok(Self { stream, addr, sent: 0, receive_buffer, deadline: None })
     }
 
-    pub fn until(mut self, deadline: Instant) -> Self {
+    pub fn with_deadline(mut self, deadline: Instant) -> Self {
         self.deadline = Some(deadline);
         self
     }
@@ -63,7 +63,7 @@ impl StalledReader {
         self.addr
     }
 
-    pub fn sent(&self) -> u64 {
+    pub fn bytes_sent(&self) -> u64 {
         self.sent
     }
 
@@ -86,7 +86,7 @@ impl StalledReader {
                 Err(error)
                     if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) =>
                 {
-                    if !self.server_has_read_all() {
+                    if !self.is_receive_queue_empty() {
                         return Ok(());
                     }
                     // TCP has stalled, not the server: the window here is full, so the server's
@@ -138,13 +138,13 @@ impl StalledReader {
     fn is_server_stuck(&self) -> Option<bool> {
         let sockets = tcp_sockets(self.stream.peer_addr().ok()?)?;
         let socket = sockets.into_iter().find(|socket| socket.remote == self.addr)?;
-        if socket.waits_for_accept() {
+        if socket.is_in_backlog() {
             return Some(false);
         }
         let name = PathBuf::from(format!("socket:[{}]", socket.inode));
         let has_socket = |process: &Process| process.sockets().iter().any(|(_, it, _)| *it == name);
-        let servers = Process::all("/proc").into_iter().filter(has_socket);
-        let threads = servers.flat_map(|server| Process::all(&format!("/proc/{}/task", server.0)));
+        let servers = Process::list("/proc").into_iter().filter(has_socket);
+        let threads = servers.flat_map(|server| Process::list(&format!("/proc/{}/task", server.0)));
         let blocked: Vec<_> = threads.map(|it| is_blocked_sending(it, socket.inode)).collect();
         if blocked.contains(&Some(true)) {
             Some(true)
@@ -157,7 +157,7 @@ impl StalledReader {
 
     /// Whether the server's socket of this connection has no unread bytes. False if this is not
     /// available on this system.
-    fn server_has_read_all(&self) -> bool {
+    fn is_receive_queue_empty(&self) -> bool {
         let Ok(server) = self.stream.peer_addr() else { return false };
         let sockets = tcp_sockets(server).unwrap_or_default();
         sockets.iter().any(|socket| socket.remote == self.addr && socket.unread == 0)
@@ -165,9 +165,9 @@ impl StalledReader {
 
     /// Half-closes, reads to the end of the stream, and returns the number of responses. Bytes that
     /// are no whole responses are an error. To a server that echoes, each byte is a response.
-    pub fn read_again(self, protocol: &Arc<Protocol>, timeout: Duration) -> io::Result<u64> {
+    pub fn drain(self, protocol: &Arc<Protocol>, timeout: Duration) -> io::Result<u64> {
         let deadline = self.deadline.unwrap_or_else(|| Instant::now() + 10 * timeout);
-        let client = Client::from_stream(self.stream, timeout)?.expecting(protocol, deadline);
+        let client = Client::from_stream(self.stream, timeout)?.with_protocol(protocol, deadline);
         client.half_close()?;
         let unit: &[u8] = match &protocol.response {
             Response::Constant(response) => response,
@@ -180,14 +180,14 @@ impl StalledReader {
             let bytes = bytes.map_err(|error| client.explain("end of the stream", &error))?;
             let is_expected = bytes.iter().all(|byte| expected.next() == Some(byte));
             if !is_expected {
-                return Err(invalid(format!(
+                return Err(invalid_data(format!(
                     "{received} bytes and then {}",
                     client.describe(&bytes)
                 )));
             }
             received += bytes.len() as u64;
             if received > 256 << 20 {
-                return Err(invalid("more than 256 MiB and no end of the stream".to_owned()));
+                return Err(invalid_data("more than 256 MiB and no end of the stream".to_owned()));
             }
             let responses = received.saturating_sub(protocol.greeting.len() as u64);
             let unit = unit.len().max(1) as u64;
@@ -195,7 +195,7 @@ impl StalledReader {
                 return Ok(responses / unit);
             } else if bytes.is_empty() {
                 let (whole, part) = (responses / unit, responses % unit);
-                return Err(invalid(format!("{whole} responses and {part} bytes of another")));
+                return Err(invalid_data(format!("{whole} responses and {part} bytes of another")));
             }
         }
     }
@@ -214,7 +214,7 @@ fn is_blocked_sending(thread: Process, inode: u64) -> Option<bool> {
             Some(RawFd::try_from(call.arguments[0]).is_ok_and(is_this))
         }
         "pselect6" => {
-            thread.selecting(&call).map(|[_, to_write]| to_write.into_iter().any(is_this))
+            thread.select_sets(&call).map(|[_, to_write]| to_write.into_iter().any(is_this))
         }
         // What it waits for is in its memory, or in the kernel's.
         "epoll_pwait" | "epoll_wait" | "poll" | "ppoll" | "select" => None,

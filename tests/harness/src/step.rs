@@ -10,7 +10,7 @@ use escargot::CargoBuild;
 use escargot::error::{CargoError, ErrorKind};
 use escargot::format::Message;
 
-use crate::{root, runs};
+use crate::{can_run, root};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Step {
@@ -49,7 +49,7 @@ impl Step {
         }
     }
 
-    pub fn named(name: &str) -> Option<Self> {
+    pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|step| step.name() == name)
     }
 
@@ -61,7 +61,7 @@ impl Step {
         })
     }
 
-    pub fn blocks(self) -> bool {
+    pub fn is_blocking(self) -> bool {
         matches!(self, Self::Blocking | Self::Functions)
     }
 
@@ -129,7 +129,7 @@ fn existing_binaries() -> HashMap<String, PathBuf> {
     let mut binaries = HashMap::new();
     for step in Step::ALL {
         for path in [folder.join(step.name()), folder.join("examples").join(step.name())] {
-            if runs(&path, &["--version"]) {
+            if can_run(&path, &["--version"]) {
                 binaries.insert(step.name().to_owned(), path);
             }
         }

@@ -14,7 +14,7 @@ use crate::process::start;
 use crate::{Process, Signal, TIMEOUT, poll_until};
 
 /// A program that runs on a terminal of its own until this is dropped.
-pub struct OnTerminal {
+pub struct PtyProgram {
     pub child: Child,
     /// Writing to it types keys.
     pub keys: File,
@@ -22,7 +22,7 @@ pub struct OnTerminal {
     pub output: Receiver<(Instant, Vec<u8>)>,
 }
 
-impl OnTerminal {
+impl PtyProgram {
     /// Starts `command` with standard input and output on a terminal of `rows` and `columns`.
     pub fn start(command: &mut Command, (rows, columns): (u16, u16)) -> io::Result<Self> {
         let pair = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY)?;
@@ -70,7 +70,7 @@ impl OnTerminal {
     }
 }
 
-impl Drop for OnTerminal {
+impl Drop for PtyProgram {
     fn drop(&mut self) {
         if matches!(self.child.try_wait(), Ok(None)) {
             // After TERM it can also end the programs that it has started.

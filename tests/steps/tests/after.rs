@@ -9,7 +9,7 @@ use std::thread;
 
 use check::{Case, Level, Setup, Verdict};
 use harness::{
-    Client, MESSAGE, Server, StalledReader, Start, Step, TIMEOUT, has_strace, wait_until,
+    Client, MESSAGE, Server, ServerCommand, StalledReader, Step, TIMEOUT, has_strace, wait_until,
 };
 
 /// The servers on `async fn`.
@@ -31,7 +31,7 @@ fn expect_pass_except(step: Step, fails: &[&str]) {
 }
 
 fn expect_verdict(step: Step, case: &Case, fails: &[&str]) {
-    let setup = Setup::new(Start::of(step).quiet(), TIMEOUT);
+    let setup = Setup::new(ServerCommand::for_step(step).quiet(), TIMEOUT);
     match case.run(&setup).unwrap_or_else(|error| panic!("{step}: {error}")) {
         Verdict::Pass(_) if !fails.contains(&case.name) => {}
         Verdict::Fail(_) if fails.contains(&case.name) => {}
@@ -59,7 +59,9 @@ fn tasks_passes_each_case_but_those_beyond_fd_setsize() {
 #[test]
 fn mio_and_tokio_take_file_descriptors_from_1024_on() {
     for step in Step::AFTER {
-        let start = Start::of(step).file_descriptor_limit(1100).file_descriptors_taken_below(1012);
+        let start = ServerCommand::for_step(step)
+            .file_descriptor_limit(1100)
+            .reserve_file_descriptors_below(1012);
         let server = start.start();
         let mut clients: Vec<Client> = (0..24).map(|_| server.connect()).collect();
         clients.iter_mut().for_each(|client| client.request().unwrap());
@@ -116,7 +118,7 @@ fn mio_prints_once_that_a_long_message_is_ready() {
     server.narration.wait_for_count("Before poll()", 5);
 
     assert_eq!(
-        server.end(),
+        server.kill_and_read_narration(),
         [
             &listening,
             "Before poll()",
@@ -135,7 +137,7 @@ fn mio_prints_once_that_a_long_message_is_ready() {
 
 #[test]
 fn mio_drops_a_client_that_never_reads() {
-    let server = Start::of(Step::Mio).quiet().start();
+    let server = ServerCommand::for_step(Step::Mio).quiet().start();
     let mut polite = server.connect_and_request();
     // TCP may stall such a client before the server is. One of several leaves no doubt.
     let is_dropped = (0..20).any(|_| {
@@ -163,7 +165,7 @@ fn async_servers_narrate_like_step_2_with_clients_mixed() {
         server.narration.wait_for_count("Before recv()", 5);
 
         assert_eq!(
-            server.end(),
+            server.kill_and_read_narration(),
             [
                 &listening,
                 "Before accept()",
@@ -185,7 +187,7 @@ fn async_servers_narrate_like_step_2_with_clients_mixed() {
 #[test]
 fn async_servers_respond_while_out_of_file_descriptors() {
     for step in ASYNC {
-        let server = Start::of(step).file_descriptor_limit(16).start();
+        let server = ServerCommand::for_step(step).file_descriptor_limit(16).start();
         let mut first = server.connect_and_request();
         let _more_than_fit: Vec<Client> = (0..16).map(|_| server.connect()).collect();
         let failures =
@@ -200,12 +202,12 @@ fn async_servers_respond_while_out_of_file_descriptors() {
 #[test]
 fn client_that_never_reads_waits_alone_at_async_servers() {
     for step in ASYNC {
-        let server = Start::of(step).quiet().start();
+        let server = ServerCommand::for_step(step).quiet().start();
         let mut polite = server.connect_and_request();
         let mut client = StalledReader::connect(server.addr).unwrap();
         client.send_until_stuck().unwrap();
         (0..10).for_each(|_| polite.request().unwrap());
-        let responses = client.read_again(&Arc::default(), TIMEOUT).unwrap();
+        let responses = client.drain(&Arc::default(), TIMEOUT).unwrap();
         assert!(responses > 0, "{step}: whole responses were expected");
         polite.request().unwrap();
     }
@@ -214,7 +216,7 @@ fn client_that_never_reads_waits_alone_at_async_servers() {
 #[test]
 fn tokio_exits_without_file_descriptors_for_its_event_loop() {
     // The listening socket has one, and for a moment its duplicate had the other.
-    let _line = Start::of(Step::Tokio).file_descriptor_limit(5).expect_failure();
+    let _line = ServerCommand::for_step(Step::Tokio).file_descriptor_limit(5).expect_failure();
 }
 
 #[test]
@@ -229,7 +231,7 @@ fn tasks_returns_to_select_after_each_call() {
     // One for each response, and one for each client.
     server.narration.wait_for_count("Before recv()", BUFFERS + 4);
 
-    let lines = server.end();
+    let lines = server.kill_and_read_narration();
     let accepted = others.map(|client| {
         let line = format!("Connection from {}", client.addr());
         lines.iter().position(|printed| *printed == line).expect("each client is accepted")
@@ -261,14 +263,14 @@ fn tasks_goes_on_after_interrupted_and_incomplete_calls() {
     thread::scope(|scope| {
         for (fault, response) in faults {
             scope.spawn(move || {
-                let server = Start::of(Step::Tasks).injecting(fault).start();
+                let server = ServerCommand::for_step(Step::Tasks).inject_fault(fault).start();
                 let mut client = server.connect();
                 client.send(MESSAGE).unwrap();
                 client.half_close().unwrap();
                 let received = client.receive_to_end().unwrap();
                 assert_eq!(String::from_utf8_lossy(&received), response, "{fault}");
                 server.connect_and_request();
-                assert_eq!(server.end_with_errors(), [""; 0], "{fault}");
+                assert_eq!(server.kill_and_read_errors(), [""; 0], "{fault}");
             });
         }
     });
@@ -283,13 +285,13 @@ fn tasks_reports_a_reset_in_one_line() {
     let is_reported = || server.errors.lines().iter().any(|line| line.starts_with(&start));
     wait_until("a line about the reset", is_reported);
     server.connect_and_request();
-    assert_eq!(server.end_with_errors().len(), 1);
+    assert_eq!(server.kill_and_read_errors().len(), 1);
 }
 
 #[test]
 fn tasks_refuses_a_client_that_does_not_fit_an_fd_set() {
-    let start = Start::of(Step::Tasks).file_descriptor_limit(1100);
-    let server = start.file_descriptors_taken_below(1012).start();
+    let start = ServerCommand::for_step(Step::Tasks).file_descriptor_limit(1100);
+    let server = start.reserve_file_descriptors_below(1012).start();
     // The listening socket has 1012.
     let mut clients: Vec<Client> = (1013..1024).map(|_| server.connect_and_request()).collect();
     server.connect().expect_end().unwrap();
@@ -299,12 +301,12 @@ fn tasks_refuses_a_client_that_does_not_fit_an_fd_set() {
     leaving.expect_end().unwrap();
     server.connect_and_request();
     let line = "accept: Too many open files (os error 24): trying again in a second";
-    assert_eq!(server.end_with_errors(), [line]);
+    assert_eq!(server.kill_and_read_errors(), [line]);
 }
 
 #[test]
 fn tasks_exits_if_its_listening_socket_does_not_fit() {
-    let start = Start::of(Step::Tasks).file_descriptor_limit(1100);
-    let (_, line) = start.file_descriptors_taken_below(1050).expect_failure();
+    let start = ServerCommand::for_step(Step::Tasks).file_descriptor_limit(1100);
+    let (_, line) = start.reserve_file_descriptors_below(1050).expect_failure();
     assert!(line.contains("fewer open files"), "what to do next: {line}");
 }

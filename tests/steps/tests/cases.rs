@@ -8,20 +8,20 @@ use std::net::SocketAddr;
 use std::thread;
 
 use check::{Case, Failure, Level, Setup, Verdict};
-use harness::{Program, Start, Step, TIMEOUT, free_port, has_python, python, root};
+use harness::{Program, ServerCommand, Step, TIMEOUT, free_port, has_python, python, root};
 
 /// A server, and the cases in which it fails.
 struct Expectation {
     name: &'static str,
-    start: fn() -> Start,
+    start: fn() -> ServerCommand,
     fails: &'static [&'static str],
 }
 
-fn listing(number: u8) -> Start {
+fn listing(number: u8) -> ServerCommand {
     let port = free_port().unwrap();
     let mut words = python(&format!("listings/{number}.py"));
     words.push(port.to_string());
-    Start::command_on(words, port)
+    ServerCommand::from_words(words, port)
 }
 
 const RESETS: &[&str] = &[
@@ -75,20 +75,20 @@ const SERVERS: &[Expectation] = &[
     },
     Expectation {
         name: "step 1",
-        start: || Start::of(Step::Blocking),
+        start: || ServerCommand::for_step(Step::Blocking),
         fails: &["a second client"],
     },
     Expectation {
         name: "step 2",
-        start: || Start::of(Step::Functions),
+        start: || ServerCommand::for_step(Step::Functions),
         fails: &["a second client"],
     },
     Expectation {
         name: "`bare`",
-        start: || Start::of(Step::Bare),
+        start: || ServerCommand::for_step(Step::Bare),
         fails: &["a stalled reader", "more than FD_SETSIZE", "a freed file descriptor"],
     },
-    Expectation { name: "step 3", start: || Start::of(Step::Select), fails: &[] },
+    Expectation { name: "step 3", start: || ServerCommand::for_step(Step::Select), fails: &[] },
 ];
 
 impl Expectation {
@@ -128,9 +128,9 @@ impl Expectation {
         let lines = if is_step { lines_of_a_step(case) } else { None };
         let mut errors = Vec::new();
         let verdict = case.run_and_inspect(&Setup::new(start, timeout), |server| {
-            server.errors.reaches_lines(lines.unwrap_or(0), TIMEOUT);
+            server.errors.has_lines_within(lines.unwrap_or(0), TIMEOUT);
             server.kill();
-            errors = server.errors.to_end();
+            errors = server.errors.read_to_end();
         });
         let name = case.name;
         match verdict.unwrap_or_else(|error| panic!("{}: {error}", self.name)) {

@@ -8,7 +8,7 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-use harness::{OnTerminal, PROCESS_1, Server, Start, Step, in_namespaces, is_available};
+use harness::{PROCESS_1, PtyProgram, Server, ServerCommand, Step, in_namespaces, is_available};
 
 fn run(step: Step, arguments: &[&str]) -> Output {
     Command::new(step.binary()).args(arguments).output().expect("the server starts")
@@ -69,13 +69,17 @@ fn server_without_flags_listens_on_localhost_port_5000() {
 #[test]
 fn quiet_server_prints_only_where_it_listens() {
     for step in Step::ALL {
-        let server = Start::of(step).quiet().start();
+        let server = ServerCommand::for_step(step).quiet().start();
         let listening = format!("Listening on {}", server.addr);
         for _ in 0..2 {
             let client = server.connect_and_request();
             client.close().unwrap();
         }
-        assert_eq!(server.end(), [listening], "standard output of {step} --quiet");
+        assert_eq!(
+            server.kill_and_read_narration(),
+            [listening],
+            "standard output of {step} --quiet"
+        );
     }
 }
 
@@ -86,7 +90,7 @@ fn server_listens_on_the_given_host() {
             return;
         }
         for step in Step::ALL {
-            let server = Start::of(step).host(host).start();
+            let server = ServerCommand::for_step(step).host(host).start();
             assert_eq!(server.addr.ip().to_string(), ip, "{step} --host {host}");
             server.connect_and_request();
         }
@@ -100,7 +104,7 @@ fn has_ipv6() -> bool {
 #[test]
 fn ipv4_loopback_address_written_as_ipv6_is_loopback() {
     if has_ipv6() {
-        let server = Start::of(Step::Blocking).host("::ffff:127.0.0.1").start();
+        let server = ServerCommand::for_step(Step::Blocking).host("::ffff:127.0.0.1").start();
         server.connect_and_request();
         assert_eq!(server.errors.text(), "", "standard error");
     }
@@ -109,7 +113,7 @@ fn ipv4_loopback_address_written_as_ipv6_is_loopback() {
 #[test]
 fn server_beyond_loopback_says_so_in_one_line() {
     for step in Step::ALL {
-        let server = Start::of(step).host("0.0.0.0").start();
+        let server = ServerCommand::for_step(step).host("0.0.0.0").start();
         let line = server.errors.wait_for("a line", |lines| lines.first().cloned());
         assert!(
             line.text.starts_with("0.0.0.0:") && line.text.contains("not loopback"),
@@ -137,7 +141,7 @@ fn terminal_shows_how_to_connect() {
         // Standard error is the terminal too.
         command.args(["-c", "exec \"$0\" \"$@\" 2>&1"]).arg(Step::Blocking.binary());
         command.args(["--host", host, "--port", "0"]);
-        let terminal = OnTerminal::start(&mut command, (24, 80)).expect("a terminal");
+        let terminal = PtyProgram::start(&mut command, (24, 80)).expect("a terminal");
         let line = terminal.read_until(|printed| {
             let (_, rest) = printed.split_once("Listening on ")?;
             let port = rest.lines().next()?.rsplit(':').next()?;
@@ -153,7 +157,7 @@ fn server_on_a_taken_port_suggests_another_one() {
         let first = Server::start(Step::Blocking);
         let port = first.addr.port();
         assert_eq!(
-            Start::of(step).port(port).expect_refusal(),
+            ServerCommand::for_step(step).port(port).expect_refusal(),
             format!(
                 "127.0.0.1:{port} is in use: stop the server in the other terminal (Ctrl-C; if it \
                  was suspended with Ctrl-Z: kill %1), or choose --port {}",
@@ -172,7 +176,7 @@ fn unusable_host_is_named_in_the_error() {
             ("unknown.invalid", "\"unknown.invalid\" cannot be looked up ("),
             ("", "\"\" cannot be looked up ("),
         ] {
-            let line = Start::of(step).host(host).expect_refusal();
+            let line = ServerCommand::for_step(step).host(host).expect_refusal();
             assert!(line.starts_with(expected), "{step} printed: {line}");
         }
     }
@@ -188,7 +192,7 @@ fn address_without_clients_is_refused() {
         ("127.255.255.255", "broadcast", cfg!(target_os = "linux")),
     ] {
         if is_possible {
-            let line = Start::of(Step::Blocking).host(host).expect_refusal();
+            let line = ServerCommand::for_step(Step::Blocking).host(host).expect_refusal();
             let expected = format!("no client can connect to a {kind} address: choose --host ");
             assert!(line.contains(&expected), "--host {host}: {line}");
         }
@@ -201,7 +205,7 @@ fn loopback_that_is_down_is_refused() {
     let words = iter::once(unshare.get_program()).chain(unshare.get_args());
     let mut words: Vec<_> = words.map(|word| word.to_string_lossy().into_owned()).collect();
     words.extend(["--host", "127.0.0.1", "--port", "0"].map(str::to_owned));
-    let line = Start::command_on(words, 0).expect_refusal();
+    let line = ServerCommand::from_words(words, 0).expect_refusal();
     assert!(line.contains("Network is unreachable"), "{line}");
 }
 
@@ -211,7 +215,7 @@ fn process_1_learns_that_signals_do_not_end_it() {
     let Some(mut command) = in_namespaces(&PROCESS_1, shell) else { return };
     // Standard error is the terminal too.
     command.args(["-c", "exec \"$0\" \"$@\" 2>&1"]).arg(Step::Blocking.binary());
-    let mut terminal = OnTerminal::start(command.args(["--port", "0"]), (24, 80)).unwrap();
+    let mut terminal = PtyProgram::start(command.args(["--port", "0"]), (24, 80)).unwrap();
     let printed = terminal.read_until(|printed| {
         let is_whole = printed.contains("From another terminal: ") && printed.ends_with('\n');
         is_whole.then(|| printed.to_owned())

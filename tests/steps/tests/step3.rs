@@ -38,7 +38,7 @@ fn narration_names_the_ready_sockets() {
             }
             server.narration.wait_for_count("Before select()", selects);
         }
-        assert_eq!(server.end(), expected, "the narration of {step}");
+        assert_eq!(server.kill_and_read_narration(), expected, "the narration of {step}");
     }
 }
 
@@ -52,7 +52,7 @@ fn ready_names(clients: usize) -> Vec<String> {
     server.process().resume();
     clients.iter_mut().for_each(|client| client.receive().unwrap());
 
-    let lines = server.end();
+    let lines = server.kill_and_read_narration();
     let mut names = lines.iter().filter_map(|line| line.strip_prefix("Ready to read: "));
     let last = names.next_back().expect("a line with ready sockets");
     last.split(", ").map(str::to_owned).collect()

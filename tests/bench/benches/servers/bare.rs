@@ -5,7 +5,7 @@ use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, AsRawFd};
 
-use harness::{RESPONSE, Start};
+use harness::{RESPONSE, ServerCommand};
 use nix::sys::select::{FdSet, select};
 
 /// The system calls of steps 1 and 2.
@@ -14,9 +14,9 @@ pub const BLOCKING: &str = "bare-blocking-loop";
 pub const SELECT: &str = "bare-select-loop";
 
 /// Returns how to start a loop: as this benchmark, in a process of its own.
-pub fn start_of(loop_name: &str) -> Start {
+pub fn start_of(loop_name: &str) -> ServerCommand {
     let benchmark = env::current_exe().expect("the path of this benchmark");
-    Start::command_on(vec![benchmark.display().to_string(), loop_name.to_owned()], 0)
+    ServerCommand::from_words(vec![benchmark.display().to_string(), loop_name.to_owned()], 0)
 }
 
 /// Runs the loop that the first argument names, if it names one.

@@ -13,7 +13,7 @@ use std::env;
 use std::time::{Duration, Instant};
 
 use bare::{BLOCKING, SELECT, run_named_loop, start_of};
-use harness::{Start, Step, raise_file_descriptor_limit};
+use harness::{ServerCommand, Step, raise_file_descriptor_limit};
 use scene::{Scene, pin_to_a_core};
 
 /// An odd number, so that one pair is the median.
@@ -135,7 +135,7 @@ fn format_figure(figure: Option<f64>) -> String {
 
 /// Measures and prints a row of the table: the server and two reference servers take turns.
 fn print_row(load: Load, step: Step) {
-    let start = |step| Start::of(step).quiet();
+    let start = |step| ServerCommand::for_step(step).quiet();
     let reference = match step {
         Step::Blocking | Step::Functions => start_of(BLOCKING),
         Step::Tasks | Step::Mio | Step::Tokio => start(Step::Select),

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::process::Command;
 use std::sync::OnceLock;
 
-use harness::{Client, MESSAGE, Server, Start, TIMEOUT};
+use harness::{Client, MESSAGE, Server, ServerCommand, TIMEOUT};
 
 /// A server and its connected clients. The server ends when this is dropped.
 #[derive(Debug)]
@@ -18,7 +18,7 @@ pub struct Scene {
 impl Scene {
     /// Starts a server, on a core of its own if the system allows that. Connects `idle` clients and
     /// then `active` clients, and each of them gets its first response.
-    pub fn start(start: Start, active: usize, idle: usize) -> Self {
+    pub fn start(start: ServerCommand, active: usize, idle: usize) -> Self {
         let start = match pin_to_a_core() {
             Some(core) => start.shell(&format!("taskset -c -p {core} $$ > /dev/null")),
             None => start,

@@ -8,13 +8,13 @@ use std::num::NonZero;
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use harness::{Client, Log, OnTerminal, Process, Step, TIMEOUT, wait_until};
+use harness::{Client, Log, Process, PtyProgram, Step, TIMEOUT, wait_until};
 
 pub const SHOWN: [Step; 4] = [Step::Blocking, Step::Functions, Step::Select, Step::Bare];
 
 /// The program on a terminal of 23 rows and 80 columns.
 pub struct Board {
-    pub terminal: OnTerminal,
+    pub terminal: PtyProgram,
     pub step: Step,
     pub screen: vt100::Parser,
     pub errors: Log,
@@ -48,8 +48,8 @@ impl Board {
         let mut command = Command::new("setsid");
         command.arg("--ctty").args(wrapper).args([env!("CARGO_BIN_EXE_board"), step.name()]);
         command.args(["--host", "127.0.0.1", "--port", &port.to_string()]).args(flags);
-        let mut terminal = OnTerminal::start(command.stderr(Stdio::piped()), size).unwrap();
-        let errors = Log::of(terminal.child.stderr.take().expect("standard error"));
+        let mut terminal = PtyProgram::start(command.stderr(Stdio::piped()), size).unwrap();
+        let errors = Log::new(terminal.child.stderr.take().expect("standard error"));
         let (rows, columns) = (NonZero::new(size.0), NonZero::new(size.1));
         let screen = vt100::Parser::new(rows.expect("rows"), columns.expect("columns"), 0);
         Self { terminal, step, screen, errors, rest: Vec::new() }
@@ -121,7 +121,7 @@ impl Board {
 
     #[track_caller]
     pub fn wait_until_idle(&mut self) {
-        self.wait_for_arrow(if self.step.blocks() { ".accept()" } else { " select(" });
+        self.wait_for_arrow(if self.step.is_blocking() { ".accept()" } else { " select(" });
     }
 
     pub fn addr(&mut self) -> SocketAddr {

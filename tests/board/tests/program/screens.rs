@@ -23,7 +23,7 @@ fn arrow_lists_and_table_follow_two_clients() {
         board.wait_for_row(&["A", &a.addr().to_string(), "0"]);
         let mut b = board.connect();
         b.send(b"hello\n").unwrap();
-        if step.blocks() {
+        if step.is_blocking() {
             board.wait_for_arrow(".read(");
             board.wait_for_text("Kernel: blocked in recv() until A sends.");
             board.wait_for_row(&["backlog:", "1"]);
@@ -96,7 +96,7 @@ fn hang_up_ends_it_and_the_server() {
     let addr = board.addr();
     board.terminal.child.kill().expect("a shell");
     // Both had it as their standard error.
-    let _ = board.errors.to_end();
+    let _ = board.errors.read_to_end();
     wait_until("the end of the server", || TcpStream::connect(addr).is_err());
 }
 
@@ -124,7 +124,7 @@ fn space_holds_the_picture_in_each_size() {
 
 #[test]
 fn no_color_leaves_bold_and_no_colour() {
-    for (variable, expects_colour) in [("NO_COLOR=", true), ("NO_COLOR=1", false)] {
+    for (variable, has_colour) in [("NO_COLOR=", true), ("NO_COLOR=1", false)] {
         let mut board = Board::start_with(Step::Blocking, 0, &["env", variable]);
         let _accepted = board.connect();
         board.wait_for_row(&["accepted:", "1"]);
@@ -135,7 +135,7 @@ fn no_color_leaves_bold_and_no_colour() {
         let row = u16::try_from(row).expect("a row");
         let name = board.screen.screen().cell(row, 44).expect("a cell");
         assert_eq!((name.contents(), name.bold()), ("B", true), "{variable}");
-        assert_eq!(name.fgcolor() != vt100::Color::Default, expects_colour, "{variable}");
+        assert_eq!(name.fgcolor() != vt100::Color::Default, has_colour, "{variable}");
     }
 }
 
@@ -146,7 +146,7 @@ fn end_of_the_server_is_one_line_and_its_exit_code() {
     Board::child_of(board.terminal.child.id()).signal(Signal::TERM);
     assert_eq!(board.wait_for_end().code(), Some(128 + 15));
     assert_eq!(
-        board.errors.to_end(),
+        board.errors.read_to_end(),
         ["board: step3-select ended (signal: 15 (SIGTERM)): Before select()"]
     );
 
@@ -154,7 +154,7 @@ fn end_of_the_server_is_one_line_and_its_exit_code() {
     let addr = listener.local_addr().expect("an address");
     let mut board = Board::start_with(Step::Blocking, addr.port(), &["env"]);
     assert_eq!(board.wait_for_end().code(), Some(1));
-    let lines = board.errors.to_end();
+    let lines = board.errors.read_to_end();
     let expected = format!("board: step1-blocking ended (exit status: 1): {addr} is in use");
     assert!(lines.len() == 1 && lines[0].starts_with(&expected), "{lines:?}");
 }
@@ -168,7 +168,7 @@ fn what_it_cannot_show_is_one_line() {
     let copy = copy.display().to_string();
     let mut board = Board::start_with(Step::Blocking, 0, &["sh", "-c", script, &copy]);
     assert_eq!(board.wait_for_end().code(), Some(1));
-    let lines = board.errors.to_end();
+    let lines = board.errors.read_to_end();
     let expected = "board: step1-blocking does not build: ";
     assert!(lines.len() == 1 && lines[0].starts_with(expected), "{lines:?}");
 }

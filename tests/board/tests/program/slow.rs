@@ -76,6 +76,6 @@ fn missing_strace_is_one_line_with_its_package() {
         let mut board = Board::start_wrapped(&["env", "PATH=/no/path"], &flags);
         assert_eq!(board.wait_for_end().code(), Some(1));
         let expected = "board: slow motion and recordings need strace: sudo apt install strace";
-        assert_eq!(board.errors.to_end(), [expected]);
+        assert_eq!(board.errors.read_to_end(), [expected]);
     }
 }

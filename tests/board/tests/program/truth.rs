@@ -72,7 +72,7 @@ fn last_line_is_reported_and_not_the_last_error() {
     board.wait_until_idle();
     server_of(&board).signal(Signal::TERM);
     board.wait_for_end();
-    let lines = board.errors.to_end();
+    let lines = board.errors.read_to_end();
     assert!(lines.last().is_some_and(|line| line.ends_with(": Before accept()")), "{lines:?}");
 }
 

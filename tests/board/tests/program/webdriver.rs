@@ -2,25 +2,25 @@
 
 use std::process::{Command, Stdio};
 
-use harness::{KilledOnDrop, Log, is_available, runs, start};
+use harness::{ChildGuard, Log, can_run, is_available, start};
 use serde_json::{Value, json};
 
 /// A headless Chromium. It ends when this is dropped.
 pub struct Browser {
     session: String,
-    _driver: KilledOnDrop,
+    _driver: ChildGuard,
 }
 
 impl Browser {
     /// Starts a browser. None if this system has none, see [`is_available`].
     pub fn start() -> Option<Self> {
-        if !is_available("chromedriver", runs("chromedriver", &["--version"])) {
+        if !is_available("chromedriver", can_run("chromedriver", &["--version"])) {
             return None;
         }
         let mut command = Command::new("chromedriver");
         command.arg("--port=0").stdin(Stdio::null()).stdout(Stdio::piped());
-        let mut driver = KilledOnDrop(start(&mut command).expect("chromedriver"));
-        let log = Log::of(driver.0.stdout.take().expect("standard output"));
+        let mut driver = ChildGuard(start(&mut command).expect("chromedriver"));
+        let log = Log::new(driver.0.stdout.take().expect("standard output"));
         let port = log.wait_for("a port", |lines| {
             let text =
                 lines.iter().find_map(|line| line.text.split_once("successfully on port "))?.1;

@@ -4,7 +4,7 @@ use std::env;
 use std::time::Duration;
 
 use check::{Case, Setup, Verdict};
-use harness::{Start, TIMEOUT, free_port, has_python, python};
+use harness::{ServerCommand, TIMEOUT, free_port, has_python, python};
 
 use crate::expect_no_problems;
 use crate::specimens::SPECIMENS;
@@ -94,11 +94,11 @@ const SERVERS: &[FaultyServer] = &[
     ("never_accepts", "the server hangs", EVERY_CASE),
 ];
 
-fn fails_in((_, _, fails): FaultyServer, case: &Case) -> bool {
+fn is_failure_expected((_, _, fails): FaultyServer, case: &Case) -> bool {
     fails == EVERY_CASE || fails.contains(&case.name)
 }
 
-fn is_put_through(server: FaultyServer, case: &Case) -> bool {
+fn is_selected(server: FaultyServer, case: &Case) -> bool {
     let (mode, _, fails) = server;
     if (mode, case.name) == UNDECIDED {
         return false;
@@ -114,7 +114,7 @@ fn is_put_through(server: FaultyServer, case: &Case) -> bool {
 /// Returns what is wrong with the verdict of `case`.
 fn problem(server: FaultyServer, case: &Case) -> Option<String> {
     let (mode, state, _) = server;
-    let should_fail = fails_in(server, case);
+    let should_fail = is_failure_expected(server, case);
     let port = free_port().unwrap();
     let mut words = python(crate::FAULTY);
     words.extend([mode.to_owned(), port.to_string()]);
@@ -122,7 +122,7 @@ fn problem(server: FaultyServer, case: &Case) -> Option<String> {
     // timeout can be short.
     let is_seen = ["the server responded wrongly", "the server ended"].contains(&state);
     let timeout = if should_fail && !is_seen { Duration::from_secs(1) } else { TIMEOUT };
-    let verdict = case.run(&Setup::new(Start::command_on(words, port), timeout)).unwrap();
+    let verdict = case.run(&Setup::new(ServerCommand::from_words(words, port), timeout)).unwrap();
     match &verdict {
         Verdict::Skipped(why) => case.skip(why),
         Verdict::Pass(_) if !should_fail => {}
@@ -143,8 +143,7 @@ fn each_faulty_server_fails_only_in_its_cases() {
     }
     let mut trials = Vec::new();
     for server in SERVERS {
-        trials
-            .extend(check::all().filter(|it| is_put_through(*server, it)).map(|it| (*server, it)));
+        trials.extend(check::all().filter(|it| is_selected(*server, it)).map(|it| (*server, it)));
     }
     expect_no_problems(&trials, |(server, case)| problem(*server, case));
 }
@@ -152,11 +151,12 @@ fn each_faulty_server_fails_only_in_its_cases() {
 #[test]
 fn each_case_fails_for_a_server_with_one_mistake() {
     for case in check::all().filter(|case| case.name != "one message") {
-        let is_caught =
-            SERVERS.iter().any(|server| server.2 != EVERY_CASE && fails_in(*server, case))
-                || SPECIMENS.iter().any(|(_, name, printed)| {
-                    *name == case.name && !printed.iter().any(|part| part.starts_with("pass"))
-                });
+        let is_caught = SERVERS
+            .iter()
+            .any(|server| server.2 != EVERY_CASE && is_failure_expected(*server, case))
+            || SPECIMENS.iter().any(|(_, name, printed)| {
+                *name == case.name && !printed.iter().any(|part| part.starts_with("pass"))
+            });
         assert!(is_caught, "no server fails in \"{}\" alone or with a few others", case.name);
     }
 }

@@ -5,7 +5,8 @@ use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::process::{Command, Output, Stdio};
 
 use harness::{
-    Process, Signal, Start, Step, free_port, has_python, has_strace, python, run, start, wait_until,
+    Process, ServerCommand, Signal, Step, free_port, has_python, has_strace, python, run, start,
+    wait_until,
 };
 
 const CHECK: &str = env!("CARGO_BIN_EXE_check");
@@ -151,8 +152,8 @@ fn check_does_not_panic_if_its_reader_has_exited() {
 #[test]
 fn children_of_a_command_end_with_it() {
     let words = ["sh", "-c", "sleep 1000 &"].map(str::to_owned).to_vec();
-    let mut server = Start::command_on(words, 0).spawn().expect("sh starts");
+    let mut server = ServerCommand::from_words(words, 0).spawn().expect("sh starts");
     server.wait();
     // The stream ends when no process can write to it any more.
-    assert_eq!(server.end(), [""; 0]);
+    assert_eq!(server.kill_and_read_narration(), [""; 0]);
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use harness::{has_python, is_available, python, run, runs};
+use harness::{can_run, has_python, is_available, python, run};
 
 use crate::expect_no_problems;
 
@@ -98,7 +98,7 @@ fn command(file: &str) -> Option<Vec<String>> {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/check/specimens").join(file);
     let binary = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     let [source, binary] = [source, binary].map(|path| path.display().to_string());
-    is_available("cc", runs("cc", &["-o", &binary, &source])).then(|| vec![binary])
+    is_available("cc", can_run("cc", &["-o", &binary, &source])).then(|| vec![binary])
 }
 
 #[test]

@@ -11,7 +11,7 @@ use std::process::Command;
 use std::{env, fs};
 
 use check::{Setup, Verdict};
-use harness::{Start, TIMEOUT, free_port, root, run};
+use harness::{ServerCommand, TIMEOUT, free_port, root, run};
 
 use crate::markdown::{Block, Document, read};
 
@@ -122,14 +122,14 @@ fn run_cases(block: &Block, server: &Path) {
     let start = || {
         let port = free_port().expect("a port is free");
         let words = [server.display().to_string(), "--port".to_owned(), port.to_string()];
-        Start::command_on(words.to_vec(), port)
+        ServerCommand::from_words(words.to_vec(), port)
     };
-    let is_to_fail = !names(block, "fails").is_empty();
+    let is_failure_expected = !names(block, "fails").is_empty();
     for case in cases(block) {
         let verdict = case.run(&Setup::new(start(), TIMEOUT / 5)).expect("the case runs");
         let is_expected = match verdict {
-            Verdict::Pass(_) => !is_to_fail,
-            Verdict::Fail(_) => is_to_fail,
+            Verdict::Pass(_) => !is_failure_expected,
+            Verdict::Fail(_) => is_failure_expected,
             Verdict::Skipped(_) => true,
         };
         assert!(is_expected, "{}: \"{}\": {verdict:#?}", block.place, case.name);

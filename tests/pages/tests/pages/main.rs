@@ -53,8 +53,8 @@ fn tables_name_each_case_of_check_and_what_the_benchmark_prints() {
 
 #[test]
 fn each_case_of_check_names_a_page_and_a_section() {
-    let diagnoses = check::Diagnosis::all().map(|diagnosis| diagnosis.read);
-    let pages = check::all().map(|case| case.read).chain(diagnoses);
+    let diagnoses = check::Diagnosis::all().map(|diagnosis| diagnosis.section);
+    let pages = check::all().map(|case| case.section).chain(diagnoses);
     let links: String = pages.map(|page| format!("[]({page})\n")).collect();
     expect_none(names::dead_links(&Document::parse("README.md", &links)));
 }

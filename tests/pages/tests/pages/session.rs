@@ -13,8 +13,8 @@ use std::process::Command;
 
 use harness::kernel::tcp_sockets;
 use harness::{
-    OnTerminal, Process, Signal, Start, Step, TIMEOUT, has_strace, is_available, poll_until,
-    program, run, runs, wait_until,
+    Process, PtyProgram, ServerCommand, Signal, Step, TIMEOUT, can_run, has_strace, is_available,
+    poll_until, program, run, wait_until,
 };
 
 use crate::markdown::{Block, Document};
@@ -37,7 +37,7 @@ pub fn play(document: &Document) {
 fn expect_output(shown: &str) {
     let (command, shown) = shown.split_once('\n').expect("a command is a line");
     let (cargo, arguments) = command.split_once(" -- ").expect("the program has arguments");
-    let step = Step::named(cargo.rsplit(' ').next().unwrap_or_default());
+    let step = Step::from_name(cargo.rsplit(' ').next().unwrap_or_default());
     let program = step.map_or_else(|| program("compare"), Step::binary);
     let output = run(Command::new(program).args(arguments.split(' '))).expect("the program starts");
     let printed = [output.stdout, output.stderr].concat();
@@ -90,7 +90,7 @@ impl Story {
 
     /// Expects that `ss` shows these sockets, in any order, once all bytes have arrived.
     fn expect_sockets(&self, command: &str, shown: &str) {
-        if !is_available("ss", runs("ss", &["-V"])) {
+        if !is_available("ss", can_run("ss", &["-V"])) {
             return;
         }
         let command = command.replace(SHOWN_PORT, &self.server().port().to_string());
@@ -134,7 +134,7 @@ fn table(printed: &str) -> String {
 fn server(command: &str) -> Option<Command> {
     if let Some((strace, server)) = command.split_once("target/debug/") {
         let (name, flags) = server.split_once(' ').unwrap_or((server, ""));
-        let step = Step::named(name.trim_start_matches("examples/"))?;
+        let step = Step::from_name(name.trim_start_matches("examples/"))?;
         let line = format!("exec {strace} \"$0\" --port 0 {flags} 2>&1");
         let mut shell = Command::new("sh");
         shell.args(["-c", &line]).arg(step.binary());
@@ -143,13 +143,13 @@ fn server(command: &str) -> Option<Command> {
     Some(server_start(command)?.shell("exec 2>&1").command())
 }
 
-fn server_start(command: &str) -> Option<Start> {
+fn server_start(command: &str) -> Option<ServerCommand> {
     if let Some(limited) = command.strip_prefix("(ulimit -n ") {
         let (limit, command) = limited.strip_suffix(')')?.split_once(" && ")?;
         return Some(server_start(command)?.file_descriptor_limit(limit.parse().ok()?));
     }
     let cargo = command.strip_suffix(" -- --quiet").unwrap_or(command);
-    let start = Start::of(Step::named(cargo.rsplit(' ').next()?)?);
+    let start = ServerCommand::for_step(Step::from_name(cargo.rsplit(' ').next()?)?);
     Some(if cargo == command { start } else { start.quiet() })
 }
 
@@ -165,7 +165,7 @@ fn client(command: &str, server: SocketAddr) -> Command {
 
 /// A program on its terminal.
 struct Terminal {
-    program: OnTerminal,
+    program: PtyProgram,
     is_typed_in: bool,
     /// How many bytes were typed since the last response.
     unanswered: u64,
@@ -176,7 +176,7 @@ struct Terminal {
 
 impl Terminal {
     fn start(mut command: Command, is_typed_in: bool) -> Self {
-        let program = OnTerminal::start(&mut command, (24, 100)).expect("a terminal");
+        let program = PtyProgram::start(&mut command, (24, 100)).expect("a terminal");
         let (shown, printed) = (String::new(), String::new());
         Self { program, is_typed_in, unanswered: 0, shown, printed }
     }

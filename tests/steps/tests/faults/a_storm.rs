@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use check::storm::Storm;
-use harness::{Server, Start, Step, TIMEOUT, wait_until};
+use harness::{Server, ServerCommand, Step, TIMEOUT, wait_until};
 
 use crate::{has_file_descriptors, serve_next, side_by_side};
 
@@ -27,7 +27,7 @@ fn memory_and_file_descriptors_are_unchanged_after_a_storm() {
     let seed = variable("STORM_SEED").unwrap_or_else(|| fastrand::u64(..));
     println!("STORM_SEED={seed} STORM_SECONDS={seconds}");
     side_by_side(&Step::STEPS, |step| {
-        let mut server = Start::of(step).quiet().start();
+        let mut server = ServerCommand::for_step(step).quiet().start();
         let file_descriptors = server.process().file_descriptors();
         let memory =
             [(seed, FIRST), (!seed, Duration::from_secs(seconds))].map(|(seed, duration)| {
@@ -57,7 +57,7 @@ fn storm(server: &Server, seed: u64, duration: Duration) {
         timeout: TIMEOUT,
         protocol: Arc::default(),
         deadline: Instant::now() + duration + 2 * TIMEOUT,
-        is_one_at_a_time: server.blocks(),
+        is_one_at_a_time: server.is_blocking(),
     };
     let result = storm.run(seed, duration);
     result.unwrap_or_else(|error| panic!("{}: {error}", server.program()));

@@ -1,6 +1,6 @@
 //! More clients than a server has file descriptors for, or than an `fd_set` holds.
 
-use harness::{Client, MESSAGE, Server, Start, Step};
+use harness::{Client, MESSAGE, Server, ServerCommand, Step};
 
 use crate::{has_file_descriptors, serve_next};
 
@@ -47,7 +47,7 @@ fn clients_that_do_not_fit_wait_until_others_disconnect() {
 }
 
 fn expect_waiting_clients((limit, fit): (u64, usize)) {
-    let server = Start::of(Step::Select).file_descriptor_limit(limit).start();
+    let server = ServerCommand::for_step(Step::Select).file_descriptor_limit(limit).start();
     let mut served = connect_and_request(&server, fit);
     server.errors.wait_for_line(&full(fit));
 
@@ -64,14 +64,14 @@ fn expect_waiting_clients((limit, fit): (u64, usize)) {
     }
     request_all(&mut served);
     let narration = server.narration.clone();
-    let errors = server.end_with_errors();
+    let errors = server.kill_and_read_errors();
     assert!(
         errors.iter().all(|line| *line == full(fit)) && errors.len() <= 1 + WAITING,
         "limit {limit}: expected at most one line for each accepted client: {errors:#?}"
     );
 
     // While it is full, the server calls select only for requests, and does not busy-loop.
-    let lines = narration.to_end();
+    let lines = narration.read_to_end();
     let mut connections = lines.split(|line| line.starts_with("Connection from"));
     let while_full = connections.nth(fit).expect("as many connections as fit");
     let selects = while_full.iter().filter(|line| *line == "Before select()").count();
@@ -83,7 +83,7 @@ fn expect_waiting_clients((limit, fit): (u64, usize)) {
 fn steps_1_and_2_serve_clients_in_turn_at_low_limits() {
     for step in [Step::Blocking, Step::Functions] {
         for (limit, _) in LOW_LIMITS {
-            let mut server = Start::of(step).file_descriptor_limit(limit).start();
+            let mut server = ServerCommand::for_step(step).file_descriptor_limit(limit).start();
             let clients: Vec<Client> = (0..WAITING).map(|_| connect_and_send(&server)).collect();
             for mut client in clients {
                 client.receive().unwrap();
@@ -98,7 +98,7 @@ fn steps_1_and_2_serve_clients_in_turn_at_low_limits() {
 #[test]
 fn server_ends_with_one_line_if_no_client_fits() {
     for step in Step::STEPS {
-        let line = Start::of(step).file_descriptor_limit(4).expect_refusal();
+        let line = ServerCommand::for_step(step).file_descriptor_limit(4).expect_refusal();
         let is_expected =
             line.starts_with("127.0.0.1:") && line.contains("no free file descriptor");
         assert!(is_expected, "{step} printed: {line}");
@@ -111,8 +111,8 @@ fn step_3_ends_if_its_listening_socket_is_above_1024() {
         return;
     }
     for step in Step::STEPS {
-        let start = Start::of(step).file_descriptors_taken_below(1100);
-        if step.blocks() {
+        let start = ServerCommand::for_step(step).reserve_file_descriptors_below(1100);
+        if step.is_blocking() {
             serve_next(&mut start.start());
             continue;
         }
@@ -126,7 +126,7 @@ fn last_place_in_an_fd_set_is_used_for_a_client() {
     if !has_file_descriptors(PLENTY) {
         return;
     }
-    let server = Start::of(Step::Select).file_descriptors_taken_below(1022).start();
+    let server = ServerCommand::for_step(Step::Select).reserve_file_descriptors_below(1022).start();
     let client = server.connect_and_request();
     server.errors.wait_for_line(&full(1));
     let mut waiting = connect_and_send(&server);
@@ -134,13 +134,13 @@ fn last_place_in_an_fd_set_is_used_for_a_client() {
     waiting.receive().unwrap();
 
     // Only the listening socket fits.
-    let start = Start::of(Step::Select).file_descriptors_taken_below(1023);
+    let start = ServerCommand::for_step(Step::Select).reserve_file_descriptors_below(1023);
     let _ends = start.expect_failure();
 }
 
 #[test]
 fn bare_busy_loops_if_it_is_out_of_file_descriptors() {
-    let server = Start::of(Step::Bare).file_descriptor_limit(5).start();
+    let server = ServerCommand::for_step(Step::Bare).file_descriptor_limit(5).start();
     let mut client = server.connect_and_request();
     let waiting = connect_and_send(&server);
     server.narration.wait_for_count("Ready to read: server_socket", 50);
@@ -159,7 +159,7 @@ mod changed_limits {
     /// Starts step 3 with only four file descriptors open: a shell closes those that the server would
     /// inherit from whatever started the tests (a jobserver of `make`, for example).
     fn start_with_four_file_descriptors() -> Server {
-        Start::of(Step::Select).shell("true").start()
+        ServerCommand::for_step(Step::Select).shell("true").start()
     }
 
     #[test]
@@ -178,7 +178,7 @@ mod changed_limits {
         assert!(raised.elapsed() < Duration::from_secs(2), "served after {:?}", raised.elapsed());
         request_all(&mut clients);
         serve_next(&mut server);
-        assert_eq!(server.end_with_errors(), [full(2)]);
+        assert_eq!(server.kill_and_read_errors(), [full(2)]);
     }
 
     #[test]
@@ -199,13 +199,13 @@ mod changed_limits {
         clients.remove(0).close().unwrap();
         waiting.receive().unwrap();
         serve_next(&mut server);
-        assert_eq!(server.end_with_errors(), [full(3)]);
+        assert_eq!(server.kill_and_read_errors(), [full(3)]);
     }
 
     /// A server fails here if it compares the number of clients before an iteration and after it.
     #[test]
     fn client_is_accepted_when_another_disconnects_in_the_iteration() {
-        let server = Start::of(Step::Select).file_descriptor_limit(8).start();
+        let server = ServerCommand::for_step(Step::Select).file_descriptor_limit(8).start();
         let mut clients = connect_and_request(&server, 3);
         server.process().stop();
         let mut fourth = connect_and_send(&server);
@@ -217,7 +217,7 @@ mod changed_limits {
         request_all(&mut clients);
 
         // If no socket is ready after a call of select, the server has waited for its timeout.
-        let lines = server.end();
+        let lines = server.kill_and_read_narration();
         let accepted = format!("Connection from {}", waiting.addr());
         let before: Vec<&String> = lines.iter().take_while(|line| **line != accepted).collect();
         let has_timed_out = before.windows(2).any(|pair| pair[0] == pair[1]);

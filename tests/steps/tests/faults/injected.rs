@@ -4,7 +4,7 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use harness::{Client, MESSAGE, Server, Start, Step, TIMEOUT, has_strace};
+use harness::{Client, MESSAGE, Server, ServerCommand, Step, TIMEOUT, has_strace};
 
 use crate::{serve_next, side_by_side};
 
@@ -18,7 +18,7 @@ const IOCTL_OF_THE_FIRST_CLIENT: usize = 3;
 
 /// Starts `step` with `fault`. None without strace(1), which is printed.
 fn start(step: Step, fault: &str) -> Option<Server> {
-    has_strace().then(|| Start::of(step).injecting(fault).start())
+    has_strace().then(|| ServerCommand::for_step(step).inject_fault(fault).start())
 }
 
 /// The line about a client.
@@ -39,7 +39,7 @@ fn expect_service(step: Step, fault: &str) {
     client.half_close().unwrap();
     client.expect_end().unwrap();
     serve_next(&mut server);
-    assert_eq!(server.end_with_errors(), [""; 0], "{step}, {fault}");
+    assert_eq!(server.kill_and_read_errors(), [""; 0], "{step}, {fault}");
 }
 
 /// Expects that `fault` disconnects the first client and is reported in one line, and that the next
@@ -58,7 +58,7 @@ fn expect_disconnect(step: Step, fault: &str, call: &str, error: i32) {
     };
     assert!(is_disconnected, "{step}, {fault}: expected a disconnect, got {received:?}");
     serve_next(&mut server);
-    assert_eq!(server.end_with_errors(), [expected], "{step}, {fault}");
+    assert_eq!(server.kill_and_read_errors(), [expected], "{step}, {fault}");
 }
 
 #[test]
@@ -87,7 +87,7 @@ fn rest_of_a_response_is_sent_after_a_partial_write() {
         let rest = client.receive_to_end().unwrap();
         assert_eq!(String::from_utf8_lossy(&rest), " World\n", "{step}: the other seven bytes");
         serve_next(&mut server);
-        assert_eq!(server.end_with_errors(), [""; 0], "{step}");
+        assert_eq!(server.kill_and_read_errors(), [""; 0], "{step}");
     });
 }
 
@@ -97,7 +97,7 @@ fn client_whose_socket_reports_an_error_is_disconnected() {
         expect_disconnect(step, "recvfrom:error=ECONNRESET:when=1", "recv", 104);
         expect_disconnect(step, "recvfrom:error=ETIMEDOUT:when=1", "recv", 110);
         expect_disconnect(step, "sendto:error=EPIPE:when=1", "send", 32);
-        if step.blocks() {
+        if step.is_blocking() {
             // On a blocking socket this error is a timeout.
             expect_disconnect(step, "recvfrom:error=EAGAIN:when=1", "recv", 11);
             expect_disconnect(step, "sendto:error=EAGAIN:when=1", "send", 11);
@@ -115,7 +115,7 @@ fn connection_aborted_before_it_is_accepted_is_skipped() {
         let Some(mut server) = start(step, "accept4:error=ECONNABORTED:when=1..3") else { return };
         serve_next(&mut server);
         let aborted = "accept: Software caused connection abort (os error 103)";
-        assert_eq!(server.end_with_errors(), [aborted; 3], "{step}");
+        assert_eq!(server.kill_and_read_errors(), [aborted; 3], "{step}");
     });
 }
 
@@ -131,7 +131,11 @@ fn accept_is_tried_once_a_second_while_out_of_resources() {
             let elapsed = began.elapsed();
             assert!(elapsed > Duration::from_millis(1900), "{step}, {name}: after {elapsed:?}");
             let narration = server.narration.clone();
-            assert_eq!(server.end_with_errors(), [again(number), again(number)], "{step}, {name}");
+            assert_eq!(
+                server.kill_and_read_errors(),
+                [again(number), again(number)],
+                "{step}, {name}"
+            );
             let calls = ["Before accept()", "Before select()"].map(|line| narration.count(line));
             assert!(calls.iter().sum::<usize>() <= 10, "{step}, {name}: {calls:?} calls");
         }
@@ -179,7 +183,7 @@ fn expect_end(step: Step, fault: &str, call: &str, error: i32) {
     assert_eq!(server.wait().code(), Some(1), "{step}, {fault}: exit code");
     let reason = io::Error::from_raw_os_error(error);
     let expected = format!("{}: {call}: {reason}", server.addr);
-    assert_eq!(server.end_with_errors(), [expected], "{step}, {fault}");
+    assert_eq!(server.kill_and_read_errors(), [expected], "{step}, {fault}");
 }
 
 #[test]
@@ -201,7 +205,7 @@ fn failed_start_prints_only_one_line() {
             ("fcntl:error=EMFILE", "no free file descriptor (accept: "),
             ("getsockname:error=ENOBUFS", "127.0.0.1:0: getsockname: No buffer space available"),
         ] {
-            let line = Start::of(step).injecting(fault).expect_refusal();
+            let line = ServerCommand::for_step(step).inject_fault(fault).expect_refusal();
             assert!(line.contains(expected), "{step}, {fault}: expected {expected:?} in {line:?}");
         }
     });

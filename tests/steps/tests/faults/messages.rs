@@ -39,7 +39,11 @@ fn expect_one_response_for_each_recv(step: Step, message: &[u8], mut piece: impl
 
     serve_next(&mut server);
     // The last recv returns the end of the stream.
-    assert_eq!(count_recvs(&server.end(), client.addr()), responses + 1, "{step}: calls of recv");
+    assert_eq!(
+        count_recvs(&server.kill_and_read_narration(), client.addr()),
+        responses + 1,
+        "{step}: calls of recv"
+    );
 }
 
 fn random_bytes(length: usize) -> Vec<u8> {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use harness::{MESSAGE, Server, StalledReader, Start, Step, TIMEOUT};
+use harness::{MESSAGE, Server, ServerCommand, StalledReader, Step, TIMEOUT};
 
 use crate::{count_recvs, serve_next, side_by_side};
 
@@ -18,7 +18,7 @@ fn stall(server: &Server) -> StalledReader {
 #[test]
 fn clients_wait_until_one_that_never_reads_disconnects() {
     side_by_side(&[Step::Blocking, Step::Functions, Step::Bare], |step| {
-        let mut server = Start::of(step).quiet().start();
+        let mut server = ServerCommand::for_step(step).quiet().start();
         serve_next(&mut server);
         let before = server.process().memory();
         let stalled = stall(&server);
@@ -42,9 +42,9 @@ fn late_reader_gets_one_response_for_each_recv() {
         let mut server = Server::start(step);
         let client = stall(&server);
         let addr = client.addr();
-        let responses = client.read_again(&Arc::default(), TIMEOUT).unwrap();
+        let responses = client.drain(&Arc::default(), TIMEOUT).unwrap();
         serve_next(&mut server);
-        let narration = server.end();
+        let narration = server.kill_and_read_narration();
         // With a very large send buffer, step 3 prints more lines than the log keeps.
         if narration[0].starts_with("Listening on") {
             // The last recv returns the end of the stream.

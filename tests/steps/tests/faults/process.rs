@@ -2,7 +2,7 @@
 
 use std::os::unix::process::ExitStatusExt;
 
-use harness::{Signal, Start, Step};
+use harness::{ServerCommand, Signal, Step};
 
 use crate::serve_next;
 
@@ -15,7 +15,7 @@ const RESET_INTERRUPT: &str = "{ ! command -v perl > /dev/null || \
 fn interrupt_and_termination_end_a_server_at_once() {
     for signal in [Signal::INT, Signal::TERM] {
         for step in Step::STEPS {
-            let mut server = Start::of(step).shell(RESET_INTERRUPT).start();
+            let mut server = ServerCommand::for_step(step).shell(RESET_INTERRUPT).start();
             let mut client = server.connect_and_request();
             let waiting = server.connect();
             server.process().signal(signal);
@@ -23,15 +23,15 @@ fn interrupt_and_termination_end_a_server_at_once() {
             assert_eq!(status.signal(), Some(signal.as_raw()), "{step}: {status}");
             client.expect_end().unwrap();
             waiting.close().unwrap();
-            assert_eq!(server.errors.to_end(), [""; 0], "standard error of {step}");
+            assert_eq!(server.errors.read_to_end(), [""; 0], "standard error of {step}");
         }
     }
 }
 
 /// Expects that a step serves clients, and also reports clients that reset, with a stream closed.
-fn expect_service(close_stream: impl Fn(Start) -> Start) {
+fn expect_service(close_stream: impl Fn(ServerCommand) -> ServerCommand) {
     for step in Step::STEPS {
-        let mut server = close_stream(Start::of(step)).start();
+        let mut server = close_stream(ServerCommand::for_step(step)).start();
         for _ in 0..3 {
             let client = server.connect_and_request();
             client.reset().unwrap();
@@ -42,10 +42,10 @@ fn expect_service(close_stream: impl Fn(Start) -> Start) {
 
 #[test]
 fn server_goes_on_with_standard_output_closed() {
-    expect_service(Start::stdout_closed);
+    expect_service(ServerCommand::close_stdout);
 }
 
 #[test]
 fn server_goes_on_with_standard_error_closed() {
-    expect_service(Start::stderr_closed);
+    expect_service(ServerCommand::close_stderr);
 }

@@ -13,7 +13,7 @@ fn other_client_does_not_notice_a_reset() {
         let addr = resetting.addr();
         let mut other = server.connect();
         other.send(MESSAGE).unwrap();
-        if !step.blocks() {
+        if !step.is_blocking() {
             other.receive().unwrap();
             other.send(MESSAGE).unwrap();
         }
@@ -22,7 +22,7 @@ fn other_client_does_not_notice_a_reset() {
         other.request().unwrap();
         other.close().unwrap();
         serve_next(&mut server);
-        let errors = server.end_with_errors();
+        let errors = server.kill_and_read_errors();
         assert!(
             errors.len() == 1 && errors[0].starts_with(&format!("{addr}: recv: ")),
             "{step}: expected one line about {addr}, got {errors:#?}"

@@ -37,5 +37,5 @@ pub fn expect_narration(step: Step) {
         expected.push("Before accept()".to_owned());
         server.narration.wait_for_count("Before accept()", messages + 1);
     }
-    assert_eq!(server.end(), expected, "the narration of {step}");
+    assert_eq!(server.kill_and_read_narration(), expected, "the narration of {step}");
 }
