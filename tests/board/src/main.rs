@@ -50,11 +50,11 @@ const SHOWN: [Step; 4] = [Step::Blocking, Step::Functions, Step::Select, Step::B
 fn command() -> Command {
     let step = PossibleValuesParser::new(SHOWN.map(Step::name));
     let port = arg!(--port <PORT> "Port to listen on; 0 lets the system choose a free one");
-    let slow = arg!(--slow <SECONDS> "Slow motion: each accept, recv and send takes that long");
+    let slow = arg!(--slow <SECONDS> "Slow motion: let each accept, recv and send take SECONDS");
     Command::new("board")
         .version(env!("CARGO_PKG_VERSION"))
         .about("Starts a server and shows the line where it is blocked, its clients and its output")
-        .arg(arg!(<STEP> ...).value_parser(step))
+        .arg(arg!(<STEP> ... "The server to show").value_parser(step))
         .arg(arg!(--host <HOST> "Name or address to listen on").default_value("localhost"))
         .arg(port.default_value("5000").value_parser(value_parser!(u16)))
         .arg(slow.value_parser(parse_seconds))

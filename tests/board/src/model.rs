@@ -274,7 +274,7 @@ impl Model {
             _ => functions.push(format!("send_message {clients} times")),
         }
         let (names, functions) = (names.join(", "), functions.join(", "));
-        (!ready.is_empty()).then(|| format!("ready: {names} -> {functions}"))
+        (!ready.is_empty()).then(|| format!("last ready: {names} -> {functions}"))
     }
 
     pub fn has_reset(&self, ended: &Ended) -> bool {

@@ -55,20 +55,20 @@ struct Message {
 
 #[derive(Serialize, Clone)]
 pub struct State {
-    /// What happens.
+    /// A description of what happens.
     text: String,
-    /// What the page asks before it goes on.
+    /// The question that the page asks before it goes on.
     question: Option<String>,
     /// The functions that have not returned, each with the index of its line.
     path: Vec<(String, usize)>,
     is_blocked: bool,
     backlog: Vec<Row>,
     connected: Vec<Row>,
-    /// What was given to `select`, if the server has called it.
+    /// The sets of the last `select`, if the server has called it.
     lists: Option<[Vec<String>; 2]>,
     printed: usize,
     messages: usize,
-    /// What a client does, and the message if it sends one.
+    /// The action of a client, and the message if it sends one.
     #[serde(skip)]
     action: Option<(String, Option<usize>)>,
 }
@@ -85,11 +85,11 @@ struct Row {
     end: Option<&'static str>,
 }
 
-/// What is known of a client's part of the conversation.
+/// The known part of a client's conversation.
 #[derive(Default)]
 struct Progress {
     sent: usize,
-    /// What the server has read.
+    /// The bytes that the server has read.
     text: Vec<u8>,
     was_reset: bool,
     has_ended: bool,

@@ -149,7 +149,7 @@ impl Trace {
 struct Entry<'line> {
     name: &'line str,
     sock: RawFd,
-    /// What follows the first argument.
+    /// The text after the first argument.
     rest: &'line str,
 }
 

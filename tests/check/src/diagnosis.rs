@@ -17,7 +17,7 @@ const DIAGNOSES: &[Diagnosis] = &[
     },
     Diagnosis {
         signs: &["out of range in select", "FD_SETSIZE"],
-        sentence: "select takes only file descriptors below 1024, but your server gave it another one.",
+        sentence: "select takes only file descriptors below 1024, but your server passed a higher one.",
         section: "step3-select/HARDENING.md#more-clients-than-fit",
     },
     Diagnosis {

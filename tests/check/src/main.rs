@@ -56,7 +56,7 @@ fn command() -> Command {
     let option = |name, value, help| Arg::new(name).long(name).value_name(value).help(help);
     Command::new("check")
         .version(env!("CARGO_PKG_VERSION"))
-        .about("Puts any server through the cases that our own servers pass")
+        .about("Tests any TCP server with the cases that our last server passes")
         .after_help(
             "check starts the command again for each case, and kills it and its children afterwards.\n\
              If an argument contains {port}, check replaces it with a free port. The server must\n\
@@ -186,7 +186,7 @@ impl Check {
             return writeln!(output, "By hand: {}", recipe.replace("{server}", &server));
         }
         writeln!(output, "By hand: {server}")?;
-        writeln!(output, "and in another terminal: {recipe}")
+        writeln!(output, "Then, in other terminals: {recipe}")
     }
 
     fn setup(&self) -> io::Result<Setup> {
@@ -231,7 +231,7 @@ fn print_report(report: &Report, read: &str) -> io::Result<()> {
         Failure::OneAtATime { .. } => report.failure.to_string(),
         _ => format!("{}; {}", report.failure, report.server),
     });
-    lines.extend(report.last_lines.iter().map(|line| format!("it printed: {line}")));
+    lines.extend(report.last_lines.iter().map(|line| format!("the server printed: {line}")));
     lines.extend(report.diagnosis.map(|diagnosis| diagnosis.sentence.to_owned()));
     lines.push(format!("Read {read}"));
     writeln!(io::stdout(), "fail\n          {}", lines.join("\n          "))

@@ -23,7 +23,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "a stalled reader",
         question: "Clients send and never read. Are others served, with bounded memory?",
-        by_hand: "cargo run --bin client -- --port {port} --stall; beside it nc 127.0.0.1 {port}",
+        by_hand: "cargo run --bin client -- --port {port} --stall; at the same time, nc 127.0.0.1 {port}",
         run: stalled_reader,
         ..BASE
     },
@@ -38,7 +38,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "flooding clients",
         question: "Clients send as fast as they can. Are others served?",
-        by_hand: "nc 127.0.0.1 {port} < /dev/zero > /dev/null; beside it nc 127.0.0.1 {port}",
+        by_hand: "nc 127.0.0.1 {port} < /dev/zero > /dev/null; at the same time, nc 127.0.0.1 {port}",
         run: flooding_clients,
         ..BASE
     },
@@ -104,7 +104,7 @@ fn late_reader(trial: &mut Trial) -> Outcome {
         Err(error)
             if matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::NotConnected) =>
         {
-            trial.measured = "the server dropped that client".to_owned();
+            trial.measured = "the server closed that connection".to_owned();
             return trial.serve_next("a client was dropped");
         }
         responses => responses.expecting("whole responses and the end of the stream")?,

@@ -37,7 +37,7 @@ pub fn probe(setup: &Setup) -> Result<Option<Probe>, Failure> {
             Err(Failure::NotListening(mut why)) => {
                 let report = trial.report(Failure::NotListening(String::new()));
                 if !report.last_lines.is_empty() {
-                    why += &format!("; it printed: {}", report.last_lines.join(" / "));
+                    why += &format!("; the server printed: {}", report.last_lines.join(" / "));
                 }
                 return Err(Failure::NotListening(why));
             }
@@ -101,10 +101,12 @@ fn describe(protocol: &Protocol, responses: &Responses) -> Option<String> {
         Response::Constant(response) if response == harness::RESPONSE => {}
         Response::Constant(response) => {
             let (response, ours) = (quote(response), quote(harness::RESPONSE));
-            remark += &format!("Its response is {response}, not {ours}. The cases expect that.");
+            remark += &format!(
+                "The server responds with {response} instead of {ours}. The cases expect {response}."
+            );
         }
         Response::Echo => {
-            remark += "The server sends back what it receives. The cases expect that."
+            remark += "The server sends back what it receives, and the cases expect its bytes."
         }
         Response::Dependent => {
             remark += "Its response depends on the request: ";

@@ -21,7 +21,7 @@ pub const CASES: &[Case] = &[
         name: "more than FD_SETSIZE",
         question: "File descriptors up to 1011 are in use, and clients connect until 1024 is reached. \
                    Are the connected ones served, and the others later?",
-        by_hand: "(ulimit -n 4096 && {server}); beside it cargo run --bin client -- --port {port} --crowd 1100",
+        by_hand: "(ulimit -n 4096 && {server}); at the same time, cargo run --bin client -- --port {port} --crowd 1100",
         prepare: leave_twelve_below_1024,
         run: |trial| {
             trial.note("file descriptors up to 1011 are in use");
@@ -33,7 +33,7 @@ pub const CASES: &[Case] = &[
         name: "out of file descriptors",
         question: "Clients connect until the server is out of file descriptors. Are the connected \
                    ones served, and the others later?",
-        by_hand: "(ulimit -n 64 && {server}); beside it cargo run --bin client -- --port {port} --crowd 100",
+        by_hand: "(ulimit -n 64 && {server}); at the same time, cargo run --bin client -- --port {port} --crowd 100",
         prepare: |start| start.file_descriptor_limit(64),
         run: |trial| overfill(trial, 100, WAITING),
         ..BASE
@@ -42,7 +42,7 @@ pub const CASES: &[Case] = &[
         name: "a freed file descriptor",
         question: "The server is full, an early client disconnects, and two connect. Is one served, \
                    and the other later?",
-        by_hand: "cargo run --bin client -- --port {port} --crowd 1100; beside it two nc 127.0.0.1 {port}",
+        by_hand: "cargo run --bin client -- --port {port} --crowd 1100; at the same time, two times nc 127.0.0.1 {port}",
         prepare: leave_twelve_below_1024,
         // A server fails here if it remembers its last file descriptor instead of trying for the next.
         run: |trial| overfill(trial, 24, 2),

@@ -16,7 +16,7 @@ const CASE_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// How long a server may take to end after its clients have seen the end of their connections: Python
 /// prints a traceback between the two.
-const END_TIMEOUT: Duration = Duration::from_secs(1);
+const END_TIMEOUT: Duration = Duration::from_secs(5);
 
 #[derive(Debug)]
 pub struct Trial {
@@ -227,11 +227,13 @@ impl Trial {
                 format!("the server ended ({status})")
             }
             // It may be busy with other clients.
-            (None, Some(Kind::OtherBytes)) => "the server responded wrongly".to_owned(),
+            (None, Some(Kind::OtherBytes)) => "the server sent a wrong response".to_owned(),
             (None, _) if self.is_busy_looping() => "the server is in a busy loop".to_owned(),
             (None, Some(Kind::Silence)) => "the server hangs".to_owned(),
-            (None, Some(Kind::End)) => "the server dropped that client and goes on".to_owned(),
-            (None, _) => "the server goes on".to_owned(),
+            (None, Some(Kind::End)) => {
+                "the server closed that connection and is still running".to_owned()
+            }
+            (None, _) => "the server is still running".to_owned(),
         };
         let last_lines = if ended.is_some() { self.last_lines() } else { Vec::new() };
         let status = ended.map_or_else(|| failure.to_string(), |status| status.to_string());

@@ -80,7 +80,10 @@ fn command() -> Command {
                 .help("Port of the server"),
         )
         .arg(flag("reset", "Disconnect with a reset at the end of the input (Ctrl-D)"))
-        .arg(flag("stall", "Send requests and never read, until the server cannot send"))
+        .arg(flag(
+            "stall",
+            "Send requests and never read the responses, until the server is blocked",
+        ))
         .arg(
             Arg::new("crowd")
                 .long("crowd")

@@ -227,6 +227,6 @@ impl Drawing<'_> {
         self.row += 1;
         let legend = Span::raw(format!(" {}", measure::bar_legend(self.recording)));
         self.add_paragraph(Line::from(vec![Span::styled(BAR, BAR_STYLE), legend]));
-        self.add_paragraph("× times that without idle clients");
+        self.add_paragraph("×: compared with no idle clients");
     }
 }

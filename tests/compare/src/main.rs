@@ -50,7 +50,7 @@ fn command() -> Command {
         Arg::new("scenario").value_name("SCENARIO").num_args(0..).value_parser(scenarios);
     let step = option("step", "STEP", "Run only this server; may be repeated");
     let steps = PossibleValuesParser::new(Step::ALL.map(Step::name));
-    let pace_option = option("pace", "N", "Make clients wait N times as long, 1 to 60");
+    let pace_option = option("pace", "N", "Slow the clients down N times (1 to 60)");
     let svg = option("svg", "DIR", "Write each picture to DIR too, as SVG");
     Command::new("compare")
         .version(env!("CARGO_PKG_VERSION"))

@@ -48,7 +48,7 @@ pub struct Scenario {
     pub name: &'static str,
     /// Asked before the scenario runs.
     pub question: &'static str,
-    /// What the reader looks for in the finished picture.
+    /// The task for the reader of the finished picture.
     pub task: &'static str,
     /// The steps that the scenario runs on, unless the user names others.
     pub steps: &'static [Step],

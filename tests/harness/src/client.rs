@@ -50,7 +50,7 @@ impl Drop for Client {
 }
 
 impl Client {
-    /// Connects. The connection may wait in the backlog, because a client cannot see the difference.
+    /// Connects. The server may not have accepted the connection yet when this returns.
     pub fn connect(server: SocketAddr, timeout: Duration) -> io::Result<Self> {
         Self::from_stream(TcpStream::connect_timeout(&server, timeout)?, timeout)
     }
@@ -116,7 +116,7 @@ impl Client {
         let is_over = self.deadline.is_some_and(|deadline| Instant::now() >= deadline);
         let text = match error.kind() {
             ErrorKind::WouldBlock | ErrorKind::TimedOut if is_over => {
-                format!("no {expected} before the time for all clients was over")
+                format!("no {expected} before the time limit of the case")
             }
             ErrorKind::WouldBlock | ErrorKind::TimedOut => {
                 format!("no {expected} within {} s", self.timeout.as_secs_f32())
@@ -137,7 +137,7 @@ impl Client {
             self.pending.extend_from_slice(message);
         }
         let sent = self.stream.write_all(message);
-        sent.map_err(|error| self.explain("room for the message", &error))
+        sent.map_err(|error| self.explain("progress of send()", &error))
     }
 
     /// Sends one message and receives the response.
@@ -291,7 +291,7 @@ impl Client {
             Ok(0) => Err(invalid_data("the end of the stream, too early".to_owned())),
             Ok(_) => Err(invalid_data("a response, too early".to_owned())),
             Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(()),
-            Err(error) => Err(self.explain("quiet connection", &error)),
+            Err(error) => Err(self.explain("silence", &error)),
         }
     }
 

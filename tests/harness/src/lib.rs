@@ -89,7 +89,7 @@ pub fn can_run(program: impl AsRef<OsStr>, arguments: &[&str]) -> bool {
 pub fn is_available(name: &str, is_present: bool) -> bool {
     if !is_present {
         let is_ci = cfg!(target_os = "linux") && env::var("CI").is_ok_and(|ci| ci == "true");
-        assert!(!is_ci, "no {name}, and no test is skipped with CI=true");
+        assert!(!is_ci, "{name} is missing, and with CI=true no test may be skipped");
         // The test runner hides what eprintln! prints in a test that passes. A failed write may be
         // ignored, because the line is only for a person.
         let _ = writeln!(io::stderr(), "skipped: no {name}");

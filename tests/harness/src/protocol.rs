@@ -32,7 +32,7 @@ impl Default for Protocol {
     }
 }
 
-/// What several clients have done, in order.
+/// The actions of several clients, in order.
 #[derive(Debug, Clone, Default)]
 pub struct Journal(Arc<Mutex<Vec<(String, usize)>>>);
 

@@ -133,8 +133,8 @@ impl StalledReader {
         }
     }
 
-    /// Returns whether the server is blocked until it can send to this client. None if the system does
-    /// not show that, and the server may be.
+    /// Returns whether the server is blocked until it can send to this client. None if this is not
+    /// available on this system, so the server may be blocked.
     fn is_server_stuck(&self) -> Option<bool> {
         let sockets = tcp_sockets(self.stream.peer_addr().ok()?)?;
         let socket = sockets.into_iter().find(|socket| socket.remote == self.addr)?;

@@ -94,11 +94,10 @@ impl Display for Step {
 
 type Built = Result<HashMap<String, PathBuf>, String>;
 
-/// The binary of a program in `tests`, for the tests of another package.
+/// Returns the binary of a program in `tests`, for the tests of another package.
 pub fn program(name: &str) -> &'static Path {
     static PROGRAMS: OnceLock<Built> = OnceLock::new();
-    // With the steps and the pages, so that the features are those of `cargo test`: then it has built
-    // the programs already.
+    // These packages have the features that `cargo test` uses, so it has built the programs already.
     let packages = "-p client -p compare -p pages -p step3-select --bins";
     let built = PROGRAMS.get_or_init(|| build(packages));
     binary_in(built, name).unwrap_or_else(|error| panic!("{error}"))
@@ -106,7 +105,7 @@ pub fn program(name: &str) -> &'static Path {
 
 fn binary_in(built: &'static Built, name: &str) -> Result<&'static Path, &'static str> {
     let binary = built.as_ref().map_err(String::as_str)?.get(name);
-    binary.map(PathBuf::as_path).ok_or("error: cargo built another program")
+    binary.map(PathBuf::as_path).ok_or("error: cargo did not build this program")
 }
 
 /// Builds with cargo. If cargo cannot be run here, by another user for example, it returns what was
@@ -154,13 +153,13 @@ fn run_cargo(arguments: &str) -> Built {
 
 fn explain(error: CargoError) -> String {
     let text = error.to_string();
-    // The first line says of one kind of error what is true of another (escargot 1.0.1).
+    // The first line of an error of escargot 1.0.1 can name the wrong cause.
     let reason = text.split_once('\n').map_or("", |(_, reason)| reason.trim());
     match error.kind() {
         ErrorKind::InvalidCommand => {
             let cause = reason.trim_start_matches("Cause: ");
             format!(
-                "error: cargo does not start ({cause}): is it on the PATH? sudo has another one"
+                "error: cargo does not start ({cause}). Is cargo on the PATH? sudo uses a different PATH"
             )
         }
         _ => format!("the servers do not build:\n{reason}"),

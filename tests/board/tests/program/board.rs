@@ -18,7 +18,7 @@ pub struct Board {
     pub step: Step,
     pub screen: vt100::Parser,
     pub errors: Log,
-    /// What was printed behind the last whole picture.
+    /// The output after the last whole picture.
     rest: Vec<u8>,
 }
 

@@ -21,7 +21,7 @@ const END: char = '\u{E010}';
 const TAB: char = '\u{E004}';
 const ENTER: char = '\u{E007}';
 
-/// What is on the page, and where its slider is.
+/// The texts on the page, and the position of its slider.
 const SHOWN: &str = "document.body.innerText + document.getElementById('slider').value";
 const POSITION: &str = "document.getElementById('position').textContent";
 const TEXT: &str = "document.getElementById('text').textContent";

@@ -53,19 +53,19 @@ const SERVERS: &[FaultyServer] = &[
     ),
     (
         "responds_twice",
-        "the server responded wrongly",
+        "the server sent a wrong response",
         &["many messages", "one byte at a time", "one piece", "half-close", "all kinds at once"],
     ),
     (
         "loses_bytes",
-        "the server responded wrongly",
+        "the server sent a wrong response",
         &["many messages", "a late reader", "flooding clients"],
     ),
     ("busy_loops", "the server is in a busy loop", &["silent clients"]),
-    ("leaks", "the server goes on", &["file descriptors"]),
-    ("grows", "the server goes on", &["a stalled reader"]),
+    ("leaks", "the server is still running", &["file descriptors"]),
+    ("grows", "the server is still running", &["a stalled reader"]),
     ("no_reuseaddr", "the server ended", &["a restart"]),
-    ("ignores_term", "the server goes on", &["termination"]),
+    ("ignores_term", "the server is still running", &["termination"]),
     ("ends_when_continued", "the server ended", &["reset while queued", "stopped and continued"]),
     ("reads_lines", "the server hangs", &["one byte at a time", "a long message"]),
     ("prints", "the server ended", &["output without a reader"]),
@@ -120,7 +120,7 @@ fn problem(server: FaultyServer, case: &Case) -> Option<String> {
     words.extend([mode.to_owned(), port.to_string()]);
     // Wrong bytes, or the end of the stream, arrive sooner or later. Otherwise nothing arrives, and the
     // timeout can be short.
-    let is_seen = ["the server responded wrongly", "the server ended"].contains(&state);
+    let is_seen = ["the server sent a wrong response", "the server ended"].contains(&state);
     let timeout = if should_fail && !is_seen { Duration::from_secs(1) } else { TIMEOUT };
     let verdict = case.run(&Setup::new(ServerCommand::from_words(words, port), timeout)).unwrap();
     match &verdict {

@@ -81,7 +81,7 @@ fn message_of_a_panic_is_shown_without_its_backtrace() {
     check.env("RUST_BACKTRACE", "1");
     check.args(["--only", "more than FD_SETSIZE", &bare, "--port", "{port}"]);
     let output = run(&mut check).expect("check starts");
-    let ended = "; the server ended (exit status: 101)\n          it printed: ";
+    let ended = "; the server ended (exit status: 101)\n          the server printed: ";
     expect(&output, 1, &[ended, "FD_SETSIZE\n          select takes only"]);
 }
 
@@ -91,7 +91,7 @@ fn server_that_cannot_be_started_is_one_line_and_exit_code_2() {
     let unknown = words(&["no-such-command", "{port}"]);
     expect(&check(&[], &unknown), 2, &["check: no-such-command: No such file or directory"]);
     let ends = words(&["sh", "-c", "echo no license >&2", "{port}"]);
-    let why = "check: the server ended before it listened; it printed: no license\n";
+    let why = "check: the server ended before it listened; the server printed: no license\n";
     expect(&check(&[], &ends), 2, &[why]);
 
     let sleeps = words(&["sleep", "1000"]);

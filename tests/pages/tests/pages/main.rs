@@ -1,4 +1,4 @@
-//! Every page against the workspace: what it shows is what happens, and what it names exists.
+//! Checks that the pages match the code and the programs.
 //!
 //! `UPDATE_PAGES=1 cargo test -p pages` writes the real diffs into the pages.
 

@@ -1,5 +1,5 @@
-//! The names on a page: the files, packages, programs, tests and flags that its code spans and commands
-//! name exist, and its links lead somewhere. No other word in code is checked.
+//! Checks that every file, package, program, test and flag named on a page exists, and that each link
+//! leads to a page. Other words in code are not checked.
 
 use std::fs;
 use std::path::Path;

@@ -1,10 +1,11 @@
 //! The console blocks: what terminals show, in the order of the page.
 //!
-//! A block `console terminal=N` continues terminal N. After `$ ` stands a command. A server, which is
-//! always in terminal 1 and may run under strace(1), begins a new story. The other commands are
-//! clients and `ss`. The programs run on pseudo-terminals, and all that a terminal shows is compared.
-//! Our own client runs for `nc`; under it, a line that is not a response is typed. `^C` ends a
-//! program, and `^D` is typed. A block without `terminal` has only commands that exit, and all that they print.
+//! A block `console terminal=N` continues terminal N. A line that starts with `$ ` is a command. If it
+//! starts a server, a new story begins. A server always runs in terminal 1, possibly under strace(1).
+//! The other commands are clients and `ss`. The programs run on pseudo-terminals, and the test compares
+//! all that a terminal shows. In place of `nc` we run our own client. Its lines are typed, except the
+//! responses. `^C` ends a program, and `^D` is typed. A block without `terminal` has only commands that
+//! exit, and all that they print.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -22,7 +23,7 @@ use crate::markdown::{Block, Document};
 /// The server's port on the pages.
 const SHOWN_PORT: &str = "5000";
 
-/// Plays all console blocks of `document`, and fails if one shows what does not happen.
+/// Plays all console blocks of `document`, and fails if the output differs.
 pub fn play(document: &Document) {
     let mut story = Story::default();
     for block in document.blocks_in("console") {
@@ -169,7 +170,7 @@ struct Terminal {
     is_typed_in: bool,
     /// How many bytes were typed since the last response.
     unanswered: u64,
-    /// What the page shows of it so far, and what it has printed.
+    /// The text that the page shows of it so far, and the text that it has printed.
     shown: String,
     printed: String,
 }
