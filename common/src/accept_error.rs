@@ -56,7 +56,7 @@ mod tests {
 
     use super::*;
 
-    /// Returns whether the process goes on after the error, and what the error means.
+    /// Reports the error as a server does. Returns whether it means that the system is out of resources.
     fn is_out_of_resources_after(error: impl Into<io::Error>) -> io::Result<bool> {
         let server_socket = TcpListener::bind("127.0.0.1:0")?;
         let error = error.into();

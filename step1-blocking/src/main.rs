@@ -1,6 +1,6 @@
-//! Step 1: one nested loop. The outer loop accepts a client. The inner loop receives and sends
-//! until that client disconnects. Then the outer loop accepts the next client. Each call blocks
-//! until it is done, and the server does nothing else meanwhile.
+//! Step 1: two nested loops. The outer loop accepts a client. The inner loop receives and sends
+//! until that client disconnects. Then the outer loop accepts the next client. While a call
+//! blocks, the server does nothing else.
 //!
 //! Watch the second client. It is connected and has sent its lines, but it gets no response,
 //! because the server is blocked in `recv()` until the first client disconnects.

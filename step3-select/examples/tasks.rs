@@ -1,5 +1,5 @@
 //! Step 2 as `async fn`, on an event loop of our own around `select()`. `accept_connection` and
-//! `send_message` loop again, as in step 2. `.await` stands at each call that blocked there.
+//! `send_message` loop again, as in step 2. Each call that blocked there now has `.await`.
 //!
 //! Watch the second client. It gets its response at once, although the first client is still
 //! connected. `Before recv()` now means that one `send_message` waits, not the server. The server
@@ -16,8 +16,8 @@
 //! A *task* is a future that `event_loop` polls. There is one for `accept_connection`, and one for
 //! each client. While a task is stopped, `event_loop` can poll the others.
 //!
-//! Read this file from top to bottom. After the two functions come the calls that they await. All
-//! of these calls wait by `WaitFor`, which is a future too, but one that we write by hand. Last
+//! Read this file from top to bottom. After the two functions come the calls that they await. Each
+//! of these calls awaits a `WaitFor`, which is a future too, but one that we write by hand. Last
 //! comes `event_loop`.
 //!
 //! This server passes the cases of `check` except `more than FD_SETSIZE` and `a freed file descriptor`. It

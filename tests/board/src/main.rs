@@ -146,7 +146,7 @@ fn show(arguments: &ArgMatches) -> Result<ExitCode, String> {
     run.server.kill();
     if let (Some(recorder), Some(file)) = (run.recorder, file) {
         if recorder.is_full() {
-            report("the recording has ended, because a page has less than 1 MiB");
+            report("the recording stopped, because a page holds less than 1 MiB");
         }
         write_page(file, &[recorder.finish()])?;
     }

@@ -52,7 +52,7 @@ pub fn draw(frame: &mut Frame, model: &Model, source: &Source, view: View) {
     }
 
     let keys = if view.is_held {
-        "HELD: the server goes on, this picture does not (space)"
+        "PAUSED: the server is still running (space)"
     } else {
         "q: end, space: hold"
     };
@@ -65,7 +65,7 @@ pub fn draw(frame: &mut Frame, model: &Model, source: &Source, view: View) {
     let block = block.title(Line::from(format!(" {keys} ─")).right_aligned());
     let inner = block.inner(bottom);
     let text = if view.is_room {
-        Paragraph::new(exit_status(model)).bold().wrap(Wrap { trim: true })
+        Paragraph::new(recently_disconnected(model)).bold().wrap(Wrap { trim: true })
     } else {
         Paragraph::new(output_lines(model, inner.as_size()))
     };
@@ -106,7 +106,7 @@ fn headline(model: &Model, width: usize) -> String {
 }
 
 /// Returns the clients that have disconnected in the last seconds, the last one first.
-fn exit_status(model: &Model) -> String {
+fn recently_disconnected(model: &Model) -> String {
     let ended = model.clients.ended.iter();
     let ended = ended.take_while(|ended| model.seconds(ended.at) < SHOWN_AFTER_END);
     let texts: Vec<String> = ended

@@ -193,7 +193,7 @@ fn address_without_clients_is_refused() {
     ] {
         if is_possible {
             let line = ServerCommand::for_step(Step::Blocking).host(host).expect_refusal();
-            let expected = format!("no client can connect to a {kind} address: choose --host ");
+            let expected = format!("no client can connect to a {kind} address. Choose --host ");
             assert!(line.contains(&expected), "--host {host}: {line}");
         }
     }

@@ -208,7 +208,7 @@ fn recording_ends_before_its_page_is_too_large() {
     }
     board.wait_for_end();
     let lines = board.errors.read_to_end();
-    assert!(lines[0].contains("the recording has ended"), "{lines:?}");
+    assert!(lines[0].contains("the recording stopped"), "{lines:?}");
     assert!(parts_of(&page.0).0[0]["states"].as_array().is_some_and(|states| states.len() > 100));
 }
 

@@ -105,10 +105,10 @@ fn space_holds_the_picture_in_each_size() {
     let mut board = Board::start(Step::Select);
     board.wait_for_row(&["to_read:", "server_socket"]);
     board.press(" ");
-    board.wait_for_text("HELD: the server goes on");
+    board.wait_for_text("PAUSED: the server is still running");
     let mut client = board.connect();
     client.request().unwrap();
-    for (rows, columns, text) in [(22, 80, "Too small"), (40, 120, "HELD"), (23, 160, "HELD")] {
+    for (rows, columns, text) in [(22, 80, "Too small"), (40, 120, "PAUSED"), (23, 160, "PAUSED")] {
         // The old picture goes, so that what is found afterwards is the new one.
         let size = [rows, columns].map(|it| NonZero::new(it).expect("a size"));
         board.screen.screen_mut().set_size(size[0], size[1]);

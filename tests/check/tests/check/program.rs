@@ -63,7 +63,7 @@ fn single_case_shows_how_to_do_it_by_hand() {
     let words = [exec.to_vec(), server("one_at_a_time")].concat();
     let output = check(&["--only", "a second client"], &words);
     let verdict = "after the first client had disconnected, the second one was served\n";
-    expect(&output, 1, &[verdict, "another terminal: nc 127.0.0.1 5000 in two terminals"]);
+    expect(&output, 1, &[verdict, "in other terminals: nc 127.0.0.1 5000 in two terminals"]);
 
     // A shell gets the words that check got.
     let printed = String::from_utf8_lossy(&output.stdout);

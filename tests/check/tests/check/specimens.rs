@@ -62,7 +62,10 @@ pub const SPECIMENS: &[(&str, &str, &[&str])] = &[
     (
         "other_text.py",
         "many messages",
-        &["the greeting \"Welcome\\n\" first. Its response is \"Hello world!\\r\\n\"", "pass\n"],
+        &[
+            "the greeting \"Welcome\\n\" first. The server responds with \"Hello world!\\r\\n\"",
+            "pass\n",
+        ],
     ),
     ("never_reads.py", "a stalled reader", &["the server hangs", STALLED]),
     ("not_utf8.py", "ten clients", &["pass\n"]),
