@@ -1,11 +1,10 @@
 //! The console blocks: what terminals show, in the order of the page.
 //!
-//! A block `console terminal=N` continues terminal N. A line that starts with `$ ` is a command. If it
-//! starts a server, a new story begins. A server always runs in terminal 1, possibly under strace(1).
-//! The other commands are clients and `ss`. The programs run on pseudo-terminals, and the test compares
-//! all that a terminal shows. In place of `nc` we run our own client. Its lines are typed, except the
-//! responses. `^C` ends a program, and `^D` is typed. A block without `terminal` has only commands that
-//! exit, and all that they print.
+//! A block `console terminal=N` continues terminal N. A line that starts with `$ ` is a command. A command
+//! that starts a server begins a new story. A server always runs in terminal 1, possibly under strace(1).
+//! The other commands are clients and `ss`. The test compares all that each pseudo-terminal shows. In
+//! place of `nc` we run our own client. Its lines are typed, except the responses. `^C` ends a program,
+//! and `^D` is typed. A block without `terminal` has only commands that exit, and all that they print.
 
 use std::collections::BTreeMap;
 use std::io::Write;
