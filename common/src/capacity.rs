@@ -10,7 +10,7 @@ use nix::sys::select::FD_SETSIZE;
 use crate::accept_error::{is_out_of_resources, report_accept_error};
 use crate::{Error, PAUSE, report};
 
-/// Whether a server can accept one more client. It is full when no file descriptor is free for that
+/// The capacity of a server: whether it can accept one more client. It is full when no file descriptor is free for that
 /// client, or when the free one does not fit an `fd_set`. A full server leaves its listening socket
 /// out of the read set, so new clients wait in the backlog.
 ///
@@ -21,8 +21,8 @@ use crate::{Error, PAUSE, report};
 pub struct Capacity {
     is_full: bool,
     checked_at: Instant,
-    /// The server is full because `accept` failed. A duplicate can succeed then although `accept`
-    /// cannot, because the whole system is out of file descriptors or memory.
+    /// Whether the server is full because `accept` failed. Then a duplicate proves nothing, because
+    /// the whole system may still be out of file descriptors or memory.
     has_accept_failed: bool,
 }
 

@@ -131,8 +131,8 @@ fn give_hints(addr: SocketAddr) {
     if !ip.is_loopback() {
         report!("{addr} is not loopback: every machine that reaches this one can connect");
     }
-    // The first process of a container. The kernel drops a signal for it that it does not handle,
-    // see pid_namespaces(7).
+    // In a container this process may be process 1. The kernel ignores a signal to process 1 if the
+    // program has no handler for it, see pid_namespaces(7).
     let is_process_1 = process::id() == 1;
     if is_process_1 {
         report!("As process 1 this server ignores Ctrl-C and TERM: use `docker run --init`");
@@ -145,7 +145,7 @@ fn give_hints(addr: SocketAddr) {
     let end = if is_process_1 { "" } else { " (Ctrl-C ends either)" };
     if ip.is_unspecified() {
         report!("From another machine: nc ADDRESS {port}{end}");
-        report!("ADDRESS, here: `ip -brief address` (macOS: `ipconfig getifaddr en0`)");
+        report!("To find ADDRESS, run `ip -brief address` here (macOS: `ipconfig getifaddr en0`)");
     } else {
         report!("From another terminal: nc {host} {port}{end}");
     }

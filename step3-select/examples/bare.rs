@@ -4,7 +4,7 @@
 //! `event_loop` calls the right function for each ready socket.
 //!
 //! Watch the second client. It gets its response at once, although the first client is still
-//! connected. The server is blocked in `select()` for all of them, not in `recv()` for one client.
+//! connected. The server is blocked in `select()` for all its sockets, not in `recv()` for one.
 //!
 //! `src/main.rs` is the same server with the hardening that a server needs. This one has faults:
 //!

@@ -160,8 +160,8 @@ enum Event {
 }
 
 /// A future that stops its task once. The first `poll` notes in `EVENT` what the task waits for.
-/// When that has happened, `event_loop` polls the task again. Each function of the task goes on at
-/// its `.await`, which polls the inner future again. So the second `poll` gets here.
+/// When the event has happened, `event_loop` polls the task again. Each function of the task polls
+/// the future at its `.await` again, down to this `WaitFor`. Its second `poll` returns `Ready`.
 struct WaitFor(Option<Event>);
 
 impl Future for WaitFor {

@@ -4,7 +4,7 @@
 //! would not block. Then `event_loop` calls the right function for each ready socket.
 //!
 //! Watch the second client. It gets its response at once, although the first client is still
-//! connected. The server is blocked in `select()` for all of them, not in `recv()` for one client.
+//! connected. The server is blocked in `select()` for all its sockets, not in `recv()` for one.
 //!
 //! Changed since `examples/bare.rs`:
 //!
@@ -91,8 +91,8 @@ fn send_message(client: &mut Client) -> bool {
     }
 }
 
-/// Returns whether to make the call again when the socket is ready. It would have blocked, which can
-/// happen even on a ready socket (select(2), BUGS), or a signal interrupted it.
+/// Returns whether to try the call again later. The call would have blocked, or a signal interrupted
+/// it. A call can block even on a ready socket (select(2), BUGS).
 fn is_temporary(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
 }

@@ -188,7 +188,13 @@ fn heading(name: &str, count: usize, bytes: &str, columns: usize, width: usize) 
     let title = format!("{name}: {count}");
     let cell = (width - 2 * (columns - 1)) / columns;
     let titles = format!("{bytes}{}", if cell >= CELL_WITH_TIME { "  age" } else { "" });
-    let mut text = format!("{title:<15}{titles:>rest$}", rest = cell.saturating_sub(15));
+    if cell < 16 + titles.len() {
+        // There is only room above the last column.
+        return Line::from(format!("{title:<15}{titles:>rest$}", rest = width - 15))
+            .bold()
+            .underlined();
+    }
+    let mut text = format!("{title:<15}{titles:>rest$}", rest = cell - 15);
     for _ in 1..columns {
         text.push_str(&format!("  {titles:>cell$}"));
     }
