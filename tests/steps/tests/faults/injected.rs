@@ -125,8 +125,9 @@ fn accept_is_tried_once_a_second_while_out_of_resources() {
     side_by_side(&Step::STEPS, |step| {
         for (name, number) in errors {
             let fault = format!("accept4:error={name}:when=1..2");
-            let Some(mut server) = start(step, &fault) else { return };
+            // Before the start: the server fails to accept as soon as it listens.
             let began = Instant::now();
+            let Some(mut server) = start(step, &fault) else { return };
             serve_next(&mut server);
             let elapsed = began.elapsed();
             assert!(elapsed > Duration::from_millis(1900), "{step}, {name}: after {elapsed:?}");
