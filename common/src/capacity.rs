@@ -1,4 +1,4 @@
-//! Whether a server that is blocked in `select` can accept one more client.
+//! Tracks whether a server with an event loop can accept one more client.
 
 use std::io;
 use std::net::TcpListener;
@@ -10,9 +10,9 @@ use nix::sys::select::FD_SETSIZE;
 use crate::accept_error::{is_out_of_resources, report_accept_error};
 use crate::{Error, PAUSE, report};
 
-/// The capacity of a server: whether it can accept one more client. It is full when no file descriptor is free for that
-/// client, or when the free one does not fit an `fd_set`. A full server leaves its listening socket
-/// out of the read set, so new clients wait in the backlog.
+/// Tracks whether the server can accept one more client. The server is full when no file descriptor
+/// is free for that client, or when the free one does not fit an `fd_set`. A full server leaves its
+/// listening socket out of the read set, so new clients wait in the backlog.
 ///
 /// We do not compute this, we try it. A duplicate (`dup`) of the listening socket gets the lowest
 /// free file descriptor, which is exactly the one that `accept` would give to the next client. The

@@ -49,12 +49,12 @@ pub enum Error {
 }
 
 impl Error {
-    /// Returns the error that `call` failed on the listening socket.
+    /// Returns an error for a `call` on the listening socket that failed with `reason`.
     pub fn on(server_socket: &impl AsFd, call: &'static str, reason: impl Into<io::Error>) -> Self {
         Self::Broken { address: address(server_socket), call, reason: reason.into() }
     }
 
-    /// Returns the error that the server has no file descriptor for a client.
+    /// Returns an error for a server without a file descriptor for even one client.
     pub(crate) fn no_file_descriptor(server_socket: &impl AsFd) -> Self {
         Self::NoFileDescriptor { address: address(server_socket) }
     }
@@ -132,7 +132,7 @@ fn advise(
         ),
         Errno::EADDRINUSE => {
             let port = addr.port();
-            // The port after a port below 1024 needs root too, and 65535 is the last one.
+            // Ports below 1024 need root, and no port follows 65535. For both we suggest 5000.
             let other = if (1024..u16::MAX).contains(&port) { port + 1 } else { 5000 };
             write!(
                 line,

@@ -124,8 +124,8 @@ fn check_reachable(addr: SocketAddr) -> Result<(), Errno> {
     socket.connect(addr).map_err(|error| errno(&error))
 }
 
-/// Reports if other machines can connect and if signals do not end this process, and prints on a
-/// terminal how to connect.
+/// Prints hints on standard error: a warning if other machines can connect, or if this is process 1.
+/// On a terminal it also prints how to connect.
 fn give_hints(addr: SocketAddr) {
     let ip = addr.ip().to_canonical();
     if !ip.is_loopback() {

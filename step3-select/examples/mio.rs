@@ -1,12 +1,12 @@
-//! `bare.rs` on `mio`, which is `epoll` on Linux and `kqueue` on macOS. The kernel keeps the list
+//! `bare.rs` on `mio`, which uses `epoll` on Linux and `kqueue` on macOS. The kernel keeps the list
 //! of all sockets. We add each socket once, and `poll()` returns only those that have become ready.
-//! So silent clients cost nothing, and a file descriptor of 1024 or more is no problem.
+//! So idle clients cost nothing, and a file descriptor of 1024 or more is no problem.
 //!
 //! Watch the second client. It gets its response at once, as with `bare.rs`.
 //!
-//! Changed since `bare.rs`: `poll()` reports a socket once, when it becomes ready. If a call leaves
-//! some bytes, or one more client, `poll()` does not report the socket a second time. So
-//! `ready_to_read` keeps the socket until a call returns `WouldBlock`.
+//! Changed since `bare.rs`: `poll()` is *edge-triggered*. It reports a socket once, when it becomes
+//! ready. If a call leaves some bytes, or one more client, `poll()` does not report the socket a
+//! second time. So `ready_to_read` keeps the socket until a call returns `WouldBlock`.
 //!
 //! Like `bare.rs`, this is only the idea, and it has faults:
 //!
@@ -81,7 +81,7 @@ fn token(sock: RawFd) -> Token {
 fn event_loop(server_socket: &mut TcpListener) {
     // The clients. The key is the file descriptor of the client's socket, a small number.
     let mut to_monitor: BTreeMap<RawFd, Client> = BTreeMap::new();
-    // The sockets that were reported, until a call finds nothing more to do.
+    // The sockets that may still be ready. A socket stays here until a call returns `WouldBlock`.
     let mut ready_to_read: BTreeSet<RawFd> = BTreeSet::new();
     let mut poll = match Poll::new() {
         Ok(poll) => poll,

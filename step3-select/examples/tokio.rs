@@ -1,8 +1,8 @@
 //! Step 2 as `async fn`, like `tasks.rs`, on the library `tokio`. It reads like step 2 and runs
 //! like step 3, in one thread.
 //!
-//! The event loop is in `block_on`, which `main` calls. It polls a task until the function stops at
-//! an `.await`, and goes on with the next task that can go on. If there is none, it waits for all
+//! The event loop is in `block_on`, which `main` calls. It polls a task, which runs until it has to
+//! wait at an `.await`. Then it polls the next task that can run. If there is none, it waits for all
 //! sockets at once, in `epoll` or `kqueue`.
 //!
 //! Watch the second client. It gets its response at once. `tokio::spawn` is the reason: it hands
