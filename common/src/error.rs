@@ -12,7 +12,7 @@ use nix::sys::socket::{SockaddrStorage, getsockname};
 
 use crate::report;
 
-/// An error because of which a server cannot start or go on. As text it is one line with the
+/// An error that ends a server or prevents its start. As text it is one line with the
 /// address, the reason and, if possible, what to do next.
 #[derive(Debug)]
 pub enum Error {

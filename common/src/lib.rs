@@ -1,6 +1,6 @@
-//! The parts of the three servers that are not the lesson. These are the command line, the listening
-//! socket and the narration. There is also what a failed `accept` means, whether one more client
-//! fits, and how a server exits.
+//! The parts of the three servers that are not the lesson: the command line, the listening socket
+//! and the narration. The crate also handles a failed `accept`, checks whether one more client fits,
+//! and ends a server after an error.
 //!
 //! This crate never calls `accept`, `recv`, `send` or `select`. These calls are the lesson, so they
 //! are in each step's own `src/main.rs`.

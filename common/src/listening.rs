@@ -20,7 +20,7 @@ const LONGEST_BACKLOG: Backlog = Backlog::MAXALLOWABLE;
 #[cfg(not(any(target_os = "linux", target_os = "freebsd")))]
 const LONGEST_BACKLOG: Backlog = Backlog::MAXCONN;
 
-/// Closes the socket in a program that this process starts, see socket(2).
+/// The flag that closes the socket in any program that this process starts, see socket(2).
 #[cfg(not(target_vendor = "apple"))]
 const CLOSE_ON_EXEC: SockFlag = SockFlag::SOCK_CLOEXEC;
 #[cfg(target_vendor = "apple")]

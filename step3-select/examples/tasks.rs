@@ -112,9 +112,8 @@ impl Socket<TcpListener> {
 impl Socket<TcpStream> {
     async fn read(&mut self, request: &mut [u8]) -> io::Result<usize> {
         loop {
-            // Wait first, then make one call. The other way round, a client that sends without end
-            // would always have bytes for the call. Its task would never stop, and no other task
-            // would be polled.
+            // Wait first, then make one call. If we called first, a flooding client would always
+            // have bytes to read. Its task would never stop, and no other task would be polled.
             WaitFor(Some(Event::ToRead(self.0.clone()))).await;
             match self.0.as_ref().read(request) {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {} // not ready after all
