@@ -125,7 +125,7 @@ impl Socket<TcpStream> {
     async fn write_all(&mut self, mut unsent: &[u8]) -> io::Result<()> {
         while !unsent.is_empty() {
             // Here the call comes first. It nearly always succeeds, so this saves a `select` for
-            // each response. The next `read` stops the task in any case.
+            // each response. The task still stops, because each `read` waits first.
             match self.0.as_ref().write(unsent) {
                 Ok(count) => (_, unsent) = unsent.split_at(count),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
