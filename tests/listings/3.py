@@ -1,4 +1,4 @@
-"""The article's third listing, call by call, with its fault: who leaves is closed, and stays."""
+"""The article's third listing, call by call, with its fault: a closed client stays in the list."""
 import socket
 import sys
 from select import select

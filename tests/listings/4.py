@@ -1,4 +1,4 @@
-"""The second listing with generators, on a loop like the third's: `yield` is where a function waits."""
+"""The second listing with generators, on an event loop. A function waits at each `yield`."""
 import socket
 import sys
 from collections import deque

@@ -61,7 +61,7 @@ fn command() -> Command {
         .arg(arg!(--room "Leave the source out and show more clients"))
         .arg(arg!(--record <FILE> "Record each call, in slow motion, and write a page at the end"))
         .arg(arg!(--story "Record the story of the lessons at each STEP").requires("record"))
-        .after_help("q or Ctrl-C ends board and the server; space holds the picture.")
+        .after_help("q or Ctrl-C ends board and the server; space pauses the picture.")
 }
 
 fn parse_seconds(text: &str) -> Result<Duration, String> {
@@ -91,7 +91,7 @@ fn show(arguments: &ArgMatches) -> Result<ExitCode, String> {
     let slow = arguments.get_one::<Duration>("slow").copied();
     let file = arguments.get_one::<String>("record").map(Path::new);
     if let Some(file) = file {
-        // Before anything is recorded that could not be written.
+        // Fail early if the file cannot be written.
         let opened = OpenOptions::new().append(true).create(true).open(file);
         opened.map_err(|error| format!("{}: {error}", file.display()))?;
     }
@@ -103,21 +103,37 @@ fn show(arguments: &ArgMatches) -> Result<ExitCode, String> {
             format!("{step} does not build: {}", lines.find(is_reason).unwrap_or_default())
         })?;
     }
-    if let Some(file) = file.filter(|_| arguments.get_flag("story")) {
+    let command_of = |step| ServerCommand::for_step(step).host(host).port(port);
+    let delay = slow.or(file.map(|_| RECORDED_DELAY));
+    if let (Some(file), Some(delay)) = (file.filter(|_| arguments.get_flag("story")), delay) {
         let mut recordings = Vec::new();
         for step in steps {
-            let start = ServerCommand::for_step(step).host(host).port(port);
-            recordings.push(story::record(step, &start, slow.unwrap_or(RECORDED_DELAY))?);
+            recordings.push(story::record(step, &command_of(step), delay)?);
         }
         write_page(file, &recordings)?;
         return Ok(ExitCode::SUCCESS);
     }
-    let [step] = steps[..] else { return Err("only --story takes several servers".to_owned()) };
-    let mut start = ServerCommand::for_step(step).host(host).port(port);
+    let [step] = steps[..] else { return Err("several servers need --story".to_owned()) };
+    let view = View {
+        is_held: false,
+        has_colour: env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
+        is_room: arguments.get_flag("room"),
+    };
+    show_one(step, command_of(step), delay, file, view)
+}
+
+/// Shows one server until it or `board` ends. With a `file`, records it too.
+fn show_one(
+    step: Step,
+    mut command: ServerCommand,
+    delay: Option<Duration>,
+    file: Option<&Path>,
+    view: View,
+) -> Result<ExitCode, String> {
     let mut trace = None;
-    if let Some(delay) = slow.or(file.map(|_| RECORDED_DELAY)) {
-        let slow = Trace::new(start, delay)?;
-        (start, trace) = (slow.0, Some(slow.1));
+    if let Some(delay) = delay {
+        let traced = Trace::new(command, delay)?;
+        (command, trace) = (traced.0, Some(traced.1));
     }
     let mut recorder = None;
     if file.is_some() {
@@ -131,18 +147,9 @@ fn show(arguments: &ArgMatches) -> Result<ExitCode, String> {
             .map_err(|error| format!("signals: {error}"))?;
     }
     let source = read_source(step)?;
-    let server = start.spawn().map_err(|error| format!("{step}: {error}"))?;
+    let server = command.spawn().map_err(|error| format!("{step}: {error}"))?;
     let mut run = Run { server, model: Model::new(step, trace), source, recorder, caught };
-    let shown = if can_draw() {
-        let view = View {
-            is_held: false,
-            has_colour: env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
-            is_room: arguments.get_flag("room"),
-        };
-        run.draw(view)
-    } else {
-        run.print()
-    };
+    let shown = if can_draw() { run.draw(view) } else { run.print() };
     run.server.kill();
     if let (Some(recorder), Some(file)) = (run.recorder, file) {
         if recorder.is_full() {

@@ -44,7 +44,7 @@ pub struct Model {
     narrated: Option<Call>,
     /// The client that `recv` or `send` is for.
     pub peer: Option<String>,
-    /// How often the server has come to the current call.
+    /// The number of calls of `select` so far.
     pub iteration: usize,
     /// The names in the two lists that were given to `select`, to read and to write.
     pub lists: Option<[Vec<String>; 2]>,
@@ -333,7 +333,7 @@ fn own_address() -> Option<IpAddr> {
     socket.local_addr().ok().map(|addr| addr.ip())
 }
 
-/// Returns what there is to say about a client's bytes and end, in few characters.
+/// Formats a client's unread and unsent bytes and its status in a few characters.
 pub fn describe_bytes(client: &Client) -> String {
     match client.status {
         Status::Closed if client.unread == 0 => "closed".to_owned(),

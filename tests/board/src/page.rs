@@ -54,7 +54,7 @@ pub fn draw(frame: &mut Frame, model: &Model, source: &Source, view: View) {
     let keys = if view.is_held {
         "PAUSED: the server is still running (space)"
     } else {
-        "q: end, space: hold"
+        "q: end, space: pause"
     };
     let title = if view.is_room {
         format!("─ disconnected in the last {SHOWN_AFTER_END} s ")

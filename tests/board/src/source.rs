@@ -83,7 +83,7 @@ fn is_code(line: &str) -> bool {
     !line.starts_with("//") && !line.contains("narrate!")
 }
 
-/// Where the server is in its source.
+/// The position of a server in its source.
 pub struct Location {
     pub path: Vec<Frame>,
     /// The server is in the last call of the path. If not, it narrated that call last.

@@ -1,4 +1,4 @@
-//! What the user and the system do to a server.
+//! Signals, restarts and output without a reader.
 
 use harness::{MESSAGE, ServerCommand, Signal};
 

@@ -1,4 +1,4 @@
-//! What comes after `select`: the servers on `mio`, on `async fn` with a loop of our own, and on
+//! Tests the servers after `select`: the servers on `mio`, on `async fn` with a loop of our own, and on
 //! `tokio`. They go through the cases that `check` has for any server. The other tests are for what
 //! only these servers do.
 

@@ -1,4 +1,4 @@
-//! What the screen shows of two clients, and how the program ends.
+//! The screen with two clients, and the end of the program.
 
 use std::env;
 use std::fs;

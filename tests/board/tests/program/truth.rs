@@ -1,4 +1,4 @@
-//! What the screen claims in the name of the kernel.
+//! Compares the screen with the kernel.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

@@ -13,8 +13,8 @@ const WAITING: usize = 20;
 /// How many requests a client sends while the server is full.
 const REQUESTS: usize = 100;
 
-/// Limits on file descriptors, and how many clients fit besides standard input, output and error and
-/// the listening socket.
+/// Limits on file descriptors, and how many clients fit. Standard input, output and error and the
+/// listening socket take four.
 const LOW_LIMITS: [(u64, usize); 3] = [(32, 28), (6, 2), (5, 1)];
 
 /// A limit above 1024, so that `FD_SETSIZE` is what limits the clients.

@@ -1,4 +1,4 @@
-//! What a server gets from its parent: streams that are closed, and signals.
+//! Closed streams and signals, which a server inherits or gets from its parent.
 
 use std::os::unix::process::ExitStatusExt;
 

@@ -1,4 +1,4 @@
-//! What a student sees of steps 1 and 2.
+//! The narration of steps 1 and 2 for two clients.
 
 use harness::{Server, Step};
 
