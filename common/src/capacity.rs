@@ -27,9 +27,9 @@ pub struct Capacity {
 }
 
 impl Capacity {
-    /// Checks for a file descriptor for the first client. If there is none, this ends the process
-    /// with exit code 1 and one line on standard error. It also does this if `server_socket` itself does
-    /// not fit an `fd_set`.
+    /// Checks for a file descriptor for the first client. If there is none, or if `server_socket`
+    /// itself does not fit an `fd_set`, this prints one line on standard error and ends the process
+    /// with exit code 1.
     #[must_use]
     pub fn new(server_socket: &TcpListener) -> Self {
         if !fits_fd_set(server_socket) || !has_free_descriptor(server_socket) {

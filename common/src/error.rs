@@ -146,8 +146,8 @@ fn advise(
         }
         Errno::EACCES | Errno::EPERM => write!(
             line,
-            "{addr}: no permission to listen there (ports below 1024 are root's): choose \
-             --port 5000"
+            "{addr}: no permission to listen on this port. Ports below 1024 need root. Choose --port \
+             5000"
         ),
         Errno::EADDRNOTAVAIL => write!(
             line,
@@ -237,7 +237,7 @@ mod tests {
     fn missing_permission_names_a_port_that_needs_none() {
         assert_eq!(
             line("127.0.0.1:80", "bind", Errno::EACCES),
-            "127.0.0.1:80: no permission to listen there (ports below 1024 are root's): choose \
+            "127.0.0.1:80: no permission to listen on this port. Ports below 1024 need root. Choose \
              --port 5000"
         );
     }

@@ -199,7 +199,7 @@ fn failed_start_prints_only_one_line() {
             ("socket:error=EAFNOSUPPORT", "127.0.0.1:0: socket: Address family not supported"),
             ("setsockopt:error=ENOPROTOOPT", "127.0.0.1:0: setsockopt: Protocol not available"),
             ("bind:error=EADDRINUSE", "127.0.0.1: no free port. "),
-            ("bind:error=EACCES", "127.0.0.1:0: no permission to listen there"),
+            ("bind:error=EACCES", "127.0.0.1:0: no permission to listen on this port"),
             ("bind:error=EADDRNOTAVAIL", "127.0.0.1:0 is not an address of this machine"),
             ("listen:error=EADDRINUSE", "127.0.0.1: no free port. "),
             ("listen:error=EOPNOTSUPP", "127.0.0.1:0: listen: Operation not supported"),
