@@ -7,7 +7,7 @@ use harness::kernel::Call;
 use ratatui::style::Style;
 
 use crate::axis::Axis;
-use crate::recording::{ClientEvent, ServerState, Timeline, letter};
+use crate::recording::{ClientEvent, Timeline, letter};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sign {
@@ -32,9 +32,9 @@ const RESET: Sign = Sign::new('!', Style::new().magenta().bold());
 const STUCK: Sign = Sign::new('▒', Style::new().magenta().bold());
 
 /// The style of the letter of a client that the server handles.
-const HANDLED: Style = Style::new().cyan().bold().reversed();
-/// Several clients that the server handles in one column.
-const SEVERAL: Sign = Sign::new('*', HANDLED);
+const HANDLED_STYLE: Style = Style::new().cyan().bold().reversed();
+/// The sign of several clients that the server handles in one column.
+const SEVERAL_HANDLED: Sign = Sign::new('*', HANDLED_STYLE);
 // The calls in which a server is blocked. For `recv()` the sign is the client's letter in lower case.
 const SEND: Sign = Sign::new('◇', Style::new());
 const ACCEPT: Sign = Sign::new('·', Style::new());
@@ -52,7 +52,7 @@ pub const CLIENT_LEGEND: [(Sign, &str); 7] = [
 
 /// The signs of a server, with `A` and `a` for the letter of any client.
 pub const HANDLED_LEGEND: [(Sign, &str); 2] =
-    [(Sign::new('A', HANDLED), "handled"), (SEVERAL, "several")];
+    [(Sign::new('A', HANDLED_STYLE), "handled"), (SEVERAL_HANDLED, "several")];
 pub const BLOCKED_LEGEND: [(Sign, &str); 4] = [
     (Sign::new('a', Style::new()), "recv()"),
     (SEND, "send()"),
@@ -62,15 +62,16 @@ pub const BLOCKED_LEGEND: [(Sign, &str); 4] = [
 
 /// Returns the lanes of a server and its clients with their names, the server's first.
 pub fn lanes(timeline: &Timeline, until: Duration, axis: &Axis) -> Vec<(String, Vec<Sign>)> {
-    let mut lanes = vec![("server".to_owned(), server_lane(&timeline.server, until, axis))];
+    let mut lanes = vec![("server".to_owned(), server_lane(timeline, until, axis))];
     for (client, events) in timeline.clients.iter().enumerate() {
         lanes.push((letter(client).to_string(), client_lane(events, until, axis)));
     }
     lanes
 }
 
-fn server_lane(states: &[(Duration, ServerState)], until: Duration, axis: &Axis) -> Vec<Sign> {
-    let selects = states.iter().any(|(_, state)| state.blocked_in == Some(Call::Select));
+fn server_lane(timeline: &Timeline, until: Duration, axis: &Axis) -> Vec<Sign> {
+    let states = &timeline.server;
+    let has_select = states.iter().any(|(_, state)| state.blocked_in == Some(Call::Select));
     let mut lane = Vec::new();
     for column in 0..axis.columns {
         if column > 0 && axis.start(column) >= until {
@@ -81,38 +82,32 @@ fn server_lane(states: &[(Duration, ServerState)], until: Duration, axis: &Axis)
         let begun = states.partition_point(|(at, _)| axis.column(*at) <= column);
         let states = states[..begun].iter().skip(first_state.saturating_sub(1));
         let mut handled = BTreeSet::new();
-        let mut last = None;
+        let mut blocked_in = None;
         for (_, state) in states {
-            if state.blocked_in.is_none() {
-                if !selects {
+            let numbers = state.clients.iter().filter_map(|client| timeline.numbers.get(client));
+            if let Some(call) = state.blocked_in {
+                blocked_in = Some((call, numbers.min()));
+            } else {
+                if !has_select {
                     // This server has one client at a time. Show the one that it has now.
                     handled.clear();
                 }
-                handled.extend(&state.clients);
+                handled.extend(numbers);
             }
-            last = Some(state);
         }
-        let handled: Vec<usize> = handled.into_iter().collect();
-        lane.push(match (handled.as_slice(), last) {
-            ([client], _) => Sign::new(letter(*client), HANDLED),
-            ([_, ..], _) => SEVERAL,
-            ([], Some(state)) => blocked_sign(state),
-            ([], None) => BLANK,
+        lane.push(match (handled.first(), blocked_in) {
+            (Some(_), _) if handled.len() > 1 => SEVERAL_HANDLED,
+            (Some(client), _) => Sign::new(letter(*client), HANDLED_STYLE),
+            (None, Some((Call::Recv, Some(client)))) => {
+                Sign::new(letter(*client).to_ascii_lowercase(), Style::new())
+            }
+            (None, Some((Call::Send, _))) => SEND,
+            (None, Some((Call::Accept, _))) => ACCEPT,
+            (None, Some((Call::Select, _))) => SELECT,
+            _ => BLANK,
         });
     }
     lane
-}
-
-fn blocked_sign(state: &ServerState) -> Sign {
-    match (state.blocked_in, state.clients.first()) {
-        (Some(Call::Recv), Some(client)) => {
-            Sign::new(letter(*client).to_ascii_lowercase(), Style::new())
-        }
-        (Some(Call::Send), _) => SEND,
-        (Some(Call::Accept), _) => ACCEPT,
-        (Some(Call::Select), _) => SELECT,
-        _ => BLANK,
-    }
 }
 
 /// Returns the lane of a client. An event takes a column of its own, or the next one that is free.

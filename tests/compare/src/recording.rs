@@ -1,5 +1,8 @@
-//! A recording: what each server and each client did, and when.
+//! A recording: what each server and each client did, and when. Measurements are in a few words or
+//! numbers, and the reader draws the conclusion.
 
+use std::collections::{BTreeMap, HashMap};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use harness::Step;
@@ -8,13 +11,13 @@ use harness::kernel::Call;
 use crate::scenario::Scenario;
 
 /// A run of a scenario on several servers. All times count from the moment when the clients start.
-#[derive(Clone)]
 pub struct Recording {
     pub scenario: &'static Scenario,
-    /// How long the scenario should take.
+    /// The time that the scenario should take.
     pub planned: Duration,
     /// The time so far.
     pub until: Duration,
+    pub is_finished: bool,
     pub timelines: Vec<Timeline>,
 }
 
@@ -25,16 +28,17 @@ pub struct Timeline {
     pub server: Vec<(Duration, ServerState)>,
     /// The events of each client. The time is when the client recorded the event.
     pub clients: Vec<Vec<(Duration, ClientEvent)>>,
+    /// The number of each client. The server prints only addresses.
+    pub numbers: HashMap<SocketAddr, usize>,
     pub failures: Vec<String>,
 }
 
-/// The state of a server. It knows its clients by their numbers, or at first by their addresses.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ServerState<Client = usize> {
+pub struct ServerState {
     /// The call in which the server is blocked. None while it handles `clients`.
     pub blocked_in: Option<Call>,
     /// The clients that are handled, or the client that `recv()` or `send()` is for.
-    pub clients: Vec<Client>,
+    pub clients: Vec<SocketAddr>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,13 +67,30 @@ pub fn letter(client: usize) -> char {
 }
 
 impl Timeline {
-    pub fn stuck_at(&self, client: usize) -> Option<Duration> {
+    pub fn new(step: Step, clients: usize) -> Self {
+        Self {
+            step,
+            server: Vec::new(),
+            clients: vec![Vec::new(); clients],
+            numbers: HashMap::new(),
+            failures: Vec::new(),
+        }
+    }
+
+    /// Returns the time after which a client was stuck, if it was.
+    pub fn stuck_time(&self, client: usize) -> Option<Duration> {
         let mut events = self.clients[client].iter();
         events.find_map(|(at, event)| (*event == ClientEvent::Stuck).then_some(*at))
     }
 
+    /// Returns whether the last event of a client is that it is stuck.
+    pub fn has_stuck_client(&self) -> bool {
+        let mut clients = self.clients.iter();
+        clients.any(|events| matches!(events.last(), Some((_, ClientEvent::Stuck))))
+    }
+
     /// Returns how long a client waited for each response. None stands for a missing response.
-    pub fn waits(&self, client: usize) -> Vec<Option<Duration>> {
+    fn waits(&self, client: usize) -> Vec<Option<Duration>> {
         let mut waits = Vec::new();
         let mut requested = Duration::ZERO;
         for (at, event) in &self.clients[client] {
@@ -83,5 +104,78 @@ impl Timeline {
             }
         }
         waits
+    }
+
+    /// Returns when a client got stuck, and how long the last client waited for each response.
+    pub fn wait_summary(&self) -> String {
+        let mut parts = Vec::new();
+        let last = self.clients.len() - 1;
+        for client in 0..=last {
+            if let Some(time) = self.stuck_time(client) {
+                parts.push(format!("{} stuck after {}", letter(client), format_time(time)));
+            }
+        }
+        let mut subject = letter(last).to_string();
+        for wait in self.waits(last) {
+            parts.push(match wait {
+                Some(wait) if subject == "then" => format!("then {}", format_time(wait)),
+                Some(wait) => format!("{subject} waited {}", format_time(wait)),
+                None => format!("{subject} got no response"),
+            });
+            "then".clone_into(&mut subject);
+        }
+        parts.join(", ")
+    }
+
+    /// Returns the shortest, the median and the longest time that a client waited for all its
+    /// responses.
+    pub fn wait_spread(&self) -> [String; 3] {
+        let clients = 0..self.clients.len();
+        let mut waits: Vec<Duration> = clients
+            .filter_map(|client| self.waits(client).into_iter().sum::<Option<Duration>>())
+            .collect();
+        waits.sort_unstable();
+        let spread = [waits.first(), waits.get(waits.len() / 2), waits.last()];
+        spread.map(|wait| wait.map_or("no response".to_owned(), |wait| format_time(*wait)))
+    }
+
+    /// Returns for each write the number of messages, of bytes and of responses.
+    pub fn writes(&self) -> Vec<[usize; 3]> {
+        let mut writes: Vec<[usize; 3]> = Vec::new();
+        for (_, event) in self.clients.iter().flatten() {
+            match (event, writes.last_mut()) {
+                (ClientEvent::Write { messages, bytes }, _) => writes.push([*messages, *bytes, 0]),
+                (ClientEvent::Response, Some([.., responses])) => *responses += 1,
+                _ => {}
+            }
+        }
+        writes
+    }
+
+    /// Returns for each number of idle clients the median time of a response.
+    pub fn response_times(&self) -> BTreeMap<usize, Duration> {
+        let mut times: BTreeMap<usize, Vec<Duration>> = BTreeMap::new();
+        for (_, event) in self.clients.iter().flatten() {
+            if let ClientEvent::Measured { idle, time, .. } = event {
+                times.entry(*idle).or_default().push(*time);
+            }
+        }
+        times.values_mut().for_each(|times| times.sort_unstable());
+        times.into_iter().map(|(idle, times)| (idle, times[times.len() / 2])).collect()
+    }
+
+    /// Returns whether the response times are CPU times of the server.
+    pub fn has_cpu_times(&self) -> bool {
+        let mut events = self.clients.iter().flatten();
+        events.any(|(_, event)| matches!(event, ClientEvent::Measured { is_cpu_time: true, .. }))
+    }
+}
+
+fn format_time(time: Duration) -> String {
+    match time.as_secs_f64() * 1000.0 {
+        ms if ms >= 999.5 => format!("{:.1} s", ms / 1000.0),
+        ms if ms >= 9.95 => format!("{ms:.0} ms"),
+        ms if ms >= 0.095 => format!("{ms:.1} ms"),
+        ms => format!("{ms:.2} ms"),
     }
 }

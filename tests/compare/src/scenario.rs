@@ -1,26 +1,10 @@
 //! The scenarios: what the clients do, and which question each scenario asks.
 
-use std::time::Duration;
-
 use harness::Step;
 
 use self::Action::{
     Disconnect, Measure, Request, Reset, SendUntilStuck, Think, WaitUntil, WaitUntilStuck, Write,
 };
-
-/// The factor for the times of the actions.
-#[derive(Debug, Clone, Copy)]
-pub struct Pace(pub f64);
-
-impl Pace {
-    pub fn time(self, milliseconds: u64) -> Duration {
-        Duration::from_millis(milliseconds).mul_f64(self.0)
-    }
-
-    pub fn timeout(self) -> Duration {
-        Duration::from_secs(8) + self.time(2000)
-    }
-}
 
 /// An action of a client. Times are in milliseconds at pace 1.
 #[derive(Debug, Clone, Copy)]
@@ -31,7 +15,7 @@ pub enum Action {
     Think(u64),
     /// Sends a message and waits for the response.
     Request,
-    /// Sends these bytes in one write, and counts the responses.
+    /// Sends these bytes in one write over a new connection, and counts the responses.
     Write(&'static [u8]),
     /// Measures requests while this number of idle clients is connected.
     Measure(usize),
@@ -55,7 +39,7 @@ pub struct Scenario {
     /// The actions of each client, `A` first. A client connects for its first request.
     pub clients: &'static [&'static [Action]],
     pub kind: PictureKind,
-    /// How long the scenario should take, in milliseconds at pace 1.
+    /// The time that the scenario should take, in milliseconds at pace 1.
     pub planned: u64,
 }
 
@@ -72,8 +56,9 @@ pub enum PictureKind {
     Bars,
 }
 
-/// The numbers of idle clients take turns, so that other load on the machine affects all of them.
-const MEASURE: [[Action; 3]; 11] = [[Measure(0), Measure(100), Measure(900)]; 11];
+/// Measurements in which the numbers of idle clients alternate, so that other load on the machine
+/// affects all of them.
+const MEASUREMENTS: [[Action; 3]; 11] = [[Measure(0), Measure(100), Measure(900)]; 11];
 
 pub static SCENARIOS: [Scenario; 7] = [
     Scenario {
@@ -144,7 +129,7 @@ pub static SCENARIOS: [Scenario; 7] = [
         question: "One client sends requests among idle ones. What do idle ones cost?",
         task: "How does the time for one response change with the idle clients?",
         steps: &[Step::Select, Step::Mio, Step::Tokio],
-        clients: &[MEASURE.as_flattened()],
+        clients: &[MEASUREMENTS.as_flattened()],
         kind: PictureKind::Bars,
         planned: 3000,
     },
