@@ -8,13 +8,13 @@ use std::os::fd::{AsFd, AsRawFd};
 use harness::{RESPONSE, ServerCommand};
 use nix::sys::select::{FdSet, select};
 
-/// The system calls of steps 1 and 2.
+/// The loop that makes the system calls of steps 1 and 2.
 pub const BLOCKING: &str = "bare-blocking-loop";
-/// The system calls of step 3.
+/// The loop that makes the system calls of step 3.
 pub const SELECT: &str = "bare-select-loop";
 
-/// Returns how to start a loop: as this benchmark, in a process of its own.
-pub fn start_of(loop_name: &str) -> ServerCommand {
+/// Returns the command that runs a loop in a process of its own. It is this benchmark again.
+pub fn loop_command(loop_name: &str) -> ServerCommand {
     let benchmark = env::current_exe().expect("the path of this benchmark");
     ServerCommand::from_words(vec![benchmark.display().to_string(), loop_name.to_owned()], 0)
 }
