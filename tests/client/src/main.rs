@@ -83,7 +83,7 @@ fn resolve(host: &str, port: u16) -> anyhow::Result<SocketAddr> {
 
 /// Sends in one thread and receives in another, because each of them blocks.
 fn converse(server: SocketAddr, is_resetting: bool) -> anyhow::Result<()> {
-    let stream = TcpStream::connect(server).with_context(|| server.to_string())?;
+    let mut stream = TcpStream::connect(server).with_context(|| server.to_string())?;
     let sender = stream.try_clone().context("the socket")?;
     thread::spawn(move || {
         if let Err(error) = send_lines(&sender, is_resetting) {
@@ -91,10 +91,12 @@ fn converse(server: SocketAddr, is_resetting: bool) -> anyhow::Result<()> {
             process::exit(1);
         }
     });
-    match print_responses(stream) {
-        // The thread that sends has reset the connection.
-        Err(error) if is_resetting && error.kind() == ErrorKind::ConnectionReset => Ok(()),
-        result => result.with_context(|| server.to_string()),
+    let mut bytes = [0; 4096];
+    loop {
+        match stream.read(&mut bytes).with_context(|| server.to_string())? {
+            0 => return Ok(()),
+            length => print(&bytes[..length]),
+        }
     }
 }
 
@@ -112,16 +114,6 @@ fn send_lines(mut stream: &TcpStream, is_resetting: bool) -> anyhow::Result<()> 
         process::exit(0);
     }
     stream.shutdown(Shutdown::Write).context("shutdown")
-}
-
-fn print_responses(mut stream: TcpStream) -> io::Result<()> {
-    let mut bytes = [0; 4096];
-    loop {
-        match stream.read(&mut bytes)? {
-            0 => return Ok(()),
-            length => print(&bytes[..length]),
-        }
-    }
 }
 
 fn stall(server: SocketAddr) -> anyhow::Result<()> {

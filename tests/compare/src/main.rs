@@ -58,7 +58,7 @@ fn main() -> ExitCode {
         // If the reader of standard output has exited, there is nothing to report.
         let io_error = error.downcast_ref::<io::Error>();
         if io_error.is_none_or(|error| error.kind() != ErrorKind::BrokenPipe) {
-            report(&format!("compare: {error:#}\n"));
+            report(&format!("compare: {error:#}"));
         }
         ExitCode::FAILURE
     })
@@ -73,7 +73,7 @@ fn run(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
     }
     if matches.get_flag("list") {
         for scenario in scenarios {
-            print(&format!("{:<17}{}\n", scenario.name, scenario.question))?;
+            writeln!(io::stdout(), "{:<17}{}", scenario.name, scenario.question)?;
         }
         return Ok(ExitCode::SUCCESS);
     }
@@ -85,19 +85,20 @@ fn run(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     TcpStream::connect(listener.local_addr()?)
         .context("This machine cannot connect to 127.0.0.1. Is the loopback interface up?")?;
-    report("Building the servers ...\n");
+    report("Building the servers ...");
     for step in scenarios.iter().flat_map(|scenario| chosen_steps(scenario, matches)) {
         step.try_binary().map_err(anyhow::Error::msg)?;
     }
     let mut exit_code = ExitCode::SUCCESS;
     for (index, scenario) in scenarios.iter().enumerate() {
         if index > 0 {
-            print("\n")?;
+            writeln!(io::stdout())?;
         }
         if matches.get_flag("pause") {
             let Scenario { name, question, .. } = scenario;
-            print(&format!("{name}   {question}\n\nWhat do you expect? "))?;
-            match ask("Enter starts it, s and Enter skips it, q and Enter stops.\n")? {
+            writeln!(io::stdout(), "{name}   {question}\n")?;
+            let keys = "Enter starts it, s and Enter skips it, q and Enter stops.";
+            match ask(&format!("What do you expect? {keys}"))? {
                 Some(b'q') => break,
                 Some(b's') => continue,
                 _ => {}
@@ -109,7 +110,7 @@ fn run(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
         let is_last = index + 1 == scenarios.len();
         if matches.get_flag("pause")
             && !is_last
-            && ask("Enter continues, q and Enter stops.\n")? == Some(b'q')
+            && ask("Enter continues, q and Enter stops.")? == Some(b'q')
         {
             break;
         }
@@ -130,11 +131,11 @@ fn run_one(scenario: &'static Scenario, matches: &ArgMatches) -> anyhow::Result<
     let pace = matches.get_one("pace").copied().unwrap_or(1);
     let recording = record(scenario, &chosen_steps(scenario, matches), pace, page::show)?;
     page::close();
-    print(&page::text(&page::draw(&recording)))?;
+    write!(io::stdout(), "{}", page::text(&page::draw(&recording)))?;
     let mut has_failed = false;
     for timeline in &recording.timelines {
         for failure in &timeline.failures {
-            report(&format!("compare: {}: {}: {failure}\n", scenario.name, timeline.step));
+            report(&format!("compare: {}: {}: {failure}", scenario.name, timeline.step));
             has_failed = true;
         }
     }
@@ -148,7 +149,7 @@ fn run_one(scenario: &'static Scenario, matches: &ArgMatches) -> anyhow::Result<
 
 /// Prints a prompt, reads a line, and returns its first byte. None at the end of standard input.
 fn ask(prompt: &str) -> io::Result<Option<u8>> {
-    print(prompt)?;
+    writeln!(io::stdout(), "{prompt}")?;
     let mut line = Vec::new();
     io::stdin().lock().read_until(b'\n', &mut line)?;
     Ok(line.first().copied())
@@ -158,14 +159,8 @@ fn write_error(path: &Path) -> String {
     format!("{} cannot be written", path.display())
 }
 
-fn print(text: &str) -> io::Result<()> {
-    let mut stdout = io::stdout().lock();
-    stdout.write_all(text.as_bytes())?;
-    stdout.flush()
-}
-
-/// Prints on standard error. `eprintln!` would panic if the reader has exited.
-fn report(text: &str) {
+/// Prints a line on standard error. `eprintln!` would panic if the reader has exited.
+fn report(line: &str) {
     // If this fails, there is nothing left to report to.
-    let _ = io::stderr().write_all(text.as_bytes());
+    let _ = writeln!(io::stderr(), "{line}");
 }
