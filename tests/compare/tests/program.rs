@@ -8,7 +8,7 @@ use std::io::{self, Write};
 use std::num::NonZero;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::Duration;
 
@@ -212,17 +212,12 @@ impl Session {
         self.terminal.keys.write_all(keys.as_bytes()).expect("the keys are typed");
     }
 
-    /// Reads until `compare` has ended. The terminal may stay open longer, because a child of another
-    /// test can have a duplicate of it.
-    fn finish(&mut self) {
-        loop {
-            let has_ended = !matches!(self.terminal.child.try_wait(), Ok(None));
-            match self.read(Duration::from_secs(2)) {
-                Err(RecvTimeoutError::Timeout) if !has_ended => {}
-                Err(_) => return,
-                Ok(()) => {}
-            }
-        }
+    /// Waits until `compare` has ended, and reads the rest of its output.
+    fn finish(&mut self) -> ExitStatus {
+        let status = self.terminal.child.wait().expect("compare ends");
+        // The terminal may stay open, because a child of another test can have a duplicate of it.
+        while self.read(Duration::from_secs(2)).is_ok() {}
+        status
     }
 
     /// Expects one whole picture of `two-clients`, and nothing of the live page or of typed keys.
@@ -283,8 +278,7 @@ fn signals_end_compare_and_restore_the_terminal() {
         if keys.is_empty() {
             Process(session.terminal.child.id()).signal(signal);
         }
-        let status = session.terminal.child.wait().expect("compare ends");
-        session.finish();
+        let status = session.finish();
         assert_eq!(status.signal(), Some(signal.as_raw()));
         let is_left = session.is_live() || session.screen.screen().hide_cursor();
         assert_eq!(is_left, signal == Signal::KILL, "{signal:?}");
@@ -299,8 +293,7 @@ fn signal_ends_compare_that_is_process_1() {
     let mut session = Session::start(&mut compare, 80);
     session.read_until_words("step3-select");
     session.type_keys("\x03");
-    session.finish();
-    assert_eq!(session.terminal.child.wait().expect("unshare ends").code(), Some(128 + 2));
+    assert_eq!(session.finish().code(), Some(128 + 2));
     assert!(!session.is_live(), "expected a terminal without the page");
 
     let mut without_terminal = ChildGuard(compare.spawn().expect("unshare starts"));
@@ -326,8 +319,7 @@ fn pause_takes_enter_s_and_q() {
         session.read_until_words(words);
         session.type_keys(keys);
     }
-    session.finish();
-    assert!(session.terminal.child.wait().expect("compare ends").success());
+    assert!(session.finish().success());
     let questions = session.output.matches("What do you expect?").count();
     assert!(questions == 3 && !session.output.contains("two-clients"), "{}", session.output);
 }
