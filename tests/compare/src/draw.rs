@@ -10,7 +10,7 @@ use ratatui::text::{Line, Span, Text};
 use ratatui::widgets::{Paragraph, Widget, Wrap};
 
 use crate::axis::Axis;
-use crate::lane::{BLOCKED_LEGEND, CLIENT_LEGEND, HANDLED_LEGEND, Sign, WAIT, lanes};
+use crate::lane::{BLOCKED_SIGNS, CLIENT_SIGNS, HANDLED_SIGNS, PLAIN_STYLE, Sign, WAIT, lanes};
 use crate::recording::{Recording, Timeline};
 use crate::scenario::PictureKind;
 
@@ -25,7 +25,6 @@ const VALUE_COLUMNS: u16 = 20;
 /// The number of servers side by side, and the columns between them.
 const SERVERS_PER_ROW: usize = 3;
 const GAP_COLUMNS: u16 = 2;
-const PLAIN_STYLE: Style = Style::new();
 const BOLD_STYLE: Style = Style::new().bold();
 const BAR: &str = "▄";
 const BAR_STYLE: Style = Style::new().cyan();
@@ -33,8 +32,8 @@ const BAR_STYLE: Style = Style::new().cyan();
 pub fn draw(recording: &Recording, columns: u16) -> Buffer {
     // The last column stays free, because some terminals wrap when it is written.
     let area = Rect::new(0, 0, columns.clamp(MIN_COLUMNS, MAX_COLUMNS) - 1, MAX_ROWS);
-    let used_signs = BTreeSet::from([WAIT.glyph]);
-    let mut drawing = Drawing { buffer: Buffer::empty(area), row: 0, used_signs, recording };
+    let meanings = BTreeSet::from([WAIT.meaning]);
+    let mut drawing = Drawing { buffer: Buffer::empty(area), row: 0, meanings, recording };
     let scenario = recording.scenario;
     drawing.put(0, scenario.name, BOLD_STYLE);
     drawing.row += 1;
@@ -57,7 +56,8 @@ struct Drawing<'a> {
     buffer: Buffer,
     /// The row that comes next.
     row: u16,
-    used_signs: BTreeSet<char>,
+    /// The meanings of the signs that have been drawn.
+    meanings: BTreeSet<&'static str>,
     recording: &'a Recording,
 }
 
@@ -104,11 +104,7 @@ impl Drawing<'_> {
             for (column, sign) in (left..).zip(lane) {
                 let cell = &mut self.buffer[(column, self.row)];
                 cell.set_char(sign.glyph).set_style(sign.style);
-                self.used_signs.insert(match sign.glyph {
-                    'A'..='Z' => 'A',
-                    'a'..='z' => 'a',
-                    glyph => glyph,
-                });
+                self.meanings.insert(sign.meaning);
             }
             self.row += 1;
         }
@@ -156,11 +152,11 @@ impl Drawing<'_> {
 
     /// Adds the meaning of the signs that the lanes use.
     fn add_lane_legend(&mut self) {
-        let clients = self.meanings(&CLIENT_LEGEND);
+        let clients = self.legend(&CLIENT_SIGNS);
         let mut server = Line::from("server: ");
-        server.extend(self.meanings(&HANDLED_LEGEND));
+        server.extend(self.legend(&HANDLED_SIGNS));
         server.push_span(" blocked in  ");
-        server.extend(self.meanings(&BLOCKED_LEGEND));
+        server.extend(self.legend(&BLOCKED_SIGNS));
         let mut timelines = self.recording.timelines.iter();
         if timelines.any(|timeline| Step::AFTER.contains(&timeline.step)) {
             server.push_span("(epoll/kqueue)");
@@ -169,11 +165,12 @@ impl Drawing<'_> {
         self.add_paragraph(server);
     }
 
-    fn meanings(&self, legend: &[(Sign, &str)]) -> Vec<Span<'static>> {
+    /// Returns the legend of those signs that have been drawn.
+    fn legend(&self, signs: &[Sign]) -> Vec<Span<'static>> {
         let mut spans = Vec::new();
-        for (sign, meaning) in legend {
-            if self.used_signs.contains(&sign.glyph) {
-                spans.push(Span::styled(sign.glyph.to_string(), sign.style));
+        for Sign { glyph, style, meaning } in signs {
+            if self.meanings.contains(meaning) {
+                spans.push(Span::styled(glyph.to_string(), *style));
                 spans.push(Span::raw(format!(" {meaning}  ")));
             }
         }

@@ -13,52 +13,40 @@ use crate::recording::{ClientEvent, Timeline, letter};
 pub struct Sign {
     pub glyph: char,
     pub style: Style,
+    /// The explanation in the legend.
+    pub meaning: &'static str,
 }
 
 impl Sign {
-    pub const fn new(glyph: char, style: Style) -> Self {
-        Self { glyph, style }
+    const fn new(glyph: char, style: Style, meaning: &'static str) -> Self {
+        Self { glyph, style, meaning }
     }
 }
 
 // Nothing is dim, because a projector makes dim signs invisible.
-const BLANK: Sign = Sign::new(' ', Style::new());
-pub const WAIT: Sign = Sign::new('█', Style::new().red().bold());
-const RESPONSE: Sign = Sign::new('●', Style::new().green().bold());
-const THINK: Sign = Sign::new('─', Style::new());
-const FLOOD: Sign = Sign::new('═', Style::new());
-const DISCONNECT: Sign = Sign::new('×', Style::new().blue().bold());
-const RESET: Sign = Sign::new('!', Style::new().magenta().bold());
-const STUCK: Sign = Sign::new('▒', Style::new().magenta().bold());
+pub const PLAIN_STYLE: Style = Style::new();
+const BLANK: Sign = Sign::new(' ', PLAIN_STYLE, "");
+pub const WAIT: Sign = Sign::new('█', PLAIN_STYLE.red().bold(), "waits for a response");
+const RESPONSE: Sign = Sign::new('●', PLAIN_STYLE.green().bold(), "gets it");
+const THINK: Sign = Sign::new('─', PLAIN_STYLE, "thinks");
+const FLOOD: Sign = Sign::new('═', PLAIN_STYLE, "sends, never reads");
+const DISCONNECT: Sign = Sign::new('×', PLAIN_STYLE.blue().bold(), "disconnects");
+const RESET: Sign = Sign::new('!', PLAIN_STYLE.magenta().bold(), "resets");
+const STUCK: Sign = Sign::new('▒', PLAIN_STYLE.magenta().bold(), "stuck");
 
-/// The style of the letter of a client that the server handles.
-const HANDLED_STYLE: Style = Style::new().cyan().bold().reversed();
-/// The sign of several clients that the server handles in one column.
-const SEVERAL_HANDLED: Sign = Sign::new('*', HANDLED_STYLE);
+/// The style of a server that handles clients. One client is shown by its letter.
+const HANDLED_STYLE: Style = PLAIN_STYLE.cyan().bold().reversed();
+const HANDLED: Sign = Sign::new('A', HANDLED_STYLE, "handled");
+const SEVERAL_HANDLED: Sign = Sign::new('*', HANDLED_STYLE, "several");
 // The calls in which a server is blocked. For `recv()` the sign is the client's letter in lower case.
-const SEND: Sign = Sign::new('◇', Style::new());
-const ACCEPT: Sign = Sign::new('·', Style::new());
-const SELECT: Sign = Sign::new('~', Style::new());
+const RECV: Sign = Sign::new('a', PLAIN_STYLE, "recv()");
+const SEND: Sign = Sign::new('◇', PLAIN_STYLE, "send()");
+const ACCEPT: Sign = Sign::new('·', PLAIN_STYLE, "accept()");
+const SELECT: Sign = Sign::new('~', PLAIN_STYLE, "select()");
 
-pub const CLIENT_LEGEND: [(Sign, &str); 7] = [
-    (WAIT, "waits for a response"),
-    (RESPONSE, "gets it"),
-    (THINK, "thinks"),
-    (FLOOD, "sends, never reads"),
-    (STUCK, "stuck"),
-    (DISCONNECT, "disconnects"),
-    (RESET, "resets"),
-];
-
-/// The signs of a server, with `A` and `a` for the letter of any client.
-pub const HANDLED_LEGEND: [(Sign, &str); 2] =
-    [(Sign::new('A', HANDLED_STYLE), "handled"), (SEVERAL_HANDLED, "several")];
-pub const BLOCKED_LEGEND: [(Sign, &str); 4] = [
-    (Sign::new('a', Style::new()), "recv()"),
-    (SEND, "send()"),
-    (ACCEPT, "accept()"),
-    (SELECT, "select()"),
-];
+pub const CLIENT_SIGNS: [Sign; 7] = [WAIT, RESPONSE, THINK, FLOOD, STUCK, DISCONNECT, RESET];
+pub const HANDLED_SIGNS: [Sign; 2] = [HANDLED, SEVERAL_HANDLED];
+pub const BLOCKED_SIGNS: [Sign; 4] = [RECV, SEND, ACCEPT, SELECT];
 
 /// Returns the lanes of a server and its clients with their names, the server's first.
 pub fn lanes(timeline: &Timeline, until: Duration, axis: &Axis) -> Vec<(String, Vec<Sign>)> {
@@ -97,9 +85,9 @@ fn server_lane(timeline: &Timeline, until: Duration, axis: &Axis) -> Vec<Sign> {
         }
         lane.push(match (handled.first(), blocked_in) {
             (Some(_), _) if handled.len() > 1 => SEVERAL_HANDLED,
-            (Some(client), _) => Sign::new(letter(*client), HANDLED_STYLE),
+            (Some(client), _) => Sign { glyph: letter(*client), ..HANDLED },
             (None, Some((Call::Recv, Some(client)))) => {
-                Sign::new(letter(*client).to_ascii_lowercase(), Style::new())
+                Sign { glyph: letter(*client).to_ascii_lowercase(), ..RECV }
             }
             (None, Some((Call::Send, _))) => SEND,
             (None, Some((Call::Accept, _))) => ACCEPT,
