@@ -69,7 +69,7 @@ impl Client {
         Duration::from_millis(milliseconds) * self.pace
     }
 
-    /// Records an event. Call it before a call that others may notice and after a call that blocks.
+    /// Records an event. Call it before a call that the server may notice and after a call that blocks.
     /// Then the times of two clients are in the order in which the events happened.
     fn record(&self, event: ClientEvent) {
         let now = self.start.elapsed();
@@ -112,12 +112,12 @@ impl Client {
             let client = self.connect()?;
             self.idle_clients.push(client);
         }
-        // Once the last one has a response, the server has accepted all of them.
+        // When the last idle client has a response, the server has accepted all of them.
         self.idle_clients.last_mut().map_or(Ok(()), harness::Client::request)?;
         let process = self.process;
         let connection = self.connection()?;
-        // These requests are not measured: meanwhile the server closes the connections of clients that
-        // have disconnected.
+        // These requests are not measured, because the server still closes the connections of clients
+        // that have disconnected.
         for _ in 0..REQUESTS / 10 {
             connection.request()?;
         }
@@ -132,7 +132,7 @@ impl Client {
         Ok(())
     }
 
-    /// Sends `bytes` in one write over a connection of its own, and counts the responses.
+    /// Sends `bytes` in one write over a new connection, and counts the responses.
     fn write(&self, bytes: &[u8]) -> io::Result<()> {
         let messages = bytes.iter().filter(|byte| **byte == b'\n').count().max(1);
         let mut connection = self.connect()?;

@@ -86,9 +86,9 @@ impl Drawing<'_> {
         }
     }
 
-    fn axis(&self, room: u16) -> Axis {
-        let Recording { until, planned, is_finished, .. } = self.recording;
-        Axis::new(if *is_finished { *until } else { *planned.max(until) }, room)
+    fn axis(&self, columns: u16) -> Axis {
+        let Recording { elapsed, planned_time, is_finished, .. } = self.recording;
+        Axis::new(if *is_finished { *elapsed } else { *planned_time.max(elapsed) }, columns)
     }
 
     fn add_labels(&mut self, left: u16, axis: &Axis) {
@@ -98,8 +98,8 @@ impl Drawing<'_> {
         self.row += 1;
     }
 
-    fn add_lanes_of(&mut self, timeline: &Timeline, left: u16, axis: &Axis) {
-        for (name, lane) in lanes(timeline, self.recording.until, axis) {
+    fn add_timeline(&mut self, timeline: &Timeline, left: u16, axis: &Axis) {
+        for (name, lane) in lanes(timeline, self.recording.elapsed, axis) {
             self.put_name(&name);
             for (column, sign) in (left..).zip(lane) {
                 let cell = &mut self.buffer[(column, self.row)];
@@ -118,16 +118,17 @@ impl Drawing<'_> {
             self.put(0, name, BOLD_STYLE);
             self.put_measured(name.len() as u16 + 3, &timeline.wait_summary());
             self.row += 1;
-            self.add_lanes_of(timeline, NAME_COLUMNS, &axis);
+            self.add_timeline(timeline, NAME_COLUMNS, &axis);
             self.row += 1;
         }
         self.add_lane_legend();
     }
 
     fn add_lanes_side_by_side(&mut self) {
-        let room = (self.buffer.area.width + GAP_COLUMNS - NAME_COLUMNS) / SERVERS_PER_ROW as u16
+        let columns = (self.buffer.area.width + GAP_COLUMNS - NAME_COLUMNS)
+            / SERVERS_PER_ROW as u16
             - GAP_COLUMNS;
-        let axis = self.axis(room);
+        let axis = self.axis(columns);
         for timelines in self.recording.timelines.chunks(SERVERS_PER_ROW) {
             let top = self.row;
             for (number, timeline) in (0..).zip(timelines) {
@@ -136,7 +137,7 @@ impl Drawing<'_> {
                 self.put(left, timeline.step.name(), BOLD_STYLE);
                 self.row += 1;
                 self.add_labels(left, &axis);
-                self.add_lanes_of(timeline, left, &axis);
+                self.add_timeline(timeline, left, &axis);
                 for (name, wait) in
                     ["shortest", "median", "longest"].iter().zip(timeline.wait_spread())
                 {
@@ -196,7 +197,7 @@ impl Drawing<'_> {
 
     /// Adds for each number of idle clients the time that a response took.
     fn add_bars(&mut self) {
-        let room = self.buffer.area.width - NAME_COLUMNS - VALUE_COLUMNS;
+        let columns = self.buffer.area.width - NAME_COLUMNS - VALUE_COLUMNS;
         let timelines = &self.recording.timelines;
         let bars: Vec<_> = timelines.iter().map(Timeline::response_times).collect();
         let longest = bars.iter().flat_map(BTreeMap::values).max().copied().unwrap_or_default();
@@ -206,12 +207,16 @@ impl Drawing<'_> {
             self.row += 1;
             for (idle, time) in &bars {
                 self.put_name(&format!("{idle} idle"));
-                let length = time.div_duration_f64(longest) * f64::from(room);
+                let length = time.div_duration_f64(longest) * f64::from(columns);
                 let length = (length.round() as usize).max(1);
                 self.put(NAME_COLUMNS, &BAR.repeat(length), BAR_STYLE);
                 let ms = time.as_secs_f64() * 1000.0;
                 let ratio = time.div_duration_f64(bars[&0]);
-                self.put(NAME_COLUMNS + room, &format!("{ms:>10.3} ms {ratio:>5.1}×"), BOLD_STYLE);
+                self.put(
+                    NAME_COLUMNS + columns,
+                    &format!("{ms:>10.3} ms {ratio:>5.1}×"),
+                    BOLD_STYLE,
+                );
                 self.row += 1;
             }
         }

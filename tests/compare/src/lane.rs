@@ -49,27 +49,27 @@ pub const HANDLED_SIGNS: [Sign; 2] = [HANDLED, SEVERAL_HANDLED];
 pub const BLOCKED_SIGNS: [Sign; 4] = [RECV, SEND, ACCEPT, SELECT];
 
 /// Returns the lanes of a server and its clients with their names, the server's first.
-pub fn lanes(timeline: &Timeline, until: Duration, axis: &Axis) -> Vec<(String, Vec<Sign>)> {
-    let mut lanes = vec![("server".to_owned(), server_lane(timeline, until, axis))];
+pub fn lanes(timeline: &Timeline, elapsed: Duration, axis: &Axis) -> Vec<(String, Vec<Sign>)> {
+    let mut lanes = vec![("server".to_owned(), server_lane(timeline, elapsed, axis))];
     for (client, events) in timeline.clients.iter().enumerate() {
-        lanes.push((letter(client).to_string(), client_lane(events, until, axis)));
+        lanes.push((letter(client).to_string(), client_lane(events, elapsed, axis)));
     }
     lanes
 }
 
-fn server_lane(timeline: &Timeline, until: Duration, axis: &Axis) -> Vec<Sign> {
+fn server_lane(timeline: &Timeline, elapsed: Duration, axis: &Axis) -> Vec<Sign> {
     let states = &timeline.server;
     let has_select = states.iter().any(|(_, state)| state.blocked_in == Some(Call::Select));
     let mut lane = Vec::new();
     for column in 0..axis.columns {
-        if column > 0 && axis.start(column) >= until {
+        if column > 0 && axis.start(column) >= elapsed {
             break;
         }
         // The state at the start of the column, and the states that begin in it.
         let first_state = states.partition_point(|(at, _)| axis.column(*at) < column);
-        let begun = states.partition_point(|(at, _)| axis.column(*at) <= column);
-        let states = states[..begun].iter().skip(first_state.saturating_sub(1));
-        let mut handled = BTreeSet::new();
+        let end_state = states.partition_point(|(at, _)| axis.column(*at) <= column);
+        let states = states[..end_state].iter().skip(first_state.saturating_sub(1));
+        let mut handled_clients = BTreeSet::new();
         let mut blocked_in = None;
         for (_, state) in states {
             let numbers = state.clients.iter().filter_map(|client| timeline.numbers.get(client));
@@ -78,13 +78,13 @@ fn server_lane(timeline: &Timeline, until: Duration, axis: &Axis) -> Vec<Sign> {
             } else {
                 if !has_select {
                     // This server has one client at a time. Show the one that it has now.
-                    handled.clear();
+                    handled_clients.clear();
                 }
-                handled.extend(numbers);
+                handled_clients.extend(numbers);
             }
         }
-        lane.push(match (handled.first(), blocked_in) {
-            (Some(_), _) if handled.len() > 1 => SEVERAL_HANDLED,
+        lane.push(match (handled_clients.first(), blocked_in) {
+            (Some(_), _) if handled_clients.len() > 1 => SEVERAL_HANDLED,
             (Some(client), _) => Sign { glyph: letter(*client), ..HANDLED },
             (None, Some((Call::Recv, Some(client)))) => {
                 Sign { glyph: letter(*client).to_ascii_lowercase(), ..RECV }
@@ -99,9 +99,9 @@ fn server_lane(timeline: &Timeline, until: Duration, axis: &Axis) -> Vec<Sign> {
 }
 
 /// Returns the lane of a client. An event takes a column of its own, or the next one that is free.
-fn client_lane(events: &[(Duration, ClientEvent)], until: Duration, axis: &Axis) -> Vec<Sign> {
+fn client_lane(events: &[(Duration, ClientEvent)], elapsed: Duration, axis: &Axis) -> Vec<Sign> {
     let mut lane = vec![BLANK; axis.columns.into()];
-    for (index, (from, event)) in events.iter().enumerate() {
+    for (index, (start, event)) in events.iter().enumerate() {
         let sign = match event {
             ClientEvent::Request => WAIT,
             ClientEvent::Stuck => STUCK,
@@ -109,12 +109,12 @@ fn client_lane(events: &[(Duration, ClientEvent)], until: Duration, axis: &Axis)
             ClientEvent::Flood => FLOOD,
             _ => continue,
         };
-        let to = events.get(index + 1).map_or(until, |(at, _)| *at);
-        let first = usize::from(axis.column(*from));
-        let last = usize::from(axis.column(to.saturating_sub(Duration::from_nanos(1)).max(*from)));
-        for cell in lane.iter_mut().take(last + 1).skip(first) {
-            if *cell != WAIT {
-                *cell = sign;
+        let end = events.get(index + 1).map_or(elapsed, |(at, _)| *at);
+        let last_moment = end.saturating_sub(Duration::from_nanos(1)).max(*start);
+        for column in axis.column(*start)..=axis.column(last_moment) {
+            match lane.get_mut(usize::from(column)) {
+                Some(cell) if *cell != WAIT => *cell = sign,
+                _ => {}
             }
         }
     }

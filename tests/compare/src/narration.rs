@@ -20,7 +20,7 @@ pub struct Narration {
     repetitions_read: usize,
     previous_read: Instant,
     /// The client that was accepted last.
-    accepted: Option<SocketAddr>,
+    accepted_client: Option<SocketAddr>,
     pub states: Vec<(Instant, ServerState)>,
 }
 
@@ -40,7 +40,7 @@ impl Narration {
             lines_read: 0,
             repetitions_read: 0,
             previous_read: Instant::now(),
-            accepted: None,
+            accepted_client: None,
             states: Vec::new(),
         }
     }
@@ -83,14 +83,14 @@ impl Narration {
                 return Some(blocked(Call::Select, None));
             }
             (_, "Before accept()") => return Some(blocked(Call::Accept, None)),
-            (_, "Before recv()") => return Some(blocked(Call::Recv, Some(self.accepted?))),
+            (_, "Before recv()") => return Some(blocked(Call::Recv, Some(self.accepted_client?))),
             _ => {}
         }
         let prefixes = ["Connection from ", "Ready to read: ", "Ready to write: "];
         let names = prefixes.iter().find_map(|prefix| line.strip_prefix(prefix))?;
         let clients: Vec<_> = names.split(", ").filter_map(|name| name.parse().ok()).collect();
         if line.starts_with("Connection") {
-            self.accepted = clients.first().copied();
+            self.accepted_client = clients.first().copied();
         }
         (!clients.is_empty()).then(|| handled(clients))
     }
@@ -99,9 +99,10 @@ impl Narration {
     fn add_repetitions(&mut self, line: &Line) {
         let repetitions = line.times - self.repetitions_read;
         self.repetitions_read = line.times;
-        let client =
-            self.accepted.filter(|_| self.step.is_blocking() && line.text == "Before recv()");
-        if let (1.., Some(client)) = (repetitions, client) {
+        if let (1.., Some(client)) = (repetitions, self.accepted_client)
+            && self.step.is_blocking()
+            && line.text == "Before recv()"
+        {
             // The log keeps only the time of the last repetition.
             let since = if repetitions == 1 { line.last } else { self.previous_read };
             self.add(since, handled(vec![client]));

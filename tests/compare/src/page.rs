@@ -46,7 +46,7 @@ pub fn draw(recording: &Recording) -> Buffer {
 pub fn text(picture: &Buffer) -> String {
     let mut text = String::new();
     for row in picture.content().chunks(picture.area.width.into()) {
-        for run in row.chunk_by(|one, other| one.style() == other.style()) {
+        for run in row.chunk_by(|left, right| left.style() == right.style()) {
             let symbols: String = run.iter().map(Cell::symbol).collect();
             let Cell { fg, modifier, .. } = run[0];
             let fg = Some(fg).filter(|color| *color != Color::Reset);

@@ -58,8 +58,8 @@ pub fn record(
             let now = Instant::now();
             let recording = Recording {
                 scenario,
-                planned: Duration::from_millis(scenario.planned) * pace,
-                until: now.saturating_duration_since(start),
+                planned_time: Duration::from_millis(scenario.planned_ms) * pace,
+                elapsed: now.saturating_duration_since(start),
                 is_finished: end.is_some_and(|end| now >= end),
                 timelines: recorders.iter_mut().map(|recorder| recorder.timeline(start)).collect(),
             };

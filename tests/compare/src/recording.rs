@@ -14,9 +14,9 @@ use crate::scenario::Scenario;
 pub struct Recording {
     pub scenario: &'static Scenario,
     /// The time that the scenario should take.
-    pub planned: Duration,
+    pub planned_time: Duration,
     /// The time so far.
-    pub until: Duration,
+    pub elapsed: Duration,
     pub is_finished: bool,
     pub timelines: Vec<Timeline>,
 }

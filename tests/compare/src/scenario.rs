@@ -39,8 +39,8 @@ pub struct Scenario {
     /// The actions of each client, `A` first. A client connects for its first request.
     pub clients: &'static [&'static [Action]],
     pub kind: PictureKind,
-    /// The time that the scenario should take, in milliseconds at pace 1.
-    pub planned: u64,
+    /// The time that the scenario should take at pace 1, in milliseconds.
+    pub planned_ms: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,7 +68,7 @@ pub static SCENARIOS: [Scenario; 7] = [
         steps: &Step::STEPS,
         clients: &[&[Request, WaitUntil(200), Request, WaitUntil(400), Request, Disconnect]],
         kind: PictureKind::Lanes,
-        planned: 500,
+        planned_ms: 500,
     },
     Scenario {
         name: "two-clients",
@@ -80,7 +80,7 @@ pub static SCENARIOS: [Scenario; 7] = [
             &[WaitUntil(200), Request, Think(200), Request, Disconnect],
         ],
         kind: PictureKind::Lanes,
-        planned: 1300,
+        planned_ms: 1300,
     },
     Scenario {
         name: "crowd",
@@ -89,7 +89,7 @@ pub static SCENARIOS: [Scenario; 7] = [
         steps: &Step::STEPS,
         clients: &[&[Request, Think(100), Request] as &[Action]; 8],
         kind: PictureKind::Crowd,
-        planned: 900,
+        planned_ms: 900,
     },
     Scenario {
         name: "stream",
@@ -98,7 +98,7 @@ pub static SCENARIOS: [Scenario; 7] = [
         steps: &Step::STEPS,
         clients: &[&[Write(b"one\ntwo\nthree\n"), Write(&[b'x'; 10_000])]],
         kind: PictureKind::Writes,
-        planned: 200,
+        planned_ms: 200,
     },
     Scenario {
         name: "vanished-client",
@@ -110,7 +110,7 @@ pub static SCENARIOS: [Scenario; 7] = [
             &[WaitUntil(100), Request, WaitUntil(600), Request, Disconnect],
         ],
         kind: PictureKind::Lanes,
-        planned: 700,
+        planned_ms: 700,
     },
     Scenario {
         name: "stalled-reader",
@@ -122,7 +122,7 @@ pub static SCENARIOS: [Scenario; 7] = [
             &[WaitUntilStuck(0), Request, Disconnect],
         ],
         kind: PictureKind::Lanes,
-        planned: 2500,
+        planned_ms: 2500,
     },
     Scenario {
         name: "idle-crowd",
@@ -131,6 +131,6 @@ pub static SCENARIOS: [Scenario; 7] = [
         steps: &[Step::Select, Step::Mio, Step::Tokio],
         clients: &[MEASUREMENTS.as_flattened()],
         kind: PictureKind::Bars,
-        planned: 3000,
+        planned_ms: 3000,
     },
 ];

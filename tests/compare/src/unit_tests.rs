@@ -52,10 +52,16 @@ fn timeline(step: Step, server: &str, clients: Vec<Vec<(u64, ClientEvent)>>) -> 
     timeline
 }
 
-fn recording(name: &str, until: u64, timelines: [Timeline; 3]) -> Recording {
-    let until = Duration::from_millis(until);
+fn recording(name: &str, elapsed: u64, timelines: [Timeline; 3]) -> Recording {
+    let elapsed = Duration::from_millis(elapsed);
     let scenario = SCENARIOS.iter().find(|scenario| scenario.name == name).expect("a scenario");
-    Recording { scenario, planned: until, until, is_finished: true, timelines: timelines.into() }
+    Recording {
+        scenario,
+        planned_time: elapsed,
+        elapsed,
+        is_finished: true,
+        timelines: timelines.into(),
+    }
 }
 
 fn two_clients() -> Recording {
@@ -124,14 +130,14 @@ fn recordings_are_drawn_as_expected() {
         picture.set_style(picture.area, Style::reset());
         expect_file(&format!("{name}.txt"), &text(&picture));
     }
-    let mut so_far = two_clients();
-    so_far.is_finished = false;
-    so_far.until = Duration::from_millis(600);
-    for timeline in &mut so_far.timelines {
-        timeline.server.retain(|(at, _)| *at < so_far.until);
-        timeline.clients.iter_mut().for_each(|events| events.retain(|(at, _)| *at < so_far.until));
+    let mut live = two_clients();
+    live.is_finished = false;
+    live.elapsed = Duration::from_millis(600);
+    for timeline in &mut live.timelines {
+        timeline.server.retain(|(at, _)| *at < live.elapsed);
+        timeline.clients.iter_mut().for_each(|events| events.retain(|(at, _)| *at < live.elapsed));
     }
-    expect_file("two-clients.live.txt", &text(&draw(&so_far, 120)));
+    expect_file("two-clients.live.txt", &text(&draw(&live, 120)));
 }
 
 #[test]
