@@ -134,34 +134,32 @@ fn connect_crowd(server: SocketAddr, clients: usize) -> anyhow::Result<()> {
     if limit < wanted {
         print_line(&format!("The limit on file descriptors is {limit}."));
     }
-    let mut connected = Vec::new();
+    let mut streams = Vec::new();
     for number in 1..=clients {
         let stream = TcpStream::connect_timeout(&server, TIMEOUT);
         match stream.and_then(|mut stream| stream.write_all(b"hello\n").map(|()| stream)) {
-            Ok(stream) => connected.push(stream),
+            Ok(stream) => streams.push(stream),
             Err(error) => {
                 print_line(&format!("Client {number}: {error}."));
                 break;
             }
         }
     }
-    print_line(&format!("{} of {clients} connected.", connected.len()));
+    let connected = streams.len();
+    print_line(&format!("{connected} of {clients} connected."));
     let mut served = 0;
     let mut last_response = Instant::now();
-    for mut stream in &connected {
+    for mut stream in &streams {
         // After the timeout, count only the responses that have arrived already.
-        let timeout = TIMEOUT.saturating_sub(last_response.elapsed());
-        stream
-            .set_read_timeout(Some(timeout.max(Duration::from_millis(1))))
-            .context("the socket")?;
+        let left = TIMEOUT.saturating_sub(last_response.elapsed()).max(Duration::from_millis(1));
+        stream.set_read_timeout(Some(left)).context("the socket")?;
         let mut response = [0; RESPONSE.len()];
         if stream.read_exact(&mut response).is_ok() && response == *RESPONSE {
             served += 1;
             last_response = Instant::now();
         }
     }
-    let connected_count = connected.len();
-    print_line(&format!("{served} of {connected_count} got a response. Enter disconnects."));
+    print_line(&format!("{served} of {connected} got a response. Enter disconnects."));
     read_line().map(drop)
 }
 

@@ -31,8 +31,8 @@ const TABLE_HEAD: &str = "\
 | load | server | CPU ratio | noise | elapsed ratio | noise | CPU, us |
 | --- | --- | --- | --- | --- | --- | --- |";
 
-/// The name of each load, its active clients, its idle clients, and the servers that it is for. A load
-/// without active clients has one client after another, see [`LoadedServer::run`].
+/// The name of each load, its active clients, its idle clients, and the servers that it is for. Without
+/// active clients, one client after another connects, see [`LoadedServer::run`].
 const LOADS: [(&str, usize, usize, &[Step]); 5] = [
     ("round_trip", 1, 0, &[Blocking, Functions, Select, Tasks, Mio, Tokio]),
     ("crowd/100", 100, 0, &[Select, Tasks]),
@@ -45,8 +45,8 @@ const LOADS: [(&str, usize, usize, &[Step]); 5] = [
 #[derive(Debug)]
 struct LoadedServer {
     server: Server,
-    active: Vec<Client>,
-    _idle: Vec<Client>,
+    active_clients: Vec<Client>,
+    _idle_clients: Vec<Client>,
 }
 
 impl LoadedServer {
@@ -61,8 +61,8 @@ impl LoadedServer {
             lines.iter().find_map(|line| line.text.strip_prefix("Listening on ")?.parse().ok())
         });
         let connect = |clients| (0..clients).map(|_| server.connect_and_request()).collect();
-        let (idle, active) = (connect(idle), connect(active));
-        Self { server, active, _idle: idle }
+        let (idle_clients, active_clients) = (connect(idle), connect(active));
+        Self { server, active_clients, _idle_clients: idle_clients }
     }
 
     /// Lets each active client send a message, and then each receive its response. Without active
@@ -70,25 +70,25 @@ impl LoadedServer {
     /// returns the number of responses.
     fn run(&mut self, times: usize) -> usize {
         for _ in 0..times {
-            if self.active.is_empty() {
+            if self.active_clients.is_empty() {
                 self.server.connect_and_request().close().unwrap();
             }
-            for client in &mut self.active {
+            for client in &mut self.active_clients {
                 client.send(MESSAGE).unwrap();
             }
-            for client in &mut self.active {
+            for client in &mut self.active_clients {
                 client.receive().unwrap();
             }
         }
-        times * self.active.len().max(1)
+        times * self.active_clients.len().max(1)
     }
 }
 
 /// The nanoseconds of one response.
 #[derive(Debug, Clone, Copy, Default)]
 struct Cost {
-    /// The server's CPU time. None if not available on this system.
-    cpu: Option<f64>,
+    /// The server's CPU time. NaN if not available on this system.
+    cpu: f64,
     elapsed: f64,
 }
 
@@ -98,8 +98,8 @@ fn measure_cost(server: &mut LoadedServer, times: usize) -> Cost {
     let responses = server.run(times) as f64;
     let elapsed = start.elapsed().as_nanos() as f64 / responses;
     let cpu_times = process.main_thread_cpu_time().zip(cpu_time_before);
-    let cpu = cpu_times.map(|(after, before)| (after - before).as_nanos() as f64 / responses);
-    Cost { cpu, elapsed }
+    let cpu = cpu_times.map_or(f64::NAN, |(after, before)| (after - before).as_nanos() as f64);
+    Cost { cpu: cpu / responses, elapsed }
 }
 
 /// Returns the number of times that the load must run to take as long as [`MEASUREMENT_TIME`].
@@ -115,11 +115,10 @@ fn calibrate(server: &mut LoadedServer) -> usize {
     }
 }
 
-/// Returns the median of the figures. It is `-` if one of them is not available.
-fn format_median(figures: impl Iterator<Item = Option<f64>>) -> String {
-    let Some(mut figures) = figures.collect::<Option<Vec<f64>>>() else { return "-".to_owned() };
+/// Returns the median of the figures, or `-` if they are not available.
+fn format_median(mut figures: [f64; PAIRS]) -> String {
     figures.sort_by(f64::total_cmp);
-    format!("{:.2}", figures[figures.len() / 2])
+    format!("{:.2}", figures[PAIRS / 2]).replace("NaN", "-")
 }
 
 /// Measures and prints a row of the table: the server and two reference servers take turns.
@@ -140,19 +139,16 @@ fn print_row(load: &str, step: Step, connect: impl Fn(ServerCommand) -> LoadedSe
             costs[turn % 3] = measure_cost(&mut servers[turn % 3], times);
         }
     }
-    let cpu_ratios = |server: usize| {
-        format_median(costs.iter().map(move |costs| Some(costs[server].cpu? / costs[1].cpu?)))
-    };
-    let elapsed_ratios = |server: usize| {
-        format_median(costs.iter().map(move |costs| Some(costs[server].elapsed / costs[1].elapsed)))
+    let ratio = |server: usize, figure: fn(Cost) -> f64| {
+        format_median(costs.map(|costs| figure(costs[server]) / figure(costs[1])))
     };
     println!(
         "| {load} | `{step}` | {} | {} | {} | {} | {} |",
-        cpu_ratios(0),
-        cpu_ratios(2),
-        elapsed_ratios(0),
-        elapsed_ratios(2),
-        format_median(costs.iter().map(|[server, ..]| Some(server.cpu? / 1000.0))),
+        ratio(0, |cost| cost.cpu),
+        ratio(2, |cost| cost.cpu),
+        ratio(0, |cost| cost.elapsed),
+        ratio(2, |cost| cost.elapsed),
+        format_median(costs.map(|[server, ..]| server.cpu / 1000.0)),
     );
 }
 
@@ -163,12 +159,12 @@ fn pin_to_a_core() -> Option<&'static str> {
     let pin = || {
         let status = fs::read_to_string("/proc/self/status").ok()?;
         let cores = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:\t"))?;
-        let (first, rest) = cores.split_once([',', '-'])?;
-        let last = rest.rsplit([',', '-']).next()?;
+        let (first_core, rest) = cores.split_once([',', '-'])?;
+        let last_core = rest.rsplit([',', '-']).next()?;
         let taskset = Command::new("taskset")
-            .args(["-a", "-c", "-p", first, &process::id().to_string()])
+            .args(["-a", "-c", "-p", first_core, &process::id().to_string()])
             .output();
-        taskset.ok()?.status.success().then(|| last.to_owned())
+        taskset.ok()?.status.success().then(|| last_core.to_owned())
     };
     CORE.get_or_init(pin).as_deref()
 }
