@@ -136,15 +136,14 @@ impl Client {
     fn write(&self, bytes: &[u8]) -> io::Result<()> {
         let messages = bytes.iter().filter(|byte| **byte == b'\n').count().max(1);
         let mut connection = self.connect()?;
-        self.record(ClientEvent::Write { messages, bytes: bytes.len() });
         connection.send(bytes)?;
         connection.half_close()?;
         let received = connection.receive_to_end()?;
         let responses = received.len() / RESPONSE.len();
+        self.record(ClientEvent::Write { messages, bytes: bytes.len(), responses });
         if responses == 0 || received != RESPONSE.repeat(responses) {
             return Err(io::Error::other(format!("got {}", describe_responses(&received))));
         }
-        (0..responses).for_each(|_| self.record(ClientEvent::Response));
         Ok(())
     }
 

@@ -11,7 +11,7 @@ use ratatui::widgets::{Paragraph, Widget, Wrap};
 
 use crate::axis::Axis;
 use crate::lane::{BLOCKED_SIGNS, CLIENT_SIGNS, HANDLED_SIGNS, PLAIN_STYLE, Sign, WAIT, lanes};
-use crate::recording::{Recording, Timeline};
+use crate::recording::{ClientEvent, Recording, Timeline};
 use crate::scenario::PictureKind;
 
 const MIN_COLUMNS: u16 = 60;
@@ -186,11 +186,13 @@ impl Drawing<'_> {
         self.row += 1;
         for timeline in &self.recording.timelines {
             let mut name = timeline.step.name();
-            for [messages, bytes, responses] in timeline.writes() {
-                self.put(0, name, BOLD_STYLE);
-                name = "";
-                self.put(15, &format!("{messages:>24}{bytes:>8}{responses:>12}"), BOLD_STYLE);
-                self.row += 1;
+            for (_, event) in timeline.clients.iter().flatten() {
+                if let ClientEvent::Write { messages, bytes, responses } = event {
+                    let figures = format!("{messages:>24}{bytes:>8}{responses:>12}");
+                    self.put(0, &format!("{name:<15}{figures}"), BOLD_STYLE);
+                    name = "";
+                    self.row += 1;
+                }
             }
         }
     }

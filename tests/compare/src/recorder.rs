@@ -11,7 +11,7 @@ use harness::{Server, ServerCommand, Step, raise_file_descriptor_limit};
 
 use crate::client::{Client, lock};
 use crate::narration::Narration;
-use crate::recording::{Recording, Timeline};
+use crate::recording::{ClientEvent, Recording, Timeline};
 use crate::scenario::{PictureKind, Scenario};
 
 /// The time between two calls of `show`.
@@ -120,11 +120,12 @@ impl Recorder {
     fn timeline(&mut self, start: Instant) -> Timeline {
         // A copy, so that the clients do not wait long for the lock.
         let mut timeline = lock(&self.timeline).clone();
+        let is_stuck = |events: &Vec<_>| matches!(events.last(), Some((_, ClientEvent::Stuck)));
         let is_in_send = match self.server.process().current_state() {
             Some(ProcessState::Blocked(call)) => call.name() == Some("sendto"),
             Some(_) => false,
             // Not available on this system. A client is stuck because the server is in send().
-            None => timeline.has_stuck_client(),
+            None => timeline.clients.iter().any(is_stuck),
         };
         self.narration.read(is_in_send);
         for (at, state) in &self.narration.states {

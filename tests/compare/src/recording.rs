@@ -44,9 +44,11 @@ pub struct ServerState {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ClientEvent {
     Request,
+    /// A write whose responses have all arrived.
     Write {
         messages: usize,
         bytes: usize,
+        responses: usize,
     },
     Flood,
     Response,
@@ -81,12 +83,6 @@ impl Timeline {
     pub fn stuck_time(&self, client: usize) -> Option<Duration> {
         let mut events = self.clients[client].iter();
         events.find_map(|(at, event)| (*event == ClientEvent::Stuck).then_some(*at))
-    }
-
-    /// Returns whether the last event of a client is that it is stuck.
-    pub fn has_stuck_client(&self) -> bool {
-        let mut clients = self.clients.iter();
-        clients.any(|events| matches!(events.last(), Some((_, ClientEvent::Stuck))))
     }
 
     /// Returns how long a client waited for each response. None stands for a missing response.
@@ -137,19 +133,6 @@ impl Timeline {
         waits.sort_unstable();
         let spread = [waits.first(), waits.get(waits.len() / 2), waits.last()];
         spread.map(|wait| wait.map_or("no response".to_owned(), |wait| format_time(*wait)))
-    }
-
-    /// Returns for each write the number of messages, of bytes and of responses.
-    pub fn writes(&self) -> Vec<[usize; 3]> {
-        let mut writes: Vec<[usize; 3]> = Vec::new();
-        for (_, event) in self.clients.iter().flatten() {
-            match (event, writes.last_mut()) {
-                (ClientEvent::Write { messages, bytes }, _) => writes.push([*messages, *bytes, 0]),
-                (ClientEvent::Response, Some([.., responses])) => *responses += 1,
-                _ => {}
-            }
-        }
-        writes
     }
 
     /// Returns for each number of idle clients the median time of a response.
