@@ -87,16 +87,12 @@ impl Timeline {
 
     /// Returns how long a client waited for each response. None stands for a missing response.
     fn waits(&self, client: usize) -> Vec<Option<Duration>> {
+        let events = &self.clients[client];
         let mut waits = Vec::new();
-        let mut requested = Duration::ZERO;
-        for (at, event) in &self.clients[client] {
-            match (event, waits.last_mut()) {
-                (ClientEvent::Request, _) => {
-                    requested = *at;
-                    waits.push(None);
-                }
-                (ClientEvent::Response, Some(wait)) => *wait = Some(*at - requested),
-                _ => {}
+        for (index, (requested_at, event)) in events.iter().enumerate() {
+            if *event == ClientEvent::Request {
+                // The next event of a client that has sent a request is the response.
+                waits.push(events.get(index + 1).map(|(at, _)| *at - *requested_at));
             }
         }
         waits
@@ -111,14 +107,13 @@ impl Timeline {
                 parts.push(format!("{} stuck after {}", letter(client), format_time(time)));
             }
         }
-        let mut subject = letter(last).to_string();
-        for wait in self.waits(last) {
-            parts.push(match wait {
-                Some(wait) if subject == "then" => format!("then {}", format_time(wait)),
-                Some(wait) => format!("{subject} waited {}", format_time(wait)),
-                None => format!("{subject} got no response"),
+        for (number, wait) in self.waits(last).into_iter().enumerate() {
+            parts.push(match (number, wait) {
+                (0, Some(wait)) => format!("{} waited {}", letter(last), format_time(wait)),
+                (0, None) => format!("{} got no response", letter(last)),
+                (_, Some(wait)) => format!("then {}", format_time(wait)),
+                (_, None) => "then got no response".to_owned(),
             });
-            "then".clone_into(&mut subject);
         }
         parts.join(", ")
     }
