@@ -89,12 +89,18 @@ fn run(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
     for step in scenarios.iter().flat_map(|scenario| chosen_steps(scenario, matches)) {
         step.try_binary().map_err(anyhow::Error::msg)?;
     }
+    run_all(&scenarios, matches)
+}
+
+/// Runs the scenarios one after the other, with pauses if the user wants them.
+fn run_all(scenarios: &[&'static Scenario], matches: &ArgMatches) -> anyhow::Result<ExitCode> {
+    let has_pauses = matches.get_flag("pause");
     let mut exit_code = ExitCode::SUCCESS;
     for (index, scenario) in scenarios.iter().enumerate() {
         if index > 0 {
             writeln!(io::stdout())?;
         }
-        if matches.get_flag("pause") {
+        if has_pauses {
             let Scenario { name, question, .. } = scenario;
             writeln!(io::stdout(), "{name}   {question}\n")?;
             let keys = "Enter starts it, s and Enter skips it, q and Enter stops.";
@@ -108,10 +114,7 @@ fn run(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
             exit_code = ExitCode::FAILURE;
         }
         let is_last = index + 1 == scenarios.len();
-        if matches.get_flag("pause")
-            && !is_last
-            && ask("Enter continues, q and Enter stops.")? == Some(b'q')
-        {
+        if has_pauses && !is_last && ask("Enter continues, q and Enter stops.")? == Some(b'q') {
             break;
         }
     }

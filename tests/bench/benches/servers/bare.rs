@@ -9,9 +9,9 @@ use harness::{RESPONSE, ServerCommand};
 use nix::sys::select::{FdSet, select};
 
 /// The loop that makes the system calls of steps 1 and 2.
-pub const BLOCKING: &str = "bare-blocking-loop";
+pub const BLOCKING_LOOP: &str = "bare-blocking-loop";
 /// The loop that makes the system calls of step 3.
-pub const SELECT: &str = "bare-select-loop";
+pub const SELECT_LOOP: &str = "bare-select-loop";
 
 /// Returns the command that runs a loop in a process of its own. It is this benchmark again.
 pub fn loop_command(loop_name: &str) -> ServerCommand {
@@ -22,8 +22,8 @@ pub fn loop_command(loop_name: &str) -> ServerCommand {
 /// Runs the loop that the first argument names, if it names one.
 pub fn run_named_loop() {
     let run = match env::args().nth(1).as_deref() {
-        Some(BLOCKING) => run_blocking,
-        Some(SELECT) => run_select,
+        Some(BLOCKING_LOOP) => run_blocking,
+        Some(SELECT_LOOP) => run_select,
         _ => return,
     };
     let server_socket = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");

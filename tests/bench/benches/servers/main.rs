@@ -13,7 +13,7 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 use std::{env, fs};
 
-use bare::{BLOCKING, SELECT, loop_command, run_named_loop};
+use bare::{BLOCKING_LOOP, SELECT_LOOP, loop_command, run_named_loop};
 use harness::Step::{self, Blocking, Functions, Mio, Select, Tasks, Tokio};
 use harness::{Client, MESSAGE, Server, ServerCommand, raise_file_descriptor_limit};
 
@@ -125,9 +125,9 @@ fn format_median(mut figures: [f64; PAIRS]) -> String {
 fn print_row(load: &str, step: Step, connect: impl Fn(ServerCommand) -> LoadedServer) {
     let command = ServerCommand::for_step(step).quiet();
     let reference = match step {
-        Blocking | Functions => loop_command(BLOCKING),
+        Blocking | Functions => loop_command(BLOCKING_LOOP),
         Tasks | Mio | Tokio => ServerCommand::for_step(Select).quiet(),
-        _ => loop_command(SELECT),
+        _ => loop_command(SELECT_LOOP),
     };
     let mut servers = [command, reference.clone(), reference].map(connect);
     let times = calibrate(&mut servers[1]);
