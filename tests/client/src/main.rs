@@ -16,7 +16,7 @@ use clap::{Arg, ArgAction, ArgGroup, Command, value_parser};
 use harness::{RESPONSE, StalledReader, raise_file_descriptor_limit, signals};
 use socket2::SockRef;
 
-/// How long a crowd waits for a connection or a response. The backlog may be full.
+/// The time that a crowd waits for a connection or a response. The backlog may be full.
 const TIMEOUT: Duration = Duration::from_secs(2);
 
 fn main() -> ExitCode {
@@ -30,17 +30,13 @@ fn main() -> ExitCode {
 }
 
 fn run() -> anyhow::Result<()> {
-    let mut matches = command().get_matches();
-    let mut host: String = matches.remove_one("host").unwrap_or_default();
-    let mut port: u16 = matches.remove_one("port").unwrap_or_default();
-    if let Some(named) = matches.remove_one("HOST") {
-        host = named;
-        port = matches.remove_one("PORT").unwrap_or(port);
-    }
+    let matches = command().get_matches();
+    let host = matches.get_one("HOST").or(matches.get_one("host"));
+    let port = matches.get_one("PORT").or(matches.get_one("port"));
     signals::end_process_1_on_signals().context("signals")?;
-    let server = resolve(&host, port)?;
-    if let Some(clients) = matches.remove_one("crowd") {
-        connect_crowd(server, clients)
+    let server = resolve(host.map_or("", String::as_str), port.copied().unwrap_or_default())?;
+    if let Some(clients) = matches.get_one("crowd") {
+        connect_crowd(server, *clients)
     } else if matches.get_flag("stall") {
         stall(server)
     } else {
@@ -50,47 +46,23 @@ fn run() -> anyhow::Result<()> {
 
 fn command() -> Command {
     let flag = |name, help| Arg::new(name).long(name).action(ArgAction::SetTrue).help(help);
+    let option = |name, value, help| Arg::new(name).long(name).value_name(value).help(help);
+    let host = option("host", "HOST", "Name or address of the server");
+    let port = option("port", "PORT", "Port of the server").value_parser(value_parser!(u16));
+    let crowd = "Connect N clients that send one request each. Enter disconnects them";
+    let stall = "Send requests and never read the responses, until the server is blocked";
+    let host_argument = Arg::new("HOST").conflicts_with("host");
+    let port_argument = Arg::new("PORT").conflicts_with("port").value_parser(value_parser!(u16));
     Command::new("client")
         .version(env!("CARGO_PKG_VERSION"))
         .about("Sends each line that you type to a server, and prints the responses")
-        .arg(
-            Arg::new("HOST")
-                .conflicts_with("host")
-                .help("Name or address of the server, like --host"),
-        )
-        .arg(
-            Arg::new("PORT")
-                .conflicts_with("port")
-                .value_parser(value_parser!(u16))
-                .help("Port of the server, like --port"),
-        )
-        .arg(
-            Arg::new("host")
-                .long("host")
-                .value_name("HOST")
-                .default_value("127.0.0.1")
-                .help("Name or address of the server"),
-        )
-        .arg(
-            Arg::new("port")
-                .long("port")
-                .value_name("PORT")
-                .default_value("5000")
-                .value_parser(value_parser!(u16))
-                .help("Port of the server"),
-        )
+        .arg(host_argument.help("Name or address of the server, like --host"))
+        .arg(port_argument.help("Port of the server, like --port"))
+        .arg(host.default_value("127.0.0.1"))
+        .arg(port.default_value("5000"))
         .arg(flag("reset", "Disconnect with a reset at the end of the input (Ctrl-D)"))
-        .arg(flag(
-            "stall",
-            "Send requests and never read the responses, until the server is blocked",
-        ))
-        .arg(
-            Arg::new("crowd")
-                .long("crowd")
-                .value_name("N")
-                .value_parser(value_parser!(usize))
-                .help("Connect N clients that send one request each. Enter disconnects them"),
-        )
+        .arg(flag("stall", stall))
+        .arg(option("crowd", "N", crowd).value_parser(value_parser!(usize)))
         .group(ArgGroup::new("misbehaviour").args(["reset", "stall", "crowd"]))
 }
 
@@ -111,7 +83,7 @@ fn resolve(host: &str, port: u16) -> anyhow::Result<SocketAddr> {
 
 /// Sends in one thread and receives in another, because each of them blocks.
 fn converse(server: SocketAddr, is_resetting: bool) -> anyhow::Result<()> {
-    let stream = TcpStream::connect(server).with_context(|| server.to_string())?;
+    let mut stream = TcpStream::connect(server).with_context(|| server.to_string())?;
     let sender = stream.try_clone().context("the socket")?;
     thread::spawn(move || {
         if let Err(error) = send_lines(&sender, is_resetting) {
@@ -119,10 +91,12 @@ fn converse(server: SocketAddr, is_resetting: bool) -> anyhow::Result<()> {
             process::exit(1);
         }
     });
-    match print_responses(stream) {
-        // The thread that sends has reset the connection.
-        Err(error) if is_resetting && error.kind() == ErrorKind::ConnectionReset => Ok(()),
-        result => result.with_context(|| server.to_string()),
+    let mut bytes = [0; 4096];
+    loop {
+        match stream.read(&mut bytes).with_context(|| server.to_string())? {
+            0 => return Ok(()),
+            length => print(&bytes[..length]),
+        }
     }
 }
 
@@ -142,24 +116,14 @@ fn send_lines(mut stream: &TcpStream, is_resetting: bool) -> anyhow::Result<()> 
     stream.shutdown(Shutdown::Write).context("shutdown")
 }
 
-fn print_responses(mut stream: TcpStream) -> io::Result<()> {
-    let mut bytes = [0; 4096];
-    loop {
-        match stream.read(&mut bytes)? {
-            0 => return Ok(()),
-            length => print(&bytes[..length]),
-        }
-    }
-}
-
 fn stall(server: SocketAddr) -> anyhow::Result<()> {
     let client = StalledReader::connect(server);
     let mut client = client.with_context(|| server.to_string())?;
-    print(format!("{} sends requests and never reads.\n", client.addr()).as_bytes());
+    print_line(&format!("{} sends requests and never reads.", client.addr()));
     client.send_until_server_is_stuck().with_context(|| server.to_string())?;
     let sent = client.bytes_sent();
-    print(format!("Stuck after {sent} bytes: the server cannot send to this client.\n").as_bytes());
-    print(b"Enter disconnects.\n");
+    print_line(&format!("Stuck after {sent} bytes: the server cannot send to this client."));
+    print_line("Enter disconnects.");
     read_line().map(drop)
 }
 
@@ -168,50 +132,35 @@ fn connect_crowd(server: SocketAddr, clients: usize) -> anyhow::Result<()> {
     let wanted = clients as u64 + 16;
     let limit = raise_file_descriptor_limit(wanted).context("the limit on file descriptors")?;
     if limit < wanted {
-        print(format!("The limit on file descriptors is {limit}.\n").as_bytes());
+        print_line(&format!("The limit on file descriptors is {limit}."));
     }
-    let mut waiting = Vec::new();
-    for client in 0..clients {
-        let connected = TcpStream::connect_timeout(&server, TIMEOUT).and_then(|mut stream| {
-            stream.write_all(b"hello\n")?;
-            stream.set_nonblocking(true)?;
-            Ok(stream)
-        });
-        match connected {
-            Ok(stream) => waiting.push(stream),
+    let mut streams = Vec::new();
+    for number in 1..=clients {
+        let stream = TcpStream::connect_timeout(&server, TIMEOUT);
+        match stream.and_then(|mut stream| stream.write_all(b"hello\n").map(|()| stream)) {
+            Ok(stream) => streams.push(stream),
             Err(error) => {
-                print(format!("Client {}: {error}.\n", client + 1).as_bytes());
+                print_line(&format!("Client {number}: {error}."));
                 break;
             }
         }
     }
-    let connected = waiting.len();
-    print(format!("{connected} of {clients} connected.\n").as_bytes());
-    let mut served = Vec::new();
+    let connected = streams.len();
+    print_line(&format!("{connected} of {clients} connected."));
+    let mut served = 0;
     let mut last_response = Instant::now();
-    while !waiting.is_empty() && last_response.elapsed() < TIMEOUT {
-        let (ready, rest): (Vec<_>, Vec<_>) = waiting.into_iter().partition(take_response);
-        waiting = rest;
-        if ready.is_empty() {
-            thread::sleep(Duration::from_millis(10));
-        } else {
+    for mut stream in &streams {
+        // After the timeout, count only the responses that have arrived already.
+        let left = TIMEOUT.saturating_sub(last_response.elapsed()).max(Duration::from_millis(1));
+        stream.set_read_timeout(Some(left)).context("the socket")?;
+        let mut response = [0; RESPONSE.len()];
+        if stream.read_exact(&mut response).is_ok() && response == *RESPONSE {
+            served += 1;
             last_response = Instant::now();
-            served.extend(ready);
         }
     }
-    print(
-        format!("{} of {connected} got a response. Enter disconnects.\n", served.len()).as_bytes(),
-    );
+    print_line(&format!("{served} of {connected} got a response. Enter disconnects."));
     read_line().map(drop)
-}
-
-/// Receives the response and returns whether it has arrived. A client that disconnects with a response
-/// unread would send a reset (RFC 2525, 2.17).
-fn take_response(mut stream: &TcpStream) -> bool {
-    let mut response = [0; RESPONSE.len()];
-    stream.peek(&mut response).is_ok_and(|length| length == RESPONSE.len())
-        && stream.read_exact(&mut response).is_ok()
-        && response == *RESPONSE
 }
 
 /// Reads a line from standard input. It is empty at the end of the input.
@@ -221,8 +170,8 @@ fn read_line() -> anyhow::Result<Vec<u8>> {
     Ok(line)
 }
 
-/// Prints on standard output. If that fails, ends this process. If the reader has exited, it prints no
-/// error.
+/// Prints on standard output, or ends this process. If the reader of standard output has exited, there
+/// is no error message.
 fn print(bytes: &[u8]) {
     let mut output = io::stdout().lock();
     if let Err(error) = output.write_all(bytes).and_then(|()| output.flush()) {
@@ -231,6 +180,10 @@ fn print(bytes: &[u8]) {
         }
         process::exit(1);
     }
+}
+
+fn print_line(line: &str) {
+    print(format!("{line}\n").as_bytes());
 }
 
 /// Prints a line on standard error.

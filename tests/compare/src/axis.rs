@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// The time of one column, in microseconds, is one of these times a power of ten.
+/// The scales in microseconds per column. An axis has one of them, times a power of ten.
 const SCALES: [u64; 9] = [1000, 1250, 2000, 2500, 3125, 4000, 5000, 6250, 8000];
 
 #[derive(Debug)]
@@ -12,18 +12,18 @@ pub struct Axis {
 }
 
 impl Axis {
-    /// Returns the axis with the finest scale that shows everything up to `end` in at most `room`
-    /// columns.
-    pub fn new(end: Duration, room: u16) -> Self {
+    /// Returns the axis with the finest scale that shows everything up to `end` in at most
+    /// `max_columns` columns.
+    pub fn new(end: Duration, max_columns: u16) -> Self {
         // Two columns more: an event at the very end, and one that finds its column taken.
-        let columns = |scale| micros(end) / scale + 2;
+        let columns = |scale| end.as_micros() as u64 / scale + 2;
         let mut scales = (0..10).flat_map(|power| SCALES.map(|scale| scale * 10_u64.pow(power)));
-        let scale = scales.find(|scale| columns(*scale) <= room.into()).unwrap_or(u64::MAX);
+        let scale = scales.find(|scale| columns(*scale) <= max_columns.into()).unwrap_or(u64::MAX);
         Self { micros_per_column: scale, columns: columns(scale) as u16 }
     }
 
     pub fn column(&self, time: Duration) -> u16 {
-        u16::try_from(micros(time) / self.micros_per_column).unwrap_or(u16::MAX)
+        u16::try_from(time.as_micros() as u64 / self.micros_per_column).unwrap_or(u16::MAX)
     }
 
     pub fn start(&self, column: u16) -> Duration {
@@ -48,8 +48,4 @@ impl Axis {
         }
         labels
     }
-}
-
-fn micros(time: Duration) -> u64 {
-    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }

@@ -1,6 +1,5 @@
 //! A client of a scenario: it performs its actions, and records the events.
 
-use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,20 +8,11 @@ use std::time::{Duration, Instant};
 
 use harness::{Process, RESPONSE, StalledReader, TIMEOUT, describe_responses, poll_until};
 
-use crate::recording::{ClientEvent, letter};
-use crate::scenario::{Action, Pace};
+use crate::recording::{ClientEvent, Timeline, letter};
+use crate::scenario::Action;
 
-const MEASURED_REQUESTS: u32 = 200;
-
-/// The events of all clients of one server.
-#[derive(Clone, Default)]
-pub struct ClientLog {
-    pub events: Vec<Vec<(Duration, ClientEvent)>>,
-    pub addresses: HashMap<SocketAddr, usize>,
-    pub failures: Vec<String>,
-}
-
-pub type SharedLog = Arc<Mutex<ClientLog>>;
+/// The requests of one measurement.
+const REQUESTS: u32 = 200;
 
 pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -33,8 +23,9 @@ pub struct Client {
     pub actions: &'static [Action],
     pub server: SocketAddr,
     pub process: Process,
-    pub log: SharedLog,
-    pub pace: Pace,
+    /// The events of all clients of this server.
+    pub timeline: Arc<Mutex<Timeline>>,
+    pub pace: u32,
     pub start: Instant,
     pub connection: Option<harness::Client>,
     pub stalled_reader: Option<StalledReader>,
@@ -46,15 +37,15 @@ impl Client {
         sleep_until(start);
         self.start = start;
         if let Err(error) = self.run_actions() {
-            lock(&self.log).failures.push(format!("{}: {error}", letter(self.number)));
+            lock(&self.timeline).failures.push(format!("{}: {error}", letter(self.number)));
         }
     }
 
     fn run_actions(&mut self) -> io::Result<()> {
         for action in self.actions {
             match *action {
-                Action::WaitUntil(time) => self.think_until(self.start + self.pace.time(time)),
-                Action::Think(time) => self.think_until(Instant::now() + self.pace.time(time)),
+                Action::WaitUntil(time) => self.think_until(self.start + self.duration(time)),
+                Action::Think(time) => self.think_until(Instant::now() + self.duration(time)),
                 Action::Request => self.request()?,
                 Action::Measure(idle) => self.measure(idle)?,
                 Action::Write(bytes) => self.write(bytes)?,
@@ -74,11 +65,15 @@ impl Client {
         Ok(())
     }
 
-    /// Records an event. Call it before a call that others may notice and after a call that blocks:
-    /// then the times of two clients are in the order in which the events happened.
+    fn duration(&self, milliseconds: u64) -> Duration {
+        Duration::from_millis(milliseconds) * self.pace
+    }
+
+    /// Records an event. Call it before a call that the server may notice and after a call that blocks.
+    /// Then the times of two clients are in the order in which the events happened.
     fn record(&self, event: ClientEvent) {
         let now = self.start.elapsed();
-        lock(&self.log).events[self.number].push((now, event));
+        lock(&self.timeline).clients[self.number].push((now, event));
     }
 
     fn think_until(&self, time: Instant) {
@@ -98,8 +93,9 @@ impl Client {
     }
 
     fn connect(&self) -> io::Result<harness::Client> {
-        let connection = harness::Client::connect(self.server, self.pace.timeout())?;
-        lock(&self.log).addresses.insert(connection.addr(), self.number);
+        let timeout = Duration::from_secs(8) + self.duration(2000);
+        let connection = harness::Client::connect(self.server, timeout)?;
+        lock(&self.timeline).numbers.insert(connection.addr(), self.number);
         Ok(connection)
     }
 
@@ -113,48 +109,47 @@ impl Client {
     fn measure(&mut self, idle: usize) -> io::Result<()> {
         self.idle_clients.truncate(idle);
         while self.idle_clients.len() < idle {
-            let client = harness::Client::connect(self.server, self.pace.timeout())?;
+            let client = self.connect()?;
             self.idle_clients.push(client);
         }
-        // Once the last one has a response, the server has accepted all of them.
+        // When the last idle client has a response, the server has accepted all of them.
         self.idle_clients.last_mut().map_or(Ok(()), harness::Client::request)?;
         let process = self.process;
         let connection = self.connection()?;
-        // These requests are not measured: meanwhile the server closes the connections of clients that
-        // have disconnected.
-        for _ in 0..MEASURED_REQUESTS / 10 {
+        // These requests are not measured, because the server still closes the connections of clients
+        // that have disconnected.
+        for _ in 0..REQUESTS / 10 {
             connection.request()?;
         }
         let (start, cpu_time_before) = (Instant::now(), process.main_thread_cpu_time());
-        for _ in 0..MEASURED_REQUESTS {
+        for _ in 0..REQUESTS {
             connection.request()?;
         }
         let cpu_times = cpu_time_before.zip(process.main_thread_cpu_time());
         let cpu_time = cpu_times.map(|(before, after)| after - before);
-        let time = cpu_time.unwrap_or(start.elapsed()) / MEASURED_REQUESTS;
+        let time = cpu_time.unwrap_or(start.elapsed()) / REQUESTS;
         self.record(ClientEvent::Measured { idle, time, is_cpu_time: cpu_time.is_some() });
         Ok(())
     }
 
-    /// Sends `bytes` in one write over a connection of its own, and counts the responses.
+    /// Sends `bytes` in one write over a new connection, and counts the responses.
     fn write(&self, bytes: &[u8]) -> io::Result<()> {
         let messages = bytes.iter().filter(|byte| **byte == b'\n').count().max(1);
         let mut connection = self.connect()?;
-        self.record(ClientEvent::Write { messages, bytes: bytes.len() });
         connection.send(bytes)?;
         connection.half_close()?;
         let received = connection.receive_to_end()?;
         let responses = received.len() / RESPONSE.len();
+        self.record(ClientEvent::Write { messages, bytes: bytes.len(), responses });
         if responses == 0 || received != RESPONSE.repeat(responses) {
             return Err(io::Error::other(format!("got {}", describe_responses(&received))));
         }
-        (0..responses).for_each(|_| self.record(ClientEvent::Response));
         Ok(())
     }
 
     fn send_until_stuck(&mut self) -> io::Result<()> {
         let mut reader = StalledReader::connect(self.server)?;
-        lock(&self.log).addresses.insert(reader.addr(), self.number);
+        lock(&self.timeline).numbers.insert(reader.addr(), self.number);
         self.record(ClientEvent::Flood);
         reader.send_until_surely_stuck()?;
         self.record(ClientEvent::Stuck);
@@ -166,9 +161,9 @@ impl Client {
     fn wait_until_stuck(&self, other: usize) {
         // After the timeout the scenario goes on, and the picture shows that.
         let _ = poll_until(TIMEOUT, || {
-            let ClientLog { events, failures, .. } = &*lock(&self.log);
-            let is_stuck = events[other].iter().any(|(_, event)| *event == ClientEvent::Stuck);
-            (is_stuck || !failures.is_empty()).then_some(())
+            let timeline = lock(&self.timeline);
+            let is_over = timeline.stuck_time(other).is_some() || !timeline.failures.is_empty();
+            is_over.then_some(())
         });
     }
 }

@@ -1,6 +1,6 @@
 //! Draws a recording as a picture. The live page, the finished picture and the SVG show this picture.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use harness::Step;
 use ratatui::buffer::Buffer;
@@ -10,38 +10,32 @@ use ratatui::text::{Line, Span, Text};
 use ratatui::widgets::{Paragraph, Widget, Wrap};
 
 use crate::axis::Axis;
-use crate::lane::{BLOCKED_LEGEND, CLIENT_LEGEND, HANDLED_LEGEND, Sign, WAIT, lanes};
-use crate::measure;
-use crate::recording::{Recording, Timeline};
+use crate::lane::{BLOCKED_SIGNS, CLIENT_SIGNS, HANDLED_SIGNS, PLAIN_STYLE, Sign, WAIT, lanes};
+use crate::recording::{ClientEvent, Recording, Timeline};
 use crate::scenario::PictureKind;
 
-const NARROWEST: u16 = 60;
-const WIDEST: u16 = 160;
+const MIN_COLUMNS: u16 = 60;
+const MAX_COLUMNS: u16 = 160;
 /// More rows than a picture of all steps needs.
-const HIGHEST: u16 = 80;
-/// The column in which lanes begin.
-const LEFT: u16 = 10;
-/// How many servers are side by side, and the columns between them.
-const SIDE_BY_SIDE: usize = 3;
-const GAP: u16 = 2;
-const PLAIN: Style = Style::new();
-const STRONG: Style = Style::new().bold();
+const MAX_ROWS: u16 = 80;
+/// The columns of the names, to the left of the lanes and bars.
+const NAME_COLUMNS: u16 = 10;
+/// The columns of the measurements, to the right of the bars.
+const VALUE_COLUMNS: u16 = 20;
+/// The number of servers side by side, and the columns between them.
+const SERVERS_PER_ROW: usize = 3;
+const GAP_COLUMNS: u16 = 2;
+const BOLD_STYLE: Style = Style::new().bold();
 const BAR: &str = "▄";
 const BAR_STYLE: Style = Style::new().cyan();
 
-pub fn draw(recording: &Recording, is_finished: bool, columns: u16) -> Buffer {
+pub fn draw(recording: &Recording, columns: u16) -> Buffer {
     // The last column stays free, because some terminals wrap when it is written.
-    let area = Rect::new(0, 0, columns.clamp(NARROWEST, WIDEST) - 1, HIGHEST);
-    let buffer = Buffer::empty(area);
-    let mut drawing = Drawing {
-        buffer,
-        row: 0,
-        used_signs: BTreeSet::from([WAIT.glyph]),
-        recording,
-        is_finished,
-    };
+    let area = Rect::new(0, 0, columns.clamp(MIN_COLUMNS, MAX_COLUMNS) - 1, MAX_ROWS);
+    let meanings = BTreeSet::from([WAIT.meaning]);
+    let mut drawing = Drawing { buffer: Buffer::empty(area), row: 0, meanings, recording };
     let scenario = recording.scenario;
-    drawing.put(0, scenario.name, STRONG);
+    drawing.put(0, scenario.name, BOLD_STYLE);
     drawing.row += 1;
     drawing.add_paragraph(scenario.question);
     match scenario.kind {
@@ -50,7 +44,7 @@ pub fn draw(recording: &Recording, is_finished: bool, columns: u16) -> Buffer {
         PictureKind::Writes => drawing.add_writes(),
         PictureKind::Bars => drawing.add_bars(),
     }
-    if is_finished {
+    if recording.is_finished {
         drawing.row += 1;
         drawing.add_paragraph(scenario.task);
     }
@@ -62,9 +56,9 @@ struct Drawing<'a> {
     buffer: Buffer,
     /// The row that comes next.
     row: u16,
-    used_signs: BTreeSet<char>,
+    /// The meanings of the signs that have been drawn.
+    meanings: BTreeSet<&'static str>,
     recording: &'a Recording,
-    is_finished: bool,
 }
 
 impl Drawing<'_> {
@@ -73,18 +67,18 @@ impl Drawing<'_> {
     }
 
     fn put_name(&mut self, name: &str) {
-        self.put(0, &format!("{name:>8}"), PLAIN);
+        self.put(0, &format!("{name:>8}"), PLAIN_STYLE);
     }
 
     /// Puts a measured time. It is not known while the scenario runs.
     fn put_measured(&mut self, column: u16, time: &str) {
-        if self.is_finished {
-            self.put(column, time, STRONG);
+        if self.recording.is_finished {
+            self.put(column, time, BOLD_STYLE);
         }
     }
 
     fn add_paragraph(&mut self, text: impl Into<Text<'static>>) {
-        let area = Rect { y: self.row, height: HIGHEST - self.row, ..self.buffer.area };
+        let area = Rect { y: self.row, height: MAX_ROWS - self.row, ..self.buffer.area };
         Paragraph::new(text).wrap(Wrap { trim: true }).render(area, &mut self.buffer);
         // Each row of the paragraph begins with a word.
         while self.buffer[(0, self.row)].symbol() != " " {
@@ -92,62 +86,60 @@ impl Drawing<'_> {
         }
     }
 
-    fn axis(&self, room: u16) -> Axis {
-        let Recording { until, planned, .. } = self.recording;
-        Axis::new(if self.is_finished { *until } else { *planned.max(until) }, room)
+    fn axis(&self, columns: u16) -> Axis {
+        let Recording { elapsed, planned_time, is_finished, .. } = self.recording;
+        Axis::new(if *is_finished { *elapsed } else { *planned_time.max(elapsed) }, columns)
     }
 
     fn add_labels(&mut self, left: u16, axis: &Axis) {
         for (column, label) in axis.labels() {
-            self.put(left + column, &label, PLAIN);
+            self.put(left + column, &label, PLAIN_STYLE);
         }
         self.row += 1;
     }
 
-    fn add_lanes_of(&mut self, timeline: &Timeline, left: u16, axis: &Axis) {
-        for (name, lane) in lanes(timeline, self.recording.until, axis) {
+    fn add_timeline(&mut self, timeline: &Timeline, left: u16, axis: &Axis) {
+        for (name, lane) in lanes(timeline, self.recording.elapsed, axis) {
             self.put_name(&name);
             for (column, sign) in (left..).zip(lane) {
                 let cell = &mut self.buffer[(column, self.row)];
                 cell.set_char(sign.glyph).set_style(sign.style);
-                self.used_signs.insert(match sign.glyph {
-                    'A'..='Z' => 'A',
-                    'a'..='z' => 'a',
-                    glyph => glyph,
-                });
+                self.meanings.insert(sign.meaning);
             }
             self.row += 1;
         }
     }
 
     fn add_lanes(&mut self) {
-        let axis = self.axis(self.buffer.area.width - LEFT);
-        self.add_labels(LEFT, &axis);
+        let axis = self.axis(self.buffer.area.width - NAME_COLUMNS);
+        self.add_labels(NAME_COLUMNS, &axis);
         for timeline in &self.recording.timelines {
             let name = timeline.step.name();
-            self.put(0, name, STRONG);
-            self.put_measured(name.len() as u16 + 3, &measure::waits(timeline));
+            self.put(0, name, BOLD_STYLE);
+            self.put_measured(name.len() as u16 + 3, &timeline.wait_summary());
             self.row += 1;
-            self.add_lanes_of(timeline, LEFT, &axis);
+            self.add_timeline(timeline, NAME_COLUMNS, &axis);
             self.row += 1;
         }
         self.add_lane_legend();
     }
 
     fn add_lanes_side_by_side(&mut self) {
-        let room = (self.buffer.area.width + GAP - LEFT) / SIDE_BY_SIDE as u16 - GAP;
-        let axis = self.axis(room);
-        for timelines in self.recording.timelines.chunks(SIDE_BY_SIDE) {
+        let columns = (self.buffer.area.width + GAP_COLUMNS - NAME_COLUMNS)
+            / SERVERS_PER_ROW as u16
+            - GAP_COLUMNS;
+        let axis = self.axis(columns);
+        for timelines in self.recording.timelines.chunks(SERVERS_PER_ROW) {
             let top = self.row;
             for (number, timeline) in (0..).zip(timelines) {
-                let left = LEFT + number * (axis.columns + GAP);
+                let left = NAME_COLUMNS + number * (axis.columns + GAP_COLUMNS);
                 self.row = top;
-                self.put(left, timeline.step.name(), STRONG);
+                self.put(left, timeline.step.name(), BOLD_STYLE);
                 self.row += 1;
                 self.add_labels(left, &axis);
-                self.add_lanes_of(timeline, left, &axis);
+                self.add_timeline(timeline, left, &axis);
                 for (name, wait) in
-                    ["shortest", "median", "longest"].iter().zip(measure::wait_spread(timeline))
+                    ["shortest", "median", "longest"].iter().zip(timeline.wait_spread())
                 {
                     self.put_measured(0, &format!("{name:>8}"));
                     self.put_measured(left, &format!("waited {wait}"));
@@ -161,11 +153,11 @@ impl Drawing<'_> {
 
     /// Adds the meaning of the signs that the lanes use.
     fn add_lane_legend(&mut self) {
-        let clients = self.meanings(&CLIENT_LEGEND);
+        let clients = self.legend(&CLIENT_SIGNS);
         let mut server = Line::from("server: ");
-        server.extend(self.meanings(&HANDLED_LEGEND));
+        server.extend(self.legend(&HANDLED_SIGNS));
         server.push_span(" blocked in  ");
-        server.extend(self.meanings(&BLOCKED_LEGEND));
+        server.extend(self.legend(&BLOCKED_SIGNS));
         let mut timelines = self.recording.timelines.iter();
         if timelines.any(|timeline| Step::AFTER.contains(&timeline.step)) {
             server.push_span("(epoll/kqueue)");
@@ -174,11 +166,12 @@ impl Drawing<'_> {
         self.add_paragraph(server);
     }
 
-    fn meanings(&self, legend: &[(Sign, &str)]) -> Vec<Span<'static>> {
+    /// Returns the legend of those signs that have been drawn.
+    fn legend(&self, signs: &[Sign]) -> Vec<Span<'static>> {
         let mut spans = Vec::new();
-        for (sign, meaning) in legend {
-            if self.used_signs.contains(&sign.glyph) {
-                spans.push(Span::styled(sign.glyph.to_string(), sign.style));
+        for Sign { glyph, style, meaning } in signs {
+            if self.meanings.contains(meaning) {
+                spans.push(Span::styled(glyph.to_string(), *style));
                 spans.push(Span::raw(format!(" {meaning}  ")));
             }
         }
@@ -189,43 +182,51 @@ impl Drawing<'_> {
     fn add_writes(&mut self) {
         self.row += 1;
         let header = format!("{:>39}{:>8}{:>12}", "messages in one write", "bytes", "responses");
-        self.put(0, &header, PLAIN);
+        self.put(0, &header, PLAIN_STYLE);
         self.row += 1;
         for timeline in &self.recording.timelines {
             let mut name = timeline.step.name();
-            for [messages, bytes, responses] in measure::writes(timeline) {
-                self.put(0, name, STRONG);
-                name = "";
-                self.put(15, &format!("{messages:>24}{bytes:>8}{responses:>12}"), STRONG);
-                self.row += 1;
+            for (_, event) in timeline.clients.iter().flatten() {
+                if let ClientEvent::Write { messages, bytes, responses } = event {
+                    let figures = format!("{messages:>24}{bytes:>8}{responses:>12}");
+                    self.put(0, &format!("{name:<15}{figures}"), BOLD_STYLE);
+                    name = "";
+                    self.row += 1;
+                }
             }
         }
     }
 
     /// Adds for each number of idle clients the time that a response took.
     fn add_bars(&mut self) {
-        const VALUES_WIDTH: u16 = 20;
-        let room = self.buffer.area.width - LEFT - VALUES_WIDTH;
+        let columns = self.buffer.area.width - NAME_COLUMNS - VALUE_COLUMNS;
         let timelines = &self.recording.timelines;
-        let bars: Vec<_> = timelines.iter().map(measure::bars).collect();
-        let longest = bars.iter().flatten().map(|(_, time)| *time).max().unwrap_or_default();
+        let bars: Vec<_> = timelines.iter().map(Timeline::response_times).collect();
+        let longest = bars.iter().flat_map(BTreeMap::values).max().copied().unwrap_or_default();
         for (timeline, bars) in timelines.iter().zip(bars) {
             self.row += 1;
-            self.put(0, timeline.step.name(), STRONG);
+            self.put(0, timeline.step.name(), BOLD_STYLE);
             self.row += 1;
             for (idle, time) in &bars {
                 self.put_name(&format!("{idle} idle"));
-                let length = time.div_duration_f64(longest) * f64::from(room);
+                let length = time.div_duration_f64(longest) * f64::from(columns);
                 let length = (length.round() as usize).max(1);
-                self.put(LEFT, &BAR.repeat(length), BAR_STYLE);
+                self.put(NAME_COLUMNS, &BAR.repeat(length), BAR_STYLE);
                 let ms = time.as_secs_f64() * 1000.0;
-                let ratio = time.div_duration_f64(bars[0].1);
-                self.put(LEFT + room, &format!("{ms:>10.3} ms {ratio:>5.1}×"), STRONG);
+                let ratio = time.div_duration_f64(bars[&0]);
+                self.put(
+                    NAME_COLUMNS + columns,
+                    &format!("{ms:>10.3} ms {ratio:>5.1}×"),
+                    BOLD_STYLE,
+                );
                 self.row += 1;
             }
         }
         self.row += 1;
-        let legend = Span::raw(format!(" {}", measure::bar_legend(self.recording)));
+        let has_cpu_times = timelines.iter().any(Timeline::has_cpu_times);
+        let time = if has_cpu_times { "server's CPU time" } else { "time" };
+        let build = if cfg!(debug_assertions) { "; debug build" } else { "" };
+        let legend = Span::raw(format!(" {time} for one response (median{build})"));
         self.add_paragraph(Line::from(vec![Span::styled(BAR, BAR_STYLE), legend]));
         self.add_paragraph("×: compared with no idle clients");
     }

@@ -7,118 +7,101 @@ use harness::kernel::Call;
 use ratatui::style::Style;
 
 use crate::axis::Axis;
-use crate::recording::{ClientEvent, ServerState, Timeline, letter};
+use crate::recording::{ClientEvent, Timeline, letter};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sign {
     pub glyph: char,
     pub style: Style,
+    /// The explanation in the legend.
+    pub meaning: &'static str,
 }
 
 impl Sign {
-    pub const fn new(glyph: char, style: Style) -> Self {
-        Self { glyph, style }
+    const fn new(glyph: char, style: Style, meaning: &'static str) -> Self {
+        Self { glyph, style, meaning }
     }
 }
 
 // Nothing is dim, because a projector makes dim signs invisible.
-const BLANK: Sign = Sign::new(' ', Style::new());
-pub const WAIT: Sign = Sign::new('█', Style::new().red().bold());
-const RESPONSE: Sign = Sign::new('●', Style::new().green().bold());
-const THINK: Sign = Sign::new('─', Style::new());
-const FLOOD: Sign = Sign::new('═', Style::new());
-const DISCONNECT: Sign = Sign::new('×', Style::new().blue().bold());
-const RESET: Sign = Sign::new('!', Style::new().magenta().bold());
-const STUCK: Sign = Sign::new('▒', Style::new().magenta().bold());
+pub const PLAIN_STYLE: Style = Style::new();
+const BLANK: Sign = Sign::new(' ', PLAIN_STYLE, "");
+pub const WAIT: Sign = Sign::new('█', PLAIN_STYLE.red().bold(), "waits for a response");
+const RESPONSE: Sign = Sign::new('●', PLAIN_STYLE.green().bold(), "gets it");
+const THINK: Sign = Sign::new('─', PLAIN_STYLE, "thinks");
+const FLOOD: Sign = Sign::new('═', PLAIN_STYLE, "sends, never reads");
+const DISCONNECT: Sign = Sign::new('×', PLAIN_STYLE.blue().bold(), "disconnects");
+const RESET: Sign = Sign::new('!', PLAIN_STYLE.magenta().bold(), "resets");
+const STUCK: Sign = Sign::new('▒', PLAIN_STYLE.magenta().bold(), "stuck");
 
-/// The style of the letter of a client that the server handles.
-const HANDLED: Style = Style::new().cyan().bold().reversed();
-/// Several clients that the server handles in one column.
-const SEVERAL: Sign = Sign::new('*', HANDLED);
+/// The style of a server that handles clients. One client is shown by its letter.
+const HANDLED_STYLE: Style = PLAIN_STYLE.cyan().bold().reversed();
+const HANDLED: Sign = Sign::new('A', HANDLED_STYLE, "handled");
+const SEVERAL_HANDLED: Sign = Sign::new('*', HANDLED_STYLE, "several");
 // The calls in which a server is blocked. For `recv()` the sign is the client's letter in lower case.
-const SEND: Sign = Sign::new('◇', Style::new());
-const ACCEPT: Sign = Sign::new('·', Style::new());
-const SELECT: Sign = Sign::new('~', Style::new());
+const RECV: Sign = Sign::new('a', PLAIN_STYLE, "recv()");
+const SEND: Sign = Sign::new('◇', PLAIN_STYLE, "send()");
+const ACCEPT: Sign = Sign::new('·', PLAIN_STYLE, "accept()");
+const SELECT: Sign = Sign::new('~', PLAIN_STYLE, "select()");
 
-pub const CLIENT_LEGEND: [(Sign, &str); 7] = [
-    (WAIT, "waits for a response"),
-    (RESPONSE, "gets it"),
-    (THINK, "thinks"),
-    (FLOOD, "sends, never reads"),
-    (STUCK, "stuck"),
-    (DISCONNECT, "disconnects"),
-    (RESET, "resets"),
-];
-
-/// The signs of a server, with `A` and `a` for the letter of any client.
-pub const HANDLED_LEGEND: [(Sign, &str); 2] =
-    [(Sign::new('A', HANDLED), "handled"), (SEVERAL, "several")];
-pub const BLOCKED_LEGEND: [(Sign, &str); 4] = [
-    (Sign::new('a', Style::new()), "recv()"),
-    (SEND, "send()"),
-    (ACCEPT, "accept()"),
-    (SELECT, "select()"),
-];
+pub const CLIENT_SIGNS: [Sign; 7] = [WAIT, RESPONSE, THINK, FLOOD, STUCK, DISCONNECT, RESET];
+pub const HANDLED_SIGNS: [Sign; 2] = [HANDLED, SEVERAL_HANDLED];
+pub const BLOCKED_SIGNS: [Sign; 4] = [RECV, SEND, ACCEPT, SELECT];
 
 /// Returns the lanes of a server and its clients with their names, the server's first.
-pub fn lanes(timeline: &Timeline, until: Duration, axis: &Axis) -> Vec<(String, Vec<Sign>)> {
-    let mut lanes = vec![("server".to_owned(), server_lane(&timeline.server, until, axis))];
+pub fn lanes(timeline: &Timeline, elapsed: Duration, axis: &Axis) -> Vec<(String, Vec<Sign>)> {
+    let mut lanes = vec![("server".to_owned(), server_lane(timeline, elapsed, axis))];
     for (client, events) in timeline.clients.iter().enumerate() {
-        lanes.push((letter(client).to_string(), client_lane(events, until, axis)));
+        lanes.push((letter(client).to_string(), client_lane(events, elapsed, axis)));
     }
     lanes
 }
 
-fn server_lane(states: &[(Duration, ServerState)], until: Duration, axis: &Axis) -> Vec<Sign> {
-    let selects = states.iter().any(|(_, state)| state.blocked_in == Some(Call::Select));
+fn server_lane(timeline: &Timeline, elapsed: Duration, axis: &Axis) -> Vec<Sign> {
+    let states = &timeline.server;
+    let has_select = states.iter().any(|(_, state)| state.blocked_in == Some(Call::Select));
     let mut lane = Vec::new();
     for column in 0..axis.columns {
-        if column > 0 && axis.start(column) >= until {
+        if column > 0 && axis.start(column) >= elapsed {
             break;
         }
         // The state at the start of the column, and the states that begin in it.
         let first_state = states.partition_point(|(at, _)| axis.column(*at) < column);
-        let begun = states.partition_point(|(at, _)| axis.column(*at) <= column);
-        let states = states[..begun].iter().skip(first_state.saturating_sub(1));
-        let mut handled = BTreeSet::new();
-        let mut last = None;
+        let end_state = states.partition_point(|(at, _)| axis.column(*at) <= column);
+        let states = states[..end_state].iter().skip(first_state.saturating_sub(1));
+        let mut handled_clients = BTreeSet::new();
+        let mut blocked_in = None;
         for (_, state) in states {
-            if state.blocked_in.is_none() {
-                if !selects {
+            let numbers = state.clients.iter().filter_map(|client| timeline.numbers.get(client));
+            if let Some(call) = state.blocked_in {
+                blocked_in = Some((call, numbers.min()));
+            } else {
+                if !has_select {
                     // This server has one client at a time. Show the one that it has now.
-                    handled.clear();
+                    handled_clients.clear();
                 }
-                handled.extend(&state.clients);
+                handled_clients.extend(numbers);
             }
-            last = Some(state);
         }
-        let handled: Vec<usize> = handled.into_iter().collect();
-        lane.push(match (handled.as_slice(), last) {
-            ([client], _) => Sign::new(letter(*client), HANDLED),
-            ([_, ..], _) => SEVERAL,
-            ([], Some(state)) => blocked_sign(state),
-            ([], None) => BLANK,
+        lane.push(match (handled_clients.first(), blocked_in) {
+            (Some(_), _) if handled_clients.len() > 1 => SEVERAL_HANDLED,
+            (Some(client), _) => Sign { glyph: letter(*client), ..HANDLED },
+            (None, Some((Call::Recv, Some(client)))) => {
+                Sign { glyph: letter(*client).to_ascii_lowercase(), ..RECV }
+            }
+            (None, Some((Call::Send, _))) => SEND,
+            (None, Some((Call::Accept, _))) => ACCEPT,
+            (None, Some((Call::Select, _))) => SELECT,
+            _ => BLANK,
         });
     }
     lane
 }
 
-fn blocked_sign(state: &ServerState) -> Sign {
-    match (state.blocked_in, state.clients.first()) {
-        (Some(Call::Recv), Some(client)) => {
-            Sign::new(letter(*client).to_ascii_lowercase(), Style::new())
-        }
-        (Some(Call::Send), _) => SEND,
-        (Some(Call::Accept), _) => ACCEPT,
-        (Some(Call::Select), _) => SELECT,
-        _ => BLANK,
-    }
-}
-
 /// Returns the lane of a client. An event takes a column of its own, or the next one that is free.
-fn client_lane(events: &[(Duration, ClientEvent)], until: Duration, axis: &Axis) -> Vec<Sign> {
+fn client_lane(events: &[(Duration, ClientEvent)], elapsed: Duration, axis: &Axis) -> Vec<Sign> {
     let mut lane = vec![BLANK; axis.columns.into()];
-    for (index, (from, event)) in events.iter().enumerate() {
+    for (index, (start, event)) in events.iter().enumerate() {
         let sign = match event {
             ClientEvent::Request => WAIT,
             ClientEvent::Stuck => STUCK,
@@ -126,12 +109,12 @@ fn client_lane(events: &[(Duration, ClientEvent)], until: Duration, axis: &Axis)
             ClientEvent::Flood => FLOOD,
             _ => continue,
         };
-        let to = events.get(index + 1).map_or(until, |(at, _)| *at);
-        let first = usize::from(axis.column(*from));
-        let last = usize::from(axis.column(to.saturating_sub(Duration::from_nanos(1)).max(*from)));
-        for cell in lane.iter_mut().take(last + 1).skip(first) {
-            if *cell != WAIT {
-                *cell = sign;
+        let end = events.get(index + 1).map_or(elapsed, |(at, _)| *at);
+        let last_moment = end.saturating_sub(Duration::from_nanos(1)).max(*start);
+        for column in axis.column(*start)..=axis.column(last_moment) {
+            match lane.get_mut(usize::from(column)) {
+                Some(cell) if *cell != WAIT => *cell = sign,
+                _ => {}
             }
         }
     }

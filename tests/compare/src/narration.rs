@@ -1,6 +1,5 @@
 //! Derives the states of a server from its narration.
 
-use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -9,29 +8,28 @@ use harness::{Line, Log, Step};
 
 use crate::recording::ServerState;
 
-/// Shorter stays in `select()` are not recorded, because a client that never reads causes thousands.
-const SHORT: Duration = Duration::from_millis(2);
-
-type State = ServerState<SocketAddr>;
+/// The shortest `select()` that is recorded. A client that never reads causes thousands of shorter
+/// ones.
+const MIN_SELECT_TIME: Duration = Duration::from_millis(2);
 
 pub struct Narration {
     step: Step,
     log: Log,
     lines_read: usize,
-    /// How many times the last of these lines had been printed.
+    /// The number of times that the last of these lines had been printed.
     repetitions_read: usize,
     previous_read: Instant,
     /// The client that was accepted last.
-    accepted: Option<SocketAddr>,
-    states: Vec<(Instant, State)>,
+    accepted_client: Option<SocketAddr>,
+    pub states: Vec<(Instant, ServerState)>,
 }
 
-fn handling(clients: Vec<SocketAddr>) -> State {
-    State { blocked_in: None, clients }
+fn handled(clients: Vec<SocketAddr>) -> ServerState {
+    ServerState { blocked_in: None, clients }
 }
 
-fn blocked(call: Call, client: Option<SocketAddr>) -> State {
-    State { blocked_in: Some(call), clients: client.into_iter().collect() }
+fn blocked(call: Call, client: Option<SocketAddr>) -> ServerState {
+    ServerState { blocked_in: Some(call), clients: client.into_iter().collect() }
 }
 
 impl Narration {
@@ -42,7 +40,7 @@ impl Narration {
             lines_read: 0,
             repetitions_read: 0,
             previous_read: Instant::now(),
-            accepted: None,
+            accepted_client: None,
             states: Vec::new(),
         }
     }
@@ -57,7 +55,10 @@ impl Narration {
             let first = self.lines_read.saturating_sub(1);
             for (index, line) in lines.iter().enumerate().skip(first) {
                 if index >= self.lines_read {
-                    self.add_line(line);
+                    self.repetitions_read = 1;
+                    if let Some(state) = self.state_after(&line.text) {
+                        self.add(line.at, state);
+                    }
                 }
                 self.add_repetitions(line);
             }
@@ -65,23 +66,16 @@ impl Narration {
             Some(())
         });
         if is_in_send
-            && let Some((_, State { blocked_in: None | Some(Call::Recv), clients })) =
-                self.states.last()
-            && let [client] = clients[..]
+            && let Some((_, state)) = self.states.last()
+            && matches!(state.blocked_in, None | Some(Call::Recv))
+            && let [client] = state.clients[..]
         {
             self.add(self.previous_read, blocked(Call::Send, Some(client)));
         }
         self.previous_read = now;
     }
 
-    fn add_line(&mut self, line: &Line) {
-        self.repetitions_read = 1;
-        if let Some(state) = self.state_after(&line.text) {
-            self.add(line.at, state);
-        }
-    }
-
-    fn state_after(&mut self, line: &str) -> Option<State> {
+    fn state_after(&mut self, line: &str) -> Option<ServerState> {
         match (self.step, line) {
             // While one function of these servers awaits, their event loop goes on.
             (Step::Tasks | Step::Tokio, "Before accept()" | "Before recv()")
@@ -89,63 +83,46 @@ impl Narration {
                 return Some(blocked(Call::Select, None));
             }
             (_, "Before accept()") => return Some(blocked(Call::Accept, None)),
-            (_, "Before recv()") => return Some(blocked(Call::Recv, Some(self.accepted?))),
+            (_, "Before recv()") => return Some(blocked(Call::Recv, Some(self.accepted_client?))),
             _ => {}
         }
         let prefixes = ["Connection from ", "Ready to read: ", "Ready to write: "];
         let names = prefixes.iter().find_map(|prefix| line.strip_prefix(prefix))?;
         let clients: Vec<_> = names.split(", ").filter_map(|name| name.parse().ok()).collect();
         if line.starts_with("Connection") {
-            self.accepted = clients.first().copied();
+            self.accepted_client = clients.first().copied();
         }
-        (!clients.is_empty()).then(|| handling(clients))
+        (!clients.is_empty()).then(|| handled(clients))
     }
 
     /// Adds the states between repeated lines `Before recv()`: the server has handled the client.
     fn add_repetitions(&mut self, line: &Line) {
         let repetitions = line.times - self.repetitions_read;
         self.repetitions_read = line.times;
-        let client =
-            self.accepted.filter(|_| self.step.is_blocking() && line.text == "Before recv()");
-        if let (1.., Some(client)) = (repetitions, client) {
+        if let (1.., Some(client)) = (repetitions, self.accepted_client)
+            && self.step.is_blocking()
+            && line.text == "Before recv()"
+        {
             // The log keeps only the time of the last repetition.
             let since = if repetitions == 1 { line.last } else { self.previous_read };
-            self.add(since, handling(vec![client]));
+            self.add(since, handled(vec![client]));
             self.add(line.last, blocked(Call::Recv, Some(client)));
         }
     }
 
     /// Adds a state. It does not begin before the last one.
-    fn add(&mut self, at: Instant, state: State) {
+    fn add(&mut self, at: Instant, state: ServerState) {
         let at = self.states.last().map_or(at, |(last, _)| at.max(*last));
         match self.states.as_slice() {
             [.., (_, last)] if *last == state => {}
             [.., (_, before), (since, last)]
                 if *before == state
                     && last.blocked_in == Some(Call::Select)
-                    && at - *since < SHORT =>
+                    && at - *since < MIN_SELECT_TIME =>
             {
                 self.states.pop();
             }
             _ => self.states.push((at, state)),
         }
-    }
-
-    /// Returns the states so far, with the numbers of the clients in place of their addresses.
-    pub fn states(
-        &self,
-        start: Instant,
-        numbers: &HashMap<SocketAddr, usize>,
-    ) -> Vec<(Duration, ServerState)> {
-        let mut states = Vec::new();
-        for (at, State { blocked_in, clients }) in &self.states {
-            let known: Vec<usize> =
-                clients.iter().filter_map(|client| numbers.get(client).copied()).collect();
-            if known.is_empty() == clients.is_empty() {
-                let state = ServerState { blocked_in: *blocked_in, clients: known };
-                states.push((at.saturating_duration_since(start), state));
-            }
-        }
-        states
     }
 }

@@ -1,5 +1,5 @@
-//! The live page: what a terminal shows while a scenario runs. It is on the alternate screen, so the
-//! finished picture follows what was on the terminal before.
+//! The terminal: the live page while a scenario runs, and the finished picture as text. The page is
+//! on the alternate screen, so the finished picture follows what was on the terminal before.
 
 use std::env;
 use std::io::{self, IsTerminal};
@@ -9,10 +9,11 @@ use std::time::Duration;
 
 use harness::signals;
 use ratatui::DefaultTerminal;
-use ratatui::buffer::Buffer;
+use ratatui::backend::IntoCrossterm;
+use ratatui::buffer::{Buffer, Cell};
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyModifiers};
 use ratatui::crossterm::terminal;
-use ratatui::style::Style;
+use ratatui::style::{Color, Style};
 use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP};
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::raise;
@@ -30,10 +31,10 @@ fn is_terminal() -> bool {
 
 /// Draws a recording in the width of the terminal, and in colour if the terminal and the user allow
 /// colours.
-pub fn draw(recording: &Recording, is_finished: bool) -> Buffer {
+pub fn draw(recording: &Recording) -> Buffer {
     let size = terminal::size().ok().filter(|(columns, _)| is_terminal() && *columns > 0);
     let columns = size.map_or(80, |(columns, _)| columns);
-    let mut picture = draw::draw(recording, is_finished, columns);
+    let mut picture = draw::draw(recording, columns);
     let is_colour_unwanted = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     if !is_terminal() || is_colour_unwanted {
         picture.set_style(picture.area, Style::reset());
@@ -41,12 +42,29 @@ pub fn draw(recording: &Recording, is_finished: bool) -> Buffer {
     picture
 }
 
+/// Returns the lines of a picture, with escape sequences where a cell has a style.
+pub fn text(picture: &Buffer) -> String {
+    let mut text = String::new();
+    for row in picture.content().chunks(picture.area.width.into()) {
+        for run in row.chunk_by(|left, right| left.style() == right.style()) {
+            let symbols: String = run.iter().map(Cell::symbol).collect();
+            let Cell { fg, modifier, .. } = run[0];
+            let fg = Some(fg).filter(|color| *color != Color::Reset);
+            let style = Style { fg, ..Style::new() }.add_modifier(modifier);
+            text += &style.into_crossterm().apply(symbols).to_string();
+        }
+        text.truncate(text.trim_end_matches(' ').len());
+        text.push('\n');
+    }
+    text
+}
+
 /// Shows the recording so far in place of the last picture. Does nothing without a terminal.
 pub fn show(recording: &Recording) -> io::Result<()> {
     if !is_terminal() {
         return Ok(());
     }
-    let picture = draw(recording, false);
+    let picture = draw(recording);
     let mut page = lock(&PAGE);
     if page.is_none() {
         // Without a terminal for the keys, there is no live page.
@@ -97,12 +115,12 @@ pub fn handle_signals() -> io::Result<()> {
     thread::spawn(move || {
         for signal in &mut signals {
             let mut page = lock(&PAGE);
-            let was_shown = page.take().is_some();
-            if was_shown {
+            let is_shown = page.take().is_some();
+            if is_shown {
                 ratatui::restore();
             }
             signals::take_default_action(signal);
-            if was_shown {
+            if is_shown {
                 *page = ratatui::try_init().ok();
             }
         }

@@ -1,98 +1,106 @@
 //! Runs the clients of a scenario against real servers, and records what happens.
 
 use std::io;
-use std::panic;
-use std::sync::Arc;
-use std::thread::{self, JoinHandle};
+use std::sync::{Arc, Mutex};
+use std::thread;
 use std::time::{Duration, Instant};
 
+use anyhow::ensure;
 use harness::kernel::ProcessState;
-use harness::{Server, ServerCommand, Step};
+use harness::{Server, ServerCommand, Step, raise_file_descriptor_limit};
 
-use crate::client::{Client, ClientLog, SharedLog, lock};
+use crate::client::{Client, lock};
 use crate::narration::Narration;
 use crate::recording::{ClientEvent, Recording, Timeline};
-use crate::scenario::{Pace, PictureKind, Scenario};
+use crate::scenario::{PictureKind, Scenario};
 
 /// The time between two calls of `show`.
-const FRAME: Duration = Duration::from_millis(40);
-/// How long the recording goes on after the last client is done, in milliseconds at pace 1.
-const TAIL: u64 = 100;
-/// How long the clients' threads may take to start.
-const LEAD: Duration = Duration::from_millis(20);
+const FRAME_TIME: Duration = Duration::from_millis(40);
+/// The time that the recording goes on after the last client is done, at pace 1.
+const TAIL_TIME: Duration = Duration::from_millis(100);
+/// The time in which the clients' threads start.
+const LEAD_TIME: Duration = Duration::from_millis(20);
+/// The file descriptors for the idle clients of one server.
+const FILE_DESCRIPTORS: usize = 1000;
 
 /// Records `scenario` on all of `steps` at the same time. Calls `show` with the recording so far,
 /// many times a second.
 pub fn record(
     scenario: &'static Scenario,
     steps: &[Step],
-    pace: Pace,
+    pace: u32,
     show: impl Fn(&Recording) -> io::Result<()>,
 ) -> anyhow::Result<Recording> {
+    if scenario.kind == PictureKind::Bars {
+        let needed = (FILE_DESCRIPTORS * steps.len()) as u64;
+        let limit = raise_file_descriptor_limit(needed)?;
+        ensure!(
+            limit >= needed,
+            "{} needs {needed} file descriptors, and the hard limit is {limit}. Raise it as root \
+             (`ulimit -Hn {needed}`), or name other scenarios",
+            scenario.name
+        );
+    }
     let mut recorders = Vec::new();
     for step in steps {
         recorders.push(Recorder::start(*step, scenario, pace)?);
     }
-
-    let start = Instant::now() + LEAD;
-    for recorder in &mut recorders {
-        for client in recorder.clients.drain(..) {
-            recorder.threads.push(thread::spawn(move || client.run(start)));
+    let start = Instant::now() + LEAD_TIME;
+    thread::scope(|scope| {
+        let mut threads = Vec::new();
+        for recorder in &mut recorders {
+            for client in recorder.clients.drain(..) {
+                threads.push(scope.spawn(move || client.run(start)));
+            }
         }
-    }
-    let mut end: Option<Instant> = None;
-    let recording = loop {
-        let now = Instant::now();
-        let recording = Recording {
-            scenario,
-            planned: pace.time(scenario.planned),
-            until: now.saturating_duration_since(start),
-            timelines: recorders.iter_mut().map(|recorder| recorder.timeline(start)).collect(),
-        };
-        if end.is_some_and(|end| now >= end) {
-            break recording;
+        let mut end = None;
+        loop {
+            let now = Instant::now();
+            let recording = Recording {
+                scenario,
+                planned_time: Duration::from_millis(scenario.planned_ms) * pace,
+                elapsed: now.saturating_duration_since(start),
+                is_finished: end.is_some_and(|end| now >= end),
+                timelines: recorders.iter_mut().map(|recorder| recorder.timeline(start)).collect(),
+            };
+            if recording.is_finished {
+                return Ok(recording);
+            }
+            show(&recording)?;
+            if end.is_none() && threads.iter().all(|thread| thread.is_finished()) {
+                end = Some(now + TAIL_TIME * pace);
+            }
+            thread::sleep(FRAME_TIME);
         }
-        show(&recording)?;
-        let mut threads = recorders.iter().flat_map(|recorder| &recorder.threads);
-        if end.is_none() && threads.all(JoinHandle::is_finished) {
-            end = Some(now + pace.time(TAIL));
-        }
-        thread::sleep(FRAME);
-    };
-    for thread in recorders.into_iter().flat_map(|recorder| recorder.threads) {
-        thread.join().unwrap_or_else(|panic| panic::resume_unwind(panic));
-    }
-    Ok(recording)
+    })
 }
 
 /// Records one server and its clients. The server ends when this is dropped.
 struct Recorder {
-    step: Step,
     server: Server,
     narration: Narration,
-    log: SharedLog,
+    timeline: Arc<Mutex<Timeline>>,
     clients: Vec<Client>,
-    threads: Vec<JoinHandle<()>>,
 }
 
 impl Recorder {
-    fn start(step: Step, scenario: &Scenario, pace: Pace) -> io::Result<Self> {
-        let mut start = ServerCommand::for_step(step);
+    fn start(step: Step, scenario: &Scenario, pace: u32) -> io::Result<Self> {
+        let mut command = ServerCommand::for_step(step);
         if scenario.kind == PictureKind::Bars {
             // Printing takes CPU time, which would be measured too.
-            start = start.quiet();
+            command = command.quiet();
         }
-        let server = start.try_start()?;
-        let log = SharedLog::default();
+        let server = command.try_start()?;
+        let timeline = Timeline::new(step, scenario.clients.len());
+        let timeline = Arc::new(Mutex::new(timeline));
         let mut clients = Vec::new();
         for (number, actions) in scenario.clients.iter().enumerate() {
-            lock(&log).events.push(Vec::new());
             let mut client = Client {
                 number,
                 actions,
                 server: server.addr,
                 process: server.process(),
-                log: Arc::clone(&log),
+                timeline: Arc::clone(&timeline),
                 pace,
                 start: Instant::now(),
                 connection: None,
@@ -105,29 +113,24 @@ impl Recorder {
             }
             clients.push(client);
         }
-        Ok(Self {
-            step,
-            clients,
-            narration: Narration::new(step, server.narration.clone()),
-            server,
-            log,
-            threads: Vec::new(),
-        })
+        let narration = Narration::new(step, server.narration.clone());
+        Ok(Self { server, narration, timeline, clients })
     }
 
     fn timeline(&mut self, start: Instant) -> Timeline {
         // A copy, so that the clients do not wait long for the lock.
-        let ClientLog { events: clients, addresses, failures } = lock(&self.log).clone();
+        let mut timeline = lock(&self.timeline).clone();
+        let is_stuck = |events: &Vec<_>| matches!(events.last(), Some((_, ClientEvent::Stuck)));
         let is_in_send = match self.server.process().current_state() {
             Some(ProcessState::Blocked(call)) => call.name() == Some("sendto"),
             Some(_) => false,
             // Not available on this system. A client is stuck because the server is in send().
-            None => {
-                clients.iter().any(|events| matches!(events.last(), Some((_, ClientEvent::Stuck))))
-            }
+            None => timeline.clients.iter().any(is_stuck),
         };
         self.narration.read(is_in_send);
-        let server = self.narration.states(start, &addresses);
-        Timeline { step: self.step, server, clients, failures }
+        for (at, state) in &self.narration.states {
+            timeline.server.push((at.saturating_duration_since(start), state.clone()));
+        }
+        timeline
     }
 }

@@ -1,26 +1,10 @@
 //! The scenarios: what the clients do, and which question each scenario asks.
 
-use std::time::Duration;
-
 use harness::Step;
 
 use self::Action::{
     Disconnect, Measure, Request, Reset, SendUntilStuck, Think, WaitUntil, WaitUntilStuck, Write,
 };
-
-/// The factor for the times of the actions.
-#[derive(Debug, Clone, Copy)]
-pub struct Pace(pub f64);
-
-impl Pace {
-    pub fn time(self, milliseconds: u64) -> Duration {
-        Duration::from_millis(milliseconds).mul_f64(self.0)
-    }
-
-    pub fn timeout(self) -> Duration {
-        Duration::from_secs(8) + self.time(2000)
-    }
-}
 
 /// An action of a client. Times are in milliseconds at pace 1.
 #[derive(Debug, Clone, Copy)]
@@ -31,7 +15,7 @@ pub enum Action {
     Think(u64),
     /// Sends a message and waits for the response.
     Request,
-    /// Sends these bytes in one write, and counts the responses.
+    /// Sends these bytes in one write over a new connection, and counts the responses.
     Write(&'static [u8]),
     /// Measures requests while this number of idle clients is connected.
     Measure(usize),
@@ -55,8 +39,8 @@ pub struct Scenario {
     /// The actions of each client, `A` first. A client connects for its first request.
     pub clients: &'static [&'static [Action]],
     pub kind: PictureKind,
-    /// How long the scenario should take, in milliseconds at pace 1.
-    pub planned: u64,
+    /// The time that the scenario should take at pace 1, in milliseconds.
+    pub planned_ms: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,8 +56,9 @@ pub enum PictureKind {
     Bars,
 }
 
-/// The numbers of idle clients take turns, so that other load on the machine affects all of them.
-const MEASURE: [[Action; 3]; 11] = [[Measure(0), Measure(100), Measure(900)]; 11];
+/// Measurements in which the numbers of idle clients alternate, so that other load on the machine
+/// affects all of them.
+const MEASUREMENTS: [[Action; 3]; 11] = [[Measure(0), Measure(100), Measure(900)]; 11];
 
 pub static SCENARIOS: [Scenario; 7] = [
     Scenario {
@@ -83,7 +68,7 @@ pub static SCENARIOS: [Scenario; 7] = [
         steps: &Step::STEPS,
         clients: &[&[Request, WaitUntil(200), Request, WaitUntil(400), Request, Disconnect]],
         kind: PictureKind::Lanes,
-        planned: 500,
+        planned_ms: 500,
     },
     Scenario {
         name: "two-clients",
@@ -95,7 +80,7 @@ pub static SCENARIOS: [Scenario; 7] = [
             &[WaitUntil(200), Request, Think(200), Request, Disconnect],
         ],
         kind: PictureKind::Lanes,
-        planned: 1300,
+        planned_ms: 1300,
     },
     Scenario {
         name: "crowd",
@@ -104,7 +89,7 @@ pub static SCENARIOS: [Scenario; 7] = [
         steps: &Step::STEPS,
         clients: &[&[Request, Think(100), Request] as &[Action]; 8],
         kind: PictureKind::Crowd,
-        planned: 900,
+        planned_ms: 900,
     },
     Scenario {
         name: "stream",
@@ -113,7 +98,7 @@ pub static SCENARIOS: [Scenario; 7] = [
         steps: &Step::STEPS,
         clients: &[&[Write(b"one\ntwo\nthree\n"), Write(&[b'x'; 10_000])]],
         kind: PictureKind::Writes,
-        planned: 200,
+        planned_ms: 200,
     },
     Scenario {
         name: "vanished-client",
@@ -125,7 +110,7 @@ pub static SCENARIOS: [Scenario; 7] = [
             &[WaitUntil(100), Request, WaitUntil(600), Request, Disconnect],
         ],
         kind: PictureKind::Lanes,
-        planned: 700,
+        planned_ms: 700,
     },
     Scenario {
         name: "stalled-reader",
@@ -137,15 +122,15 @@ pub static SCENARIOS: [Scenario; 7] = [
             &[WaitUntilStuck(0), Request, Disconnect],
         ],
         kind: PictureKind::Lanes,
-        planned: 2500,
+        planned_ms: 2500,
     },
     Scenario {
         name: "idle-crowd",
         question: "One client sends requests among idle ones. What do idle ones cost?",
         task: "How does the time for one response change with the idle clients?",
         steps: &[Step::Select, Step::Mio, Step::Tokio],
-        clients: &[MEASURE.as_flattened()],
+        clients: &[MEASUREMENTS.as_flattened()],
         kind: PictureKind::Bars,
-        planned: 3000,
+        planned_ms: 3000,
     },
 ];

@@ -5,20 +5,20 @@ use ratatui::buffer::{Buffer, Cell};
 use ratatui::style::Modifier;
 
 /// The size of a cell and of the margin, in pixels. A letter of the font is as wide as a cell.
-const COLUMN: usize = 12;
-const ROW: usize = 27;
+const COLUMN_WIDTH: usize = 12;
+const ROW_HEIGHT: usize = 27;
 const MARGIN: usize = 24;
 
 const STYLE: &str = include_str!("svg.css");
 
 pub fn svg(picture: &Buffer, title: &str) -> String {
-    let width = 2 * MARGIN + usize::from(picture.area.width) * COLUMN;
-    let height = 2 * MARGIN + usize::from(picture.area.height) * ROW;
+    let width = 2 * MARGIN + usize::from(picture.area.width) * COLUMN_WIDTH;
+    let height = 2 * MARGIN + usize::from(picture.area.height) * ROW_HEIGHT;
     let mut body = String::new();
     for (row, cells) in picture.content().chunks(picture.area.width.into()).enumerate() {
         let mut column = 0;
-        for run in cells.chunk_by(is_one_run) {
-            body += &run_svg(run, MARGIN + column * COLUMN, MARGIN + row * ROW);
+        for run in cells.chunk_by(is_same_element) {
+            body += &run_svg(run, MARGIN + column * COLUMN_WIDTH, MARGIN + row * ROW_HEIGHT);
             column += run.len();
         }
     }
@@ -37,10 +37,10 @@ pub fn svg(picture: &Buffer, title: &str) -> String {
 
 /// Returns whether two neighbouring cells belong to one element. Two blanks separate words. Signs
 /// are apart from letters, because in some fonts they have another width.
-fn is_one_run(one: &Cell, other: &Cell) -> bool {
-    one.style() == other.style()
-        && one.symbol().is_ascii() == other.symbol().is_ascii()
-        && (one.symbol(), other.symbol()) != (" ", " ")
+fn is_same_element(left: &Cell, right: &Cell) -> bool {
+    left.style() == right.style()
+        && left.symbol().is_ascii() == right.symbol().is_ascii()
+        && (left.symbol(), right.symbol()) != (" ", " ")
 }
 
 fn run_svg(run: &[Cell], x: usize, y: usize) -> String {
@@ -50,7 +50,7 @@ fn run_svg(run: &[Cell], x: usize, y: usize) -> String {
     let is_block = symbols.starts_with(['█', '▒', '▄']);
     let mut svg = String::new();
     if is_reversed || is_block {
-        let (y, width, height) = (y + 3, run.len() * COLUMN, ROW - 6);
+        let (y, width, height) = (y + 3, run.len() * COLUMN_WIDTH, ROW_HEIGHT - 6);
         let rect = format!("x=\"{x}\" y=\"{y}\" width=\"{width}\" height=\"{height}\" rx=\"2\"");
         svg += &format!("<rect class=\"{color}\" {rect}/>\n");
     }
@@ -58,10 +58,10 @@ fn run_svg(run: &[Cell], x: usize, y: usize) -> String {
     if !is_block && !text.is_empty() {
         let color = if is_reversed { "reversed" } else { &color };
         let weight = if run[0].modifier.contains(Modifier::BOLD) { " bold" } else { "" };
-        let x = x + (symbols.len() - symbols.trim_start().len()) * COLUMN;
-        let y = y + ROW / 2 + 7;
+        let x = x + (symbols.len() - symbols.trim_start().len()) * COLUMN_WIDTH;
+        let y = y + ROW_HEIGHT / 2 + 7;
         // With `textLength` the text has this width in every font.
-        let width = text.chars().count() * COLUMN;
+        let width = text.chars().count() * COLUMN_WIDTH;
         let text = escape(text);
         svg += &format!(
             "<text class=\"{color}{weight}\" x=\"{x}\" y=\"{y}\" textLength=\"{width}\">{text}</text>\n"

@@ -2,6 +2,7 @@
 //! `UPDATE_EXPECTED=1 cargo test -p compare --bin compare`, then look at the diff.
 
 use std::fs;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
@@ -10,11 +11,11 @@ use harness::kernel::Call::{Accept, Recv, Select};
 use ratatui::style::Style;
 
 use crate::draw::draw;
+use crate::page::text;
 use crate::recording::ClientEvent::{self, Disconnect, Measured, Request, Response, Think};
 use crate::recording::{Recording, ServerState, Timeline, letter};
 use crate::scenario::SCENARIOS;
 use crate::svg::svg;
-use crate::text::text;
 
 /// Returns the events of a client from the times of its requests and responses, in milliseconds.
 fn client(waits: &[(u64, u64)], disconnect: Option<u64>) -> Vec<(u64, ClientEvent)> {
@@ -32,25 +33,35 @@ fn client(waits: &[(u64, u64)], disconnect: Option<u64>) -> Vec<(u64, ClientEven
 /// Returns a timeline. `server` lists times and states, for example `0 A; 1 recv A; 1000 AB`.
 fn timeline(step: Step, server: &str, clients: Vec<Vec<(u64, ClientEvent)>>) -> Timeline {
     let ms = Duration::from_millis;
-    let mut states = Vec::new();
+    let address = |number: usize| SocketAddr::from((Ipv4Addr::LOCALHOST, number as u16));
+    let mut timeline = Timeline::new(step, clients.len());
+    timeline.numbers = (0..clients.len()).map(|number| (address(number), number)).collect();
     for state in server.split("; ").filter(|state| !state.is_empty()) {
         let mut words = state.split(' ');
         let at = words.next().and_then(|at| at.parse().ok()).expect("a time");
         let calls = [("accept", Accept), ("recv", Recv), ("select", Select)];
         let call = words.find_map(|word| calls.iter().find(|(name, _)| *name == word));
         let letters = state.chars().filter(char::is_ascii_uppercase);
-        let clients = letters.map(|letter| letter as usize - 'A' as usize).collect();
-        states.push((ms(at), ServerState { blocked_in: call.map(|(_, call)| *call), clients }));
+        let clients = letters.map(|letter| address(letter as usize - 'A' as usize)).collect();
+        let state = ServerState { blocked_in: call.map(|(_, call)| *call), clients };
+        timeline.server.push((ms(at), state));
     }
-    let in_ms = |(at, event)| (ms(at), event);
-    let clients = clients.into_iter().map(|events| events.into_iter().map(in_ms).collect());
-    Timeline { step, server: states, clients: clients.collect(), failures: Vec::new() }
+    for (recorded, events) in timeline.clients.iter_mut().zip(clients) {
+        recorded.extend(events.into_iter().map(|(at, event)| (ms(at), event)));
+    }
+    timeline
 }
 
-fn recording(name: &str, until: u64, timelines: [Timeline; 3]) -> Recording {
-    let until = Duration::from_millis(until);
+fn recording(name: &str, elapsed: u64, timelines: [Timeline; 3]) -> Recording {
+    let elapsed = Duration::from_millis(elapsed);
     let scenario = SCENARIOS.iter().find(|scenario| scenario.name == name).expect("a scenario");
-    Recording { scenario, planned: until, until, timelines: timelines.into() }
+    Recording {
+        scenario,
+        planned_time: elapsed,
+        elapsed,
+        is_finished: true,
+        timelines: timelines.into(),
+    }
 }
 
 fn two_clients() -> Recording {
@@ -114,29 +125,31 @@ fn expect_file(name: &str, drawn: &str) {
 #[test]
 fn recordings_are_drawn_as_expected() {
     for recording in [two_clients(), crowd(), idle_crowd()] {
-        let (name, mut picture) = (recording.scenario.name, draw(&recording, true, 80));
+        let (name, mut picture) = (recording.scenario.name, draw(&recording, 80));
         expect_file(&format!("{name}.svg"), &svg(&picture, name));
         picture.set_style(picture.area, Style::reset());
         expect_file(&format!("{name}.txt"), &text(&picture));
     }
-    let mut so_far = two_clients();
-    so_far.until = Duration::from_millis(600);
-    for timeline in &mut so_far.timelines {
-        timeline.server.retain(|(at, _)| *at < so_far.until);
-        timeline.clients.iter_mut().for_each(|events| events.retain(|(at, _)| *at < so_far.until));
+    let mut live = two_clients();
+    live.is_finished = false;
+    live.elapsed = Duration::from_millis(600);
+    for timeline in &mut live.timelines {
+        timeline.server.retain(|(at, _)| *at < live.elapsed);
+        timeline.clients.iter_mut().for_each(|events| events.retain(|(at, _)| *at < live.elapsed));
     }
-    expect_file("two-clients.live.txt", &text(&draw(&so_far, false, 120)));
+    expect_file("two-clients.live.txt", &text(&draw(&live, 120)));
 }
 
 #[test]
 fn pictures_fit_from_60_to_160_columns_and_in_22_rows() {
-    for recording in [two_clients(), crowd(), idle_crowd()] {
-        for columns in 60..=160 {
-            for is_finished in [false, true] {
-                let area = draw(&recording, is_finished, columns).area;
-                let fits = area.width < columns && (area.height <= 22 || columns < 80);
-                assert!(fits, "{}: {area} at {columns}", recording.scenario.name);
-            }
+    for mut recording in [two_clients(), crowd(), idle_crowd()] {
+        for (columns, is_finished) in
+            (60..=160).flat_map(|columns| [(columns, false), (columns, true)])
+        {
+            recording.is_finished = is_finished;
+            let area = draw(&recording, columns).area;
+            let fits = area.width < columns && (area.height <= 22 || columns < 80);
+            assert!(fits, "{}: {area} at {columns}", recording.scenario.name);
         }
     }
 }

@@ -7,8 +7,8 @@ use std::fs;
 use std::io::{self, Write};
 use std::num::NonZero;
 use std::os::unix::process::ExitStatusExt;
-use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::Duration;
 
@@ -25,29 +25,55 @@ fn compare(arguments: &[&str]) -> Command {
     command
 }
 
+/// Returns the exit code, standard output, and the errors on standard error.
 fn run(command: &mut Command) -> (Option<i32>, String, String) {
-    let Output { status, stdout, stderr } = command.output().expect("it starts");
-    (status.code(), text(&stdout), text(&stderr))
+    let Output { status, stdout, stderr } = command.output().expect("compare starts");
+    (status.code(), text(&stdout), text(&stderr).replace("Building the servers ...\n", ""))
 }
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
+/// Returns the path of a new folder.
+fn new_folder(name: &str) -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    // It does not exist the first time.
+    let _ = fs::remove_dir_all(&folder);
+    fs::create_dir_all(&folder).expect("a folder");
+    folder
+}
+
 #[test]
-fn wrong_arguments_exit_with_code_2() {
-    for wrong in
-        [&["three-clients"][..], &["--step", "step4"], &["--pace", "0"], &["--pace", "nan"]]
-    {
-        assert_eq!(run(&mut compare(wrong)).0, Some(2), "{wrong:?}");
+fn errors_are_one_line_and_an_exit_code() {
+    let unwritable = new_folder("compare-unwritable");
+    fs::create_dir(unwritable.join("stream.svg")).expect("a folder");
+    let mut to_unwritable_file = compare(&["stream", "--svg"]);
+    to_unwritable_file.arg(unwritable);
+    // In a folder of its own, compare finds no servers that were built before.
+    let alone = new_folder("compare-alone").join("compare");
+    fs::hard_link(COMPARE, &alone).expect("a link");
+    let mut without_cargo = Command::new(alone);
+    without_cargo.arg("stream").env("CARGO", "no-such-cargo");
+    for (command, exit_code, expected) in [
+        (Some(compare(&["three-clients"])), 2, "possible values: one-client, two-clients"),
+        (Some(compare(&["--step", "step4"])), 2, "possible values: step1-blocking"),
+        (Some(compare(&["--pace", "0"])), 2, "0 is not in 1..=60"),
+        (Some(to_unwritable_file), 1, "stream.svg cannot be written: Is a directory"),
+        (Some(compare(&["stream", "--svg", COMPARE])), 1, "cannot be written: File exists"),
+        (Some(without_cargo), 1, "cargo does not start (No such file or directory"),
+        (in_namespaces(&["--net"], Path::new(COMPARE)), 1, "Network is unreachable"),
+    ] {
+        let Some(mut command) = command else { continue };
+        let (code, _, errors) = run(&mut command);
+        assert!(code == Some(exit_code) && errors.contains(expected), "{errors}");
+        assert!(exit_code == 2 || errors.lines().count() == 1, "expected one line: {errors}");
     }
 }
 
 #[test]
 fn every_scenario_is_measured_and_written_as_svg() {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("compare-svg");
-    // It does not exist the first time.
-    let _ = fs::remove_dir_all(&folder);
+    let folder = new_folder("compare-svg").join("svg");
     let (code, output, errors) = run(compare(&["--svg"]).arg(&folder));
     assert_eq!(code, Some(0), "{errors}");
     assert!(!output.contains('\x1b'), "expected plain text: {output}");
@@ -74,69 +100,34 @@ fn every_scenario_is_measured_and_written_as_svg() {
 
 #[test]
 fn step_chooses_the_servers() {
-    let steps = ["one-client", "--step", "step1-blocking", "--step", "tokio"];
-    let (code, output, errors) = run(&mut compare(&steps));
-    assert_eq!((code, output.matches("A waited").count()), (Some(0), 2), "{errors}");
-    assert!(output.contains("epoll"), "{output}");
+    let mut compare = compare(&["one-client", "--step", "step1-blocking"]);
+    let (code, output, errors) = run(compare.args(["--step", "tasks", "--step", "tokio"]));
+    assert_eq!((code, output.matches("A waited").count()), (Some(0), 3), "{errors}");
+    let (blocking, after) = output.split_once("tasks   A").expect("the lanes of tasks");
     // After two of the requests the server is in recv() again until the next one.
-    assert!(output.matches("Aa").count() >= 2, "{output}");
-
-    let steps = ["two-clients", "--step", "tasks", "--step", "tokio"];
-    let (code, output, errors) = run(&mut compare(&steps));
-    assert_eq!((code, output.matches("B waited").count()), (Some(0), 2), "{errors}");
-    // Their `Before recv()` does not mean that the server is blocked there.
-    assert!(output.contains("select()") && !output.contains("recv()"), "{output}");
+    assert!(blocking.matches("Aa").count() >= 2, "{output}");
+    // `Before recv()` of tasks and tokio does not mean that the server is blocked there.
+    assert!(after.contains("A~") && !after.contains("Aa") && after.contains("epoll"), "{output}");
 }
 
 #[test]
-fn unwritable_file_exits_with_code_1() {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("compare-unwritable");
-    fs::create_dir_all(folder.join("stream.svg")).expect("a folder");
-    for wrong in [folder, COMPARE.into()] {
-        let (code, _, errors) = run(compare(&["stream", "--svg"]).arg(&wrong));
-        assert!(code == Some(1) && errors.contains("cannot be written"), "{errors}");
-    }
-}
-
-#[test]
-fn parent_that_ignores_children_is_no_obstacle() {
+fn compare_runs_if_its_parent_ignores_sigchld() {
     let ignores = "$SIG{CHLD} = 'IGNORE'; exec @ARGV";
     if is_available("perl", harness::can_run("perl", &["-e", ""])) {
         let mut perl = Command::new("perl");
-        let (code, _, errors) = run(perl.args(["-e", ignores, COMPARE, "stream"]));
-        assert_eq!(code, Some(0), "{errors}");
+        // Standard input has ended, so no key is waited for.
+        perl.args(["-e", ignores, COMPARE, "stream", "--pause"]).stdin(Stdio::null());
+        let (code, output, errors) = run(&mut perl);
+        assert!(code == Some(0) && output.contains("step1-blocking"), "{errors}");
     }
 }
 
 #[test]
-fn what_it_cannot_work_without_is_one_line() {
-    // In a folder of its own it finds no servers that were built before.
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("compare-alone");
-    let _ = fs::remove_dir_all(&folder);
-    fs::create_dir_all(&folder).expect("a folder");
-    fs::hard_link(COMPARE, folder.join("compare")).expect("a link");
-    let mut without_cargo = Command::new(folder.join("compare"));
-    without_cargo.arg("stream").env("CARGO", "no-such-cargo");
-    let without_network = in_namespaces(&["--net"], Path::new(COMPARE));
-    for (command, expected) in [
-        (Some(without_cargo), "cargo does not start (No such file or directory (os error 2))"),
-        (without_network, "127.0.0.1: Network is unreachable (os error 101)"),
-    ] {
-        let Some(mut command) = command else { continue };
-        let (code, output, errors) = run(command.stdin(Stdio::null()));
-        assert_eq!((code, output), (Some(1), String::new()), "{errors}");
-        let lines = errors.lines().filter(|line| *line != "Building the servers ...");
-        let [line] = lines.collect::<Vec<_>>()[..] else { panic!("expected one line: {errors}") };
-        assert!(line.contains(expected), "{line}");
-    }
-}
-
-#[test]
-fn reader_that_exits_causes_no_panic() {
+fn compare_does_not_panic_without_a_reader() {
     let (_, writer) = io::pipe().expect("a pipe");
     let output = compare(&["stream"]).stdout(writer).output().expect("compare starts");
-    let errors = text(&output.stderr).replace("Building the servers ...\n", "");
-    assert_eq!((output.status.code(), errors), (Some(1), String::new()));
+    let is_silent = !text(&output.stderr).contains("compare: ");
+    assert!(output.status.code() == Some(1) && is_silent, "{output:?}");
 }
 
 fn is_running(server: &u32) -> bool {
@@ -221,17 +212,12 @@ impl Session {
         self.terminal.keys.write_all(keys.as_bytes()).expect("the keys are typed");
     }
 
-    /// Reads until `compare` has ended. The terminal may stay open longer, because a child of another
-    /// test can have a duplicate of it.
-    fn finish(&mut self) {
-        loop {
-            let has_ended = !matches!(self.terminal.child.try_wait(), Ok(None));
-            match self.read(Duration::from_secs(2)) {
-                Err(RecvTimeoutError::Timeout) if !has_ended => {}
-                Err(_) => return,
-                Ok(()) => {}
-            }
-        }
+    /// Waits until `compare` has ended, and reads the rest of its output.
+    fn finish(&mut self) -> ExitStatus {
+        let status = self.terminal.child.wait().expect("compare ends");
+        // The terminal may stay open, because a child of another test can have a duplicate of it.
+        while self.read(Duration::from_secs(2)).is_ok() {}
+        status
     }
 
     /// Expects one whole picture of `two-clients`, and nothing of the live page or of typed keys.
@@ -251,26 +237,11 @@ fn size(number: u16) -> NonZero<u16> {
 }
 
 #[test]
-fn live_page_grows_until_the_picture_is_finished() {
-    let mut session = Session::start(&mut compare(&["two-clients"]), 80);
-    let mut lengths: Vec<usize> = Vec::new();
-    session.read_until("the finished picture", |session| {
-        let rows = session.rows();
-        if session.is_live() {
-            let lane = rows.iter().find_map(|row| row.strip_prefix("       A  "));
-            lengths.push(lane.map_or(0, |lane| lane.chars().count()));
-        }
-        rows.iter().any(|row| row.starts_with("Compare B's bar"))
+fn live_page_survives_keys_stops_and_another_size() {
+    let mut session = Session::start(&mut compare(&["two-clients", "--pace", "6"]), 80);
+    session.read_until("a live page with a bar that grows", |session| {
+        session.is_live() && session.rows().iter().any(|row| row.contains("  ██████"))
     });
-    lengths.dedup();
-    assert!(lengths.len() >= 4, "the lane grows: {lengths:?}");
-    session.expect_one_picture();
-}
-
-#[test]
-fn keys_stops_and_another_size_leave_one_picture() {
-    let mut session = Session::start(&mut compare(&["two-clients", "--pace", "4"]), 80);
-    session.read_until_words("step3-select");
     session.type_keys("typed\n\n\n");
     let process = Process(session.terminal.child.id());
     process.stop();
@@ -307,8 +278,7 @@ fn signals_end_compare_and_restore_the_terminal() {
         if keys.is_empty() {
             Process(session.terminal.child.id()).signal(signal);
         }
-        let status = session.terminal.child.wait().expect("compare ends");
-        session.finish();
+        let status = session.finish();
         assert_eq!(status.signal(), Some(signal.as_raw()));
         let is_left = session.is_live() || session.screen.screen().hide_cursor();
         assert_eq!(is_left, signal == Signal::KILL, "{signal:?}");
@@ -317,34 +287,23 @@ fn signals_end_compare_and_restore_the_terminal() {
 }
 
 #[test]
-fn signal_ends_compare_as_process_1() {
-    let compare = || {
-        let mut compare = in_namespaces(&PROCESS_1, Path::new(COMPARE))?;
-        compare.args(["two-clients", "--pace", "30"]).stdin(Stdio::null()).stdout(Stdio::null());
-        Some(compare)
-    };
-    let (Some(mut without_terminal), Some(mut on_terminal)) = (compare(), compare()) else {
-        return;
-    };
-    let mut unshare = ChildGuard(without_terminal.spawn().expect("unshare starts"));
-    let mut process_1 = None;
-    wait_until("compare to start", || {
-        process_1 = Process(unshare.0.id()).children().first().copied();
-        process_1.is_some()
-    });
-    let process_1 = process_1.expect("compare");
-    let servers = servers_of(process_1.0);
-    process_1.signal(Signal::TERM);
-    let status = poll_until(TIMEOUT, || unshare.0.try_wait().expect("a child"));
-    assert_eq!(status.expect("an end").code(), Some(128 + 15));
-    wait_until("the end of the servers", || !servers.iter().any(is_running));
-
-    let mut session = Session::start(&mut on_terminal, 80);
+fn signal_ends_compare_that_is_process_1() {
+    let Some(mut compare) = in_namespaces(&PROCESS_1, Path::new(COMPARE)) else { return };
+    compare.args(["two-clients", "--pace", "30"]);
+    let mut session = Session::start(&mut compare, 80);
     session.read_until_words("step3-select");
     session.type_keys("\x03");
-    session.finish();
-    assert_eq!(session.terminal.child.wait().expect("unshare ends").code(), Some(128 + 2));
+    assert_eq!(session.finish().code(), Some(128 + 2));
     assert!(!session.is_live(), "expected a terminal without the page");
+
+    let mut without_terminal = ChildGuard(compare.spawn().expect("unshare starts"));
+    let unshare = Process(without_terminal.0.id());
+    let process_1 = poll_until(TIMEOUT, || unshare.children().first().copied());
+    let process_1 = process_1.expect("compare");
+    servers_of(process_1.0);
+    process_1.signal(Signal::TERM);
+    let status = poll_until(TIMEOUT, || without_terminal.0.try_wait().expect("a child"));
+    assert_eq!(status.expect("an end").code(), Some(128 + 15));
 }
 
 #[test]
@@ -360,16 +319,9 @@ fn pause_takes_enter_s_and_q() {
         session.read_until_words(words);
         session.type_keys(keys);
     }
-    session.finish();
-    assert!(session.terminal.child.wait().expect("compare ends").success());
+    assert!(session.finish().success());
     let questions = session.output.matches("What do you expect?").count();
     assert!(questions == 3 && !session.output.contains("two-clients"), "{}", session.output);
-}
-
-#[test]
-fn pause_at_end_of_input_waits_for_no_key() {
-    let (code, output, _) = run(&mut compare(&["stream", "--pause"]));
-    assert!(code == Some(0) && output.contains("step1-blocking"), "{output}");
 }
 
 #[test]

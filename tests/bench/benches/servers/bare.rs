@@ -8,13 +8,13 @@ use std::os::fd::{AsFd, AsRawFd};
 use harness::{RESPONSE, ServerCommand};
 use nix::sys::select::{FdSet, select};
 
-/// The system calls of steps 1 and 2.
-pub const BLOCKING: &str = "bare-blocking-loop";
-/// The system calls of step 3.
-pub const SELECT: &str = "bare-select-loop";
+/// The loop that makes the system calls of steps 1 and 2.
+pub const BLOCKING_LOOP: &str = "bare-blocking-loop";
+/// The loop that makes the system calls of step 3.
+pub const SELECT_LOOP: &str = "bare-select-loop";
 
-/// Returns how to start a loop: as this benchmark, in a process of its own.
-pub fn start_of(loop_name: &str) -> ServerCommand {
+/// Returns the command that runs a loop in a process of its own. It is this benchmark again.
+pub fn loop_command(loop_name: &str) -> ServerCommand {
     let benchmark = env::current_exe().expect("the path of this benchmark");
     ServerCommand::from_words(vec![benchmark.display().to_string(), loop_name.to_owned()], 0)
 }
@@ -22,14 +22,13 @@ pub fn start_of(loop_name: &str) -> ServerCommand {
 /// Runs the loop that the first argument names, if it names one.
 pub fn run_named_loop() {
     let run = match env::args().nth(1).as_deref() {
-        Some(BLOCKING) => run_blocking,
-        Some(SELECT) => run_select,
+        Some(BLOCKING_LOOP) => run_blocking,
+        Some(SELECT_LOOP) => run_select,
         _ => return,
     };
     let server_socket = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
     println!("Listening on {}", server_socket.local_addr().expect("its address"));
-    let error = run(&server_socket).expect_err("the loop has no end");
-    panic!("{error}");
+    run(&server_socket).expect("the loop has no end");
 }
 
 fn run_blocking(server_socket: &TcpListener) -> io::Result<()> {
