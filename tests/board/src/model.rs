@@ -325,3 +325,18 @@ fn byte_count(count: u64) -> String {
         _ => format!("{}M", count >> 20),
     }
 }
+
+#[cfg(test)]
+mod unit_tests {
+    use harness::{ServerCommand, TIMEOUT};
+
+    use super::*;
+
+    #[test]
+    fn control_characters_are_replaced() {
+        let words = ["printf", "\\033[31m\\302\\233é"].map(str::to_owned);
+        let server = ServerCommand::from_words(words.to_vec(), 1).spawn().unwrap();
+        server.narration.wait_for_end(TIMEOUT);
+        assert_eq!(output_of(&server)[0].line.text, "\u{fffd}[31m\u{fffd}é");
+    }
+}
