@@ -7,11 +7,12 @@ use std::time::Instant;
 
 use harness::Server;
 use harness::kernel::{State, TcpSocket, tcp_sockets};
+use serde::Serialize;
 
 /// The number of disconnected clients that are remembered.
 const MAX_DISCONNECTED: usize = 100;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub enum Status {
     Open,
     /// The client has closed its end, and the server has not closed its own.
@@ -20,19 +21,23 @@ pub enum Status {
     Reset,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize)]
 pub struct Client {
     /// A letter, or a letter and a number after Z.
     pub name: String,
     /// The number of clients that were found before this one.
+    #[serde(skip)]
     number: usize,
+    #[serde(skip)]
     pub addr: SocketAddr,
     pub status: Status,
     pub unread: u64,
     pub unsent: u64,
     /// The number of the server's socket, or 0 while the client is in the backlog.
-    pub inode: u64,
+    #[serde(skip)]
+    inode: u64,
     /// The time when the client connected, or when it was accepted, or when it disconnected.
+    #[serde(skip)]
     pub since: Instant,
 }
 

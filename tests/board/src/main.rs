@@ -21,7 +21,7 @@ use std::path::Path;
 use std::process::{ExitCode, ExitStatus};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::mpsc::{self, Sender};
 use std::thread;
 use std::time::Duration;
 
@@ -141,8 +141,7 @@ fn show(
     let source = Source::read(step)?;
     let mut recorder = None;
     if file.is_some() {
-        let source = Source::read(step)?;
-        recorder = trace.take().map(|trace| Recorder::new(step, source, trace));
+        recorder = trace.take().map(|trace| Recorder::new(step, source.clone(), trace));
     }
     let signal = Arc::new(AtomicUsize::new(0));
     for number in [SIGINT, SIGTERM, SIGHUP, SIGQUIT] {
@@ -213,12 +212,12 @@ impl Board {
         mut view: View,
     ) -> io::Result<Option<ExitStatus>> {
         let mut lines = PlainLines::default();
-        // Without a terminal no events arrive, but the channel stays open.
         let (sender, events) = mpsc::channel();
+        // While the channel is open, `recv_timeout` waits, even if there is no terminal to read.
+        let _sender = sender.clone();
         if terminal.is_some() {
-            read_events(sender.clone());
+            read_events(sender);
         }
-        let sender = terminal.is_none().then_some(sender);
         while self.signal.load(Ordering::Relaxed) == 0 {
             if let Some(status) = self.server.exit_status() {
                 return Ok(Some(status));
@@ -243,7 +242,9 @@ impl Board {
                     writeln!(io::stdout(), "{line}")?;
                 }
             }
-            let Some(Event::Key(key)) = self.wait(&events)? else { continue };
+            let is_recording = self.recorder.is_some();
+            let interval = if is_recording { RECORDING_INTERVAL } else { UPDATE_INTERVAL };
+            let Ok(Event::Key(key)) = events.recv_timeout(interval) else { continue };
             match key.code {
                 KeyCode::Char('q') => break,
                 // In raw mode Ctrl-C is a key.
@@ -252,20 +253,7 @@ impl Board {
                 _ => {}
             }
         }
-        drop(sender);
         Ok(None)
-    }
-
-    /// Waits for an event of the terminal until the next update.
-    fn wait(&self, events: &Receiver<Event>) -> io::Result<Option<Event>> {
-        let is_recording = self.recorder.is_some();
-        let interval = if is_recording { RECORDING_INTERVAL } else { UPDATE_INTERVAL };
-        match events.recv_timeout(interval) {
-            Ok(event) => Ok(Some(event)),
-            Err(RecvTimeoutError::Timeout) => Ok(None),
-            // The terminal is closed.
-            Err(RecvTimeoutError::Disconnected) => Err(io::ErrorKind::UnexpectedEof.into()),
-        }
     }
 }
 

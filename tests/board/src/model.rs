@@ -230,26 +230,19 @@ impl Model {
                 break;
             }
         }
-        let mut clients = 0;
         let mut names = Vec::new();
-        for name in &ready {
-            let count = name.strip_prefix("and ").and_then(|rest| rest.strip_suffix(" more"));
-            clients += count.map_or(1, |count| count.parse().unwrap_or(1));
+        let mut functions = Vec::new();
+        for name in ready {
+            let is_listening = name == "server_socket";
+            let function = if is_listening { "accept_connection" } else { "send_message" };
+            if !functions.contains(&function) {
+                functions.push(function);
+            }
             let addr = name.parse().ok();
             names.push(addr.and_then(|addr| self.clients.name_of_addr(addr)).unwrap_or(name));
         }
-        let mut functions = Vec::new();
-        if ready.contains(&"server_socket") {
-            clients -= 1;
-            functions.push("accept_connection".to_owned());
-        }
-        match clients {
-            0 => {}
-            1 => functions.push("send_message".to_owned()),
-            _ => functions.push(format!("send_message {clients} times")),
-        }
-        let (names, functions) = (names.join(", "), functions.join(", "));
-        (!ready.is_empty()).then(|| format!("last ready: {names} -> {functions}"))
+        let (is_known, names) = (!names.is_empty(), names.join(", "));
+        is_known.then(|| format!("last ready: {names} -> {}", functions.join(", ")))
     }
 
     /// Returns whether a disconnected client has reset its connection.

@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use crate::clients::{Client, Clients, Status};
 use crate::source::Source;
-use crate::trace::{Event, Trace};
+use crate::trace::{Event, OutputLine, Trace};
 
 /// The size at which a recording ends, in bytes. Its page then has less than 1 MiB.
 const MAX_SIZE: usize = 900 << 10;
@@ -25,7 +25,7 @@ const MAX_CHARACTERS: usize = 60;
 const MAX_MESSAGE_SIZE: usize = 6 * MAX_CHARACTERS;
 const TEMPLATE: &str = include_str!("recording.html");
 
-#[derive(Serialize)]
+#[derive(Serialize, Default)]
 pub struct Recording {
     step: &'static str,
     source: Vec<String>,
@@ -36,12 +36,6 @@ pub struct Recording {
     /// The addresses of the clients by name.
     addrs: BTreeMap<String, String>,
     pub states: Vec<State>,
-}
-
-#[derive(Serialize)]
-struct OutputLine {
-    text: String,
-    is_error: bool,
 }
 
 #[derive(Serialize)]
@@ -63,8 +57,10 @@ pub struct State {
     /// The functions that have not returned, each with the index of its line.
     path: Vec<(String, usize)>,
     is_blocked: bool,
-    backlog: Vec<Row>,
-    accepted: Vec<Row>,
+    backlog: Vec<Client>,
+    /// The number of other clients in the backlog, which reset before they were found.
+    unknown_resets: usize,
+    accepted: Vec<Client>,
     /// The names in the sets of the last `select`, to read and to write.
     sets: Option<[Vec<String>; 2]>,
     output: usize,
@@ -72,16 +68,6 @@ pub struct State {
     /// The action of a client, and the index of the message that it sent.
     #[serde(skip)]
     action: Option<(String, Option<usize>)>,
-}
-
-/// A client in the kernel's table.
-#[derive(Serialize, Clone)]
-struct Row {
-    name: String,
-    unread: u64,
-    unsent: u64,
-    /// `closed`, `reset`, or empty.
-    status: &'static str,
 }
 
 /// The part of a client's conversation that was recorded.
@@ -110,14 +96,8 @@ pub struct Recorder {
 
 impl Recorder {
     pub fn new(step: Step, source: Source, trace: Trace) -> Self {
-        let recording = Recording {
-            step: step.name(),
-            source: source.lines.clone(),
-            output: Vec::new(),
-            messages: Vec::new(),
-            addrs: BTreeMap::new(),
-            states: Vec::new(),
-        };
+        let recording =
+            Recording { step: step.name(), source: source.lines.clone(), ..Recording::default() };
         Self {
             size: source.lines.iter().map(String::len).sum(),
             recording,
@@ -161,13 +141,13 @@ impl Recorder {
         let (Some(state), Some((call, _))) = (self.recording.states.last(), self.call) else {
             return false;
         };
-        let has_news = |row: &Row| row.unread > 0 || !row.status.is_empty();
+        let has_news = |client: &Client| client.unread > 0 || client.status != Status::Open;
         // The call returns soon if a client has done what the server is blocked for. A server that
         // is blocked in recv() has one accepted client.
         let is_returning =
             state.accepted.iter().any(has_news) || call != Call::Recv && !state.backlog.is_empty();
-        let mut rows = state.backlog.iter().chain(&state.accepted);
-        state.is_blocked && !is_returning && rows.all(|row| row.unsent == 0)
+        let mut clients = state.backlog.iter().chain(&state.accepted);
+        state.is_blocked && !is_returning && clients.all(|client| client.unsent == 0)
     }
 
     fn name_of(&self, sock: RawFd) -> Option<&str> {
@@ -215,9 +195,9 @@ impl Recorder {
                     self.add_message(Message { client, is_sent: false, text, range: 0..0 });
                 }
             }
-            Event::Output { text, is_error } => {
-                self.size += text.len() + 32;
-                self.recording.output.push(OutputLine { text, is_error });
+            Event::Output(line) => {
+                self.size += line.text.len() + 32;
+                self.recording.output.push(line);
             }
         }
         Ok(())
@@ -256,7 +236,9 @@ impl Recorder {
             self.conversations.insert(name.clone(), Conversation::default());
             self.record_action(format!("{name} connects."), None, |state| {
                 // The bytes and the end of the stream are actions of their own.
-                state.backlog.push(Row { name: name.clone(), unread: 0, unsent: 0, status: "" });
+                let mut client = client.clone();
+                (client.unread, client.unsent, client.status) = (0, 0, Status::Open);
+                state.backlog.push(client);
             });
         }
         let Some(conversation) = self.conversations.get_mut(name) else { return };
@@ -274,20 +256,20 @@ impl Recorder {
             let message = Message { client: name.clone(), is_sent: true, text, range };
             let index = self.add_message(message);
             self.record_action(format!("{name} sends"), Some(index), |state| {
-                if let Some(row) = state.row_of(name) {
-                    row.unread += count as u64;
+                if let Some(client) = state.client_mut(name) {
+                    client.unread += count as u64;
                 }
             });
         }
         if is_end {
             let (verb, status) = if was_reset {
-                ("resets its connection", "reset")
+                ("resets its connection", Status::Reset)
             } else {
-                ("disconnects", "closed")
+                ("disconnects", Status::Closed)
             };
             self.record_action(format!("{name} {verb}."), None, |state| {
-                if let Some(row) = state.row_of(name) {
-                    row.status = status;
+                if let Some(client) = state.client_mut(name) {
+                    client.status = status;
                 }
             });
         }
@@ -315,18 +297,14 @@ impl Recorder {
         let last_sets = || self.recording.states.last()?.sets.clone();
         let line = self.source.line_of(call, false);
         let path = line.map(|line| self.source.path_to(line)).unwrap_or_default();
-        let mut backlog: Vec<Row> = self.clients.waiting().map(Row::new).collect();
-        for _ in 0..self.clients.unknown_resets {
-            let name = "a client".to_owned();
-            backlog.push(Row { name, unread: 0, unsent: 0, status: "reset" });
-        }
         self.push(State {
             text: String::new(),
             question: None,
             path: path.into_iter().map(|frame| (frame.function, frame.line)).collect(),
             is_blocked: false,
-            backlog,
-            accepted: self.clients.accepted().map(Row::new).collect(),
+            backlog: self.clients.waiting().cloned().collect(),
+            unknown_resets: self.clients.unknown_resets,
+            accepted: self.clients.accepted().cloned().collect(),
             sets: sets.or_else(last_sets),
             output: self.recording.output.len(),
             messages: self.recording.messages.len(),
@@ -349,9 +327,9 @@ impl Recorder {
     /// blocks, and which bytes the peer has acknowledged.
     fn correct_last_state(&mut self, server: &Server) {
         let Some(mut last) = self.recording.states.pop() else { return };
-        for row in last.backlog.iter_mut().chain(&mut last.accepted) {
-            let client = self.clients.current.iter().find(|client| client.name == row.name);
-            row.unsent = client.map_or(0, |client| client.unsent.min(row.unsent));
+        for client in last.backlog.iter_mut().chain(&mut last.accepted) {
+            let current = self.clients.current.iter().find(|other| other.name == client.name);
+            client.unsent = current.map_or(0, |current| current.unsent.min(client.unsent));
         }
         if let Some(ProcessState::Blocked(call)) = server.process().current_state()
             && call.call() == self.call.map(|(call, _)| call)
@@ -376,17 +354,18 @@ impl Recorder {
         };
         let verb = if state.is_blocked { "is blocked in" } else { "calls" };
         let mut text = format!("The server {verb} {}(){objects}", call.name());
-        let row = state.accepted.iter().find(|row| row.name == peer);
-        if let Some(row) = row.filter(|_| call == Call::Recv && !state.is_blocked) {
-            text.push_str(&row.describe());
+        let client = state.accepted.iter().find(|client| client.name == peer);
+        if let Some(client) = client.filter(|_| call == Call::Recv && !state.is_blocked) {
+            text.push_str(&describe_client(client));
         }
         text.push('.');
         if state.backlog.len() > 2 {
             text.push_str(&format!(" {} clients are in the backlog.", state.backlog.len()));
             return text;
         }
-        for row in &state.backlog {
-            text.push_str(&format!(" {} is in the backlog{}.", row.name, row.describe()));
+        for client in &state.backlog {
+            let details = describe_client(client);
+            text.push_str(&format!(" {} is in the backlog{details}.", client.name));
         }
         text
     }
@@ -411,36 +390,25 @@ impl Recorder {
 }
 
 impl State {
-    fn row_of(&mut self, client: &str) -> Option<&mut Row> {
-        let mut rows = self.backlog.iter_mut().chain(&mut self.accepted);
-        rows.find(|row| row.name == client)
+    fn client_mut(&mut self, name: &str) -> Option<&mut Client> {
+        let mut clients = self.backlog.iter_mut().chain(&mut self.accepted);
+        clients.find(|client| client.name == name)
     }
 }
 
-impl Row {
-    fn new(client: &Client) -> Self {
-        let status = match client.status {
-            Status::Open => "",
-            Status::Closed => "closed",
-            Status::Reset => "reset",
-        };
-        Self { name: client.name.clone(), unread: client.unread, unsent: client.unsent, status }
-    }
-
-    /// Describes the unread bytes and the status, such as ` with 6 unread bytes (disconnected)`.
-    fn describe(&self) -> String {
-        let bytes = match self.unread {
-            0 => String::new(),
-            1 => " with 1 unread byte".to_owned(),
-            count => format!(" with {count} unread bytes"),
-        };
-        let status = match self.status {
-            "" => "",
-            "closed" => " (disconnected)",
-            _ => " (reset)",
-        };
-        format!("{bytes}{status}")
-    }
+/// Describes a client's unread bytes and status, such as ` with 6 unread bytes (disconnected)`.
+fn describe_client(client: &Client) -> String {
+    let bytes = match client.unread {
+        0 => String::new(),
+        1 => " with 1 unread byte".to_owned(),
+        count => format!(" with {count} unread bytes"),
+    };
+    let status = match client.status {
+        Status::Open => "",
+        Status::Closed => " (disconnected)",
+        Status::Reset => " (reset)",
+    };
+    format!("{bytes}{status}")
 }
 
 /// Joins names: `A, B and C`. More than four names are counted.

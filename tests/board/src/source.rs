@@ -8,6 +8,7 @@ use harness::kernel::Call;
 /// The calls of the lesson in Rust.
 const CALLS: [&str; 6] = [".accept()", ".read(", ".write_all(", ".write(", "select(", "sleep("];
 
+#[derive(Clone)]
 pub struct Source {
     pub lines: Vec<String>,
 }

@@ -23,7 +23,10 @@ pub fn record(
     for _ in 0..4 {
         let source = Source::read(step)?;
         let (command, trace) = Trace::new(command.clone(), delay)?;
-        let server = command.try_start().map_err(|error| last_line(&error))?;
+        let server = command.try_start().map_err(|error| {
+            // The last line is the reason that the server printed.
+            error.to_string().lines().last().unwrap_or_default().trim().to_owned()
+        })?;
         let mut story = Story { server, recorder: Recorder::new(step, source, trace) };
         story.play(step).map_err(|error| format!("{step}: {error}"))?;
         if !story.recorder.is_late {
@@ -32,11 +35,6 @@ pub fn record(
         delay *= 2;
     }
     Err(format!("{step}: this machine is too busy for a recording. Try again later"))
-}
-
-/// Returns the last line that the server printed.
-fn last_line(error: &io::Error) -> String {
-    error.to_string().lines().last().unwrap_or_default().trim().to_owned()
 }
 
 struct Story {

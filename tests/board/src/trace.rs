@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use harness::kernel::Call;
 use harness::{ServerCommand, can_run, has_strace};
+use serde::Serialize;
 
 /// The calls in the log. `select` is missing on newer architectures.
 const CALLS: &str = "accept4,recvfrom,sendto,?select,pselect6,write";
@@ -18,17 +19,38 @@ const DELAYED_CALLS: &str = "accept4,recvfrom,sendto";
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
     /// The server has entered a call of the lesson. The sets are those of `select`.
-    Call { call: Call, sock: RawFd, sets: Option<[Vec<RawFd>; 2]> },
+    Call {
+        call: Call,
+        sock: RawFd,
+        sets: Option<[Vec<RawFd>; 2]>,
+    },
     /// `accept` has returned a client.
-    Accepted { sock: RawFd, addr: SocketAddr },
+    Accepted {
+        sock: RawFd,
+        addr: SocketAddr,
+    },
     /// `recv` has returned. No bytes are the end of the stream.
-    Received { sock: RawFd, bytes: Vec<u8> },
+    Received {
+        sock: RawFd,
+        bytes: Vec<u8>,
+    },
     /// `recv` has failed, because the client has reset its connection.
-    Reset { sock: RawFd },
+    Reset {
+        sock: RawFd,
+    },
     /// `send` has returned.
-    Sent { sock: RawFd, bytes: Vec<u8> },
-    /// The server has printed a line.
-    Output { text: String, is_error: bool },
+    Sent {
+        sock: RawFd,
+        bytes: Vec<u8>,
+    },
+    Output(OutputLine),
+}
+
+/// A line that the server has printed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct OutputLine {
+    pub text: String,
+    is_error: bool,
 }
 
 pub struct Trace {
@@ -158,7 +180,7 @@ fn parse_result(line: &str) -> Option<Event> {
         "recvfrom" if result.contains("ECONNRESET") => Some(Event::Reset { sock }),
         "write" if sock == 1 || sock == 2 => {
             let text = String::from_utf8_lossy(&bytes).trim_end_matches('\n').to_owned();
-            Some(Event::Output { text, is_error: sock == 2 })
+            Some(Event::Output(OutputLine { text, is_error: sock == 2 }))
         }
         _ if value < 0 => None,
         "accept4" => {

@@ -1,14 +1,14 @@
 //! Recordings, and their pages in a browser.
 
-use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{self, Command};
+use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
 use harness::{Client, Step, has_strace, root, run, wait_until};
 use serde_json::Value;
+use tempfile::NamedTempFile;
 
 use crate::board::Board;
 use crate::webdriver::Browser;
@@ -56,34 +56,18 @@ fn without_addresses(recording: &Value) -> Value {
     serde_json::from_str(&text).expect("JSON")
 }
 
-/// A file that is deleted when this is dropped.
-struct TemporaryFile(PathBuf);
-
-impl TemporaryFile {
-    fn new(name: &str) -> Self {
-        Self(env::temp_dir().join(format!("board-{}-{name}", process::id())))
-    }
-}
-
-impl Drop for TemporaryFile {
-    fn drop(&mut self) {
-        // If it was not written, the test has failed already.
-        let _ = fs::remove_file(&self.0);
-    }
-}
-
 /// If a change should change the page, record the page again with the command in README.md.
 #[test]
 fn story_has_equal_states_when_recorded_again() {
     if !harness::is_available("strace", has_strace()) {
         return;
     }
-    let page = TemporaryFile::new("story.html");
+    let page = NamedTempFile::with_suffix(".html").expect("a file");
     let mut command = Command::new(env!("CARGO_BIN_EXE_board"));
-    command.arg("--record").arg(&page.0).args(["--port", "0", "--story"]);
+    command.arg("--record").arg(page.path()).args(["--port", "0", "--story"]);
     let output = run(command.args(Step::STEPS.map(Step::name))).expect("board");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let (recordings, template) = parts_of(&page.0);
+    let (recordings, template) = parts_of(page.path());
     let (expected_recordings, expected_template) = parts_of(&story_page());
     assert!(template == expected_template, "the page was made with another template");
     assert_eq!(recordings.len(), expected_recordings.len());
@@ -164,8 +148,8 @@ fn markup_of_a_client_is_shown_as_text() {
         return;
     }
     let Some(browser) = Browser::start() else { return };
-    let page = TemporaryFile::new("markup.html");
-    let file = page.0.to_str().expect("text");
+    let page = NamedTempFile::with_suffix(".html").expect("a file");
+    let file = page.path().to_str().expect("text");
     let flags = ["--record", file, "--slow", "0.2"];
     let mut board = Board::start_with_flags(Step::Select, &flags);
     let mut client = board.connect();
@@ -176,7 +160,7 @@ fn markup_of_a_client_is_shown_as_text() {
     board.wait_until_idle();
     board.press("q");
     assert!(board.wait_for_end().success());
-    browser.open(&url_of(&page.0));
+    browser.open(&url_of(page.path()));
     browser.press(END);
     assert!(browser.text("document.getElementById('clients').innerText").contains(markup));
     assert_eq!(browser.text("document.title"), "A recorded run");
@@ -189,8 +173,8 @@ fn recording_ends_before_the_page_is_too_large() {
     if !harness::is_available("strace", has_strace()) {
         return;
     }
-    let page = TemporaryFile::new("large.html");
-    let flags = ["--slow", "0.05", "--record", page.0.to_str().expect("text")];
+    let page = NamedTempFile::with_suffix(".html").expect("a file");
+    let flags = ["--slow", "0.05", "--record", page.path().to_str().expect("text")];
     let mut board = Board::start_with_flags(Step::Bare, &flags);
     let mut clients: Vec<Client> = (0..60).map(|_| board.connect()).collect();
     // When the recording ends, the server ends too, and a client cannot send.
@@ -200,7 +184,9 @@ fn recording_ends_before_the_page_is_too_large() {
     board.wait_for_end();
     let lines = board.errors.read_to_end();
     assert!(lines[0].contains("the recording stopped"), "{lines:?}");
-    assert!(parts_of(&page.0).0[0]["states"].as_array().is_some_and(|states| states.len() > 100));
+    assert!(
+        parts_of(page.path()).0[0]["states"].as_array().is_some_and(|states| states.len() > 100)
+    );
 }
 
 #[test]

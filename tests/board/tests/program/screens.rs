@@ -260,9 +260,9 @@ fn pipe_and_dumb_terminal_get_plain_lines() {
         let source = fs::read_to_string(Step::Functions.source()).expect("the source");
         let line = source.lines().position(|line| line.trim() == code).expect("the call") + 1;
         let output = wait_for(&[
-            "\nKernel: blocked in recv() until A sends.\r\n",
-            &format!("\n→ line {line}, send_message: {code}"),
-            "\naccepted: A (0)",
+            "Kernel: blocked in recv() until A sends.\r\n",
+            &format!("→ line {line}, send_message: {code}"),
+            "accepted: A (0)",
         ]);
         assert!(!(start + &output).contains('\x1b'), "{output:?}");
     }
