@@ -34,7 +34,6 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 
 use crate::model::Model;
 use crate::page::View;
-use crate::plain::PlainLines;
 use crate::record::{Recorder, Recording};
 use crate::source::Source;
 use crate::trace::Trace;
@@ -79,7 +78,7 @@ fn main() -> ExitCode {
 
 /// Prints a line on standard error.
 fn report(text: &str) {
-    // If standard error is closed, nobody can read the line. `eprintln!` would panic.
+    // If standard error is closed, the line is lost. `eprintln!` would panic.
     let _ = writeln!(io::stderr(), "board: {text}");
 }
 
@@ -211,7 +210,7 @@ impl Board {
         mut terminal: Option<&mut DefaultTerminal>,
         mut view: View,
     ) -> io::Result<Option<ExitStatus>> {
-        let mut lines = PlainLines::default();
+        let mut last_lines = Vec::new();
         let (sender, events) = mpsc::channel();
         // While the channel is open, `recv_timeout` waits, even if there is no terminal to read.
         let _sender = sender.clone();
@@ -221,12 +220,6 @@ impl Board {
         while self.signal.load(Ordering::Relaxed) == 0 {
             if let Some(status) = self.server.exit_status() {
                 return Ok(Some(status));
-            }
-            if let Some(recorder) = &mut self.recorder {
-                recorder.poll(&self.server)?;
-                if recorder.is_full() {
-                    break;
-                }
             }
             if !view.is_paused {
                 self.model.update(&self.server);
@@ -238,12 +231,21 @@ impl Board {
                 }
                 terminal.draw(|frame| page::draw(frame, &self.model, &self.source, view))?;
             } else {
-                for line in lines.next(&self.model, &self.source) {
+                let lines = plain::lines_of(&self.model, &self.source);
+                for line in lines.iter().filter(|line| !last_lines.contains(*line)) {
                     writeln!(io::stdout(), "{line}")?;
                 }
+                last_lines = lines;
             }
-            let is_recording = self.recorder.is_some();
-            let interval = if is_recording { RECORDING_INTERVAL } else { UPDATE_INTERVAL };
+            let mut interval = UPDATE_INTERVAL;
+            if let Some(recorder) = &mut self.recorder {
+                // All that the picture shows is recorded before a key ends the recording.
+                recorder.poll(&self.server)?;
+                if recorder.is_full() {
+                    break;
+                }
+                interval = RECORDING_INTERVAL;
+            }
             let Ok(Event::Key(key)) = events.recv_timeout(interval) else { continue };
             match key.code {
                 KeyCode::Char('q') => break,

@@ -1,26 +1,11 @@
-//! The model as plain lines, for a pipe and for a terminal that cannot move its cursor.
+//! The state of the server as plain lines, for a pipe and for a terminal that cannot move its cursor.
 
 use crate::clients::Client;
 use crate::model::{Model, describe_bytes, join_commands};
 use crate::source::Source;
 
-#[derive(Default)]
-pub struct PlainLines {
-    last: Vec<String>,
-}
-
-impl PlainLines {
-    /// Returns the lines that have changed.
-    pub fn next(&mut self, model: &Model, source: &Source) -> Vec<String> {
-        let lines = lines_of(model, source);
-        let changed = lines.iter().filter(|line| !self.last.contains(line)).cloned().collect();
-        self.last = lines;
-        changed
-    }
-}
-
 /// Returns how to connect, what the server does and where, its clients and its last line.
-fn lines_of(model: &Model, source: &Source) -> Vec<String> {
+pub fn lines_of(model: &Model, source: &Source) -> Vec<String> {
     let mut lines = Vec::new();
     if let Some([nc, curl]) = model.clients.addr.map(join_commands) {
         lines.push(format!("Join: {nc}   or: {curl}"));
@@ -41,6 +26,7 @@ fn lines_of(model: &Model, source: &Source) -> Vec<String> {
     lines
 }
 
+/// Joins the names of clients and their bytes.
 fn list<'model>(clients: impl Iterator<Item = &'model Client>) -> String {
     let cells = clients.map(|client| format!("{} ({})", client.name, describe_bytes(client)));
     cells.collect::<Vec<_>>().join(", ")

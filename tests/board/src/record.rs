@@ -18,7 +18,7 @@ use crate::trace::{Event, OutputLine, Trace};
 
 /// The size at which a recording ends, in bytes. Its page then has less than 1 MiB.
 const MAX_SIZE: usize = 900 << 10;
-const MAX_EVENTS_PER_POLL: usize = 10;
+const MAX_EVENTS_PER_POLL: usize = 100;
 /// The number of characters of a message that the page shows.
 const MAX_CHARACTERS: usize = 60;
 /// The size of such a message in JSON. An escaped character takes six bytes.
@@ -178,18 +178,18 @@ impl Recorder {
                 self.is_late |= call != Call::Select && !self.trace.is_empty();
             }
             // The new client is in the kernel's table.
-            Event::Accepted { .. } => {}
-            Event::Received { sock, bytes } => {
+            Event::Accepted(..) => {}
+            Event::Received(sock, bytes) => {
                 if let Some(conversation) = self.conversation(sock) {
                     conversation.received.extend(bytes);
                 }
             }
-            Event::Reset { sock } => {
+            Event::Reset(sock) => {
                 if let Some(conversation) = self.conversation(sock) {
                     conversation.was_reset = true;
                 }
             }
-            Event::Sent { sock, bytes } => {
+            Event::Sent(sock, bytes) => {
                 if let Some(client) = self.name_of(sock).map(str::to_owned) {
                     let text = quote(&bytes);
                     self.add_message(Message { client, is_sent: false, text, range: 0..0 });

@@ -25,24 +25,13 @@ pub enum Event {
         sets: Option<[Vec<RawFd>; 2]>,
     },
     /// `accept` has returned a client.
-    Accepted {
-        sock: RawFd,
-        addr: SocketAddr,
-    },
+    Accepted(RawFd, SocketAddr),
     /// `recv` has returned. No bytes are the end of the stream.
-    Received {
-        sock: RawFd,
-        bytes: Vec<u8>,
-    },
+    Received(RawFd, Vec<u8>),
     /// `recv` has failed, because the client has reset its connection.
-    Reset {
-        sock: RawFd,
-    },
+    Reset(RawFd),
     /// `send` has returned.
-    Sent {
-        sock: RawFd,
-        bytes: Vec<u8>,
-    },
+    Sent(RawFd, Vec<u8>),
     Output(OutputLine),
 }
 
@@ -106,7 +95,7 @@ impl Trace {
     /// Takes the next event.
     pub fn take(&mut self) -> Option<Event> {
         let event = self.events.pop_front()?;
-        if let Event::Accepted { sock, addr } = event {
+        if let Event::Accepted(sock, addr) = event {
             self.addrs.insert(sock, addr);
         }
         Some(event)
@@ -177,7 +166,7 @@ fn parse_result(line: &str) -> Option<Event> {
     let value: i32 = result.split_whitespace().next()?.parse().ok()?;
     let mut bytes = first_string(arguments);
     match name {
-        "recvfrom" if result.contains("ECONNRESET") => Some(Event::Reset { sock }),
+        "recvfrom" if result.contains("ECONNRESET") => Some(Event::Reset(sock)),
         "write" if sock == 1 || sock == 2 => {
             let text = String::from_utf8_lossy(&bytes).trim_end_matches('\n').to_owned();
             Some(Event::Output(OutputLine { text, is_error: sock == 2 }))
@@ -188,12 +177,12 @@ fn parse_result(line: &str) -> Option<Event> {
             let port = port.split_once(')')?.0.parse().ok()?;
             let ip: IpAddr = String::from_utf8(bytes).ok()?.parse().ok()?;
             let addr = SocketAddr::new(ip.to_canonical(), port);
-            Some(Event::Accepted { sock: value, addr })
+            Some(Event::Accepted(value, addr))
         }
-        "recvfrom" => Some(Event::Received { sock, bytes }),
+        "recvfrom" => Some(Event::Received(sock, bytes)),
         "sendto" => {
             bytes.truncate(value.try_into().ok()?);
-            Some(Event::Sent { sock, bytes })
+            Some(Event::Sent(sock, bytes))
         }
         _ => None,
     }
@@ -215,15 +204,15 @@ mod unit_tests {
         for (line, expected) in [
             (
                 r#"7 accept4(3, {sa_family=AF_INET6, sin6_port=htons(1), inet_pton(AF_INET6, "\x3a\x3a\x31", &sin6_addr)}, [128 => 28]) = 4"#,
-                Some(Event::Accepted { sock: 4, addr: "[::1]:1".parse().unwrap() }),
+                Some(Event::Accepted(4, "[::1]:1".parse().unwrap())),
             ),
             (
                 "7 recvfrom(4, 0x7ffe, 4096, 0, NULL, NULL) = -1 ECONNRESET (Connection reset by peer)",
-                Some(Event::Reset { sock: 4 }),
+                Some(Event::Reset(4)),
             ),
             (
                 r#"7 sendto(4, "\x48\x65\x0a", 3, MSG_NOSIGNAL, NULL, 0) = 2"#,
-                Some(Event::Sent { sock: 4, bytes: b"He".to_vec() }),
+                Some(Event::Sent(4, b"He".to_vec())),
             ),
             (r#"7 sendto(4, "\x48\x65\x0a", 3, 0, NULL, 0) = -1 EAGAIN (Try again)"#, None),
             ("7 recvfrom(4, 0x7ffe, 4096, 0, NULL, NULL) = ? ERESTARTSYS (To be restarted)", None),
