@@ -59,7 +59,10 @@ fn command() -> Command {
         .arg(slow.value_parser(parse_seconds))
         .arg(arg!(--room "Show more clients and no source"))
         .arg(arg!(--record <FILE> "Record the server in slow motion and write a web page"))
-        .arg(arg!(--story "Record the story of the lessons at each STEP").requires("record"))
+        .arg(
+            arg!(--story "Play and record the story of the lessons at each STEP")
+                .requires("record"),
+        )
         .after_help("q or Ctrl-C ends board and the server. Space pauses the picture.")
 }
 

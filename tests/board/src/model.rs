@@ -144,7 +144,7 @@ impl Model {
         inodes.filter_map(|inode| self.clients.name_of_inode(inode)).map(str::to_owned).collect()
     }
 
-    /// Returns the call in which the server is, if it is known.
+    /// Returns the call that has not returned, if the system shows it.
     fn current_call(&self) -> Option<Call> {
         match self.activity {
             Activity::Blocked(call) | Activity::Delayed(call) | Activity::Narrated(call) => {
@@ -216,8 +216,8 @@ impl Model {
         }
     }
 
-    /// Returns the sockets that were ready in the last iteration of the event loop, and the functions
-    /// that the server called for them.
+    /// Describes the last iteration of the event loop: the ready sockets, and the functions that the
+    /// server called for them.
     pub fn last_iteration(&self) -> Option<String> {
         let mut ready: Vec<&str> = Vec::new();
         for output in self.output.iter().rev().filter(|output| !output.is_error) {

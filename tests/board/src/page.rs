@@ -198,7 +198,8 @@ fn table_lines(model: &Model, size: Size) -> Vec<Line<'static>> {
     lines
 }
 
-/// Returns clients in columns, from top to bottom. The last cell counts the clients that do not fit.
+/// Returns clients in columns, from top to bottom. If there are too many, the last cell counts the
+/// others.
 fn client_lines(
     model: &Model,
     clients: &[&Client],

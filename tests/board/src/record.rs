@@ -91,6 +91,7 @@ pub struct Recorder {
     call: Option<(Call, RawFd)>,
     /// True if a call returned before its state was read. The machine is too busy for the delay.
     pub is_late: bool,
+    /// The size of the recording in JSON, in bytes.
     size: usize,
 }
 
@@ -135,8 +136,8 @@ impl Recorder {
         Ok(())
     }
 
-    /// Returns whether the server is blocked, the kernel has sent all bytes, and the last state has
-    /// all of this.
+    /// Returns whether the server is blocked and the kernel has sent all bytes, and the last state
+    /// shows both.
     pub fn is_settled(&self) -> bool {
         let (Some(state), Some((call, _))) = (self.recording.states.last(), self.call) else {
             return false;
