@@ -218,14 +218,11 @@ impl Recorder {
 
     /// Records what clients have done since the last update of the table.
     fn record_actions(&mut self) {
-        let disconnected = self.clients.disconnected.iter().map(|client| (client, true));
-        let current = self.clients.current.iter().map(|client| (client, false));
-        let clients: Vec<(Client, bool)> = disconnected
-            .chain(current)
-            .map(|(client, is_gone)| (client.clone(), is_gone))
-            .collect();
-        for (client, is_gone) in clients {
-            self.record_actions_of(&client, is_gone);
+        for client in self.clients.disconnected.clone() {
+            self.record_actions_of(&client, true);
+        }
+        for client in self.clients.current.clone() {
+            self.record_actions_of(&client, false);
         }
     }
 
