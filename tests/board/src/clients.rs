@@ -1,53 +1,58 @@
 //! The clients of a server, as the kernel's table shows them.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::mem;
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use harness::Process;
+use harness::Server;
 use harness::kernel::{State, TcpSocket, tcp_sockets};
+use serde::Serialize;
 
-/// How many clients that have disconnected are remembered.
-const REMEMBERED: usize = 100;
+/// The number of disconnected clients that are remembered.
+const MAX_DISCONNECTED: usize = 100;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub enum Status {
     Open,
-    /// It has closed its end, and the server has not closed the other one.
+    /// The client has closed its end, and the server has not closed its own.
     Closed,
-    /// The table no longer has the connection, but the backlog or the server still does.
+    /// The kernel's table no longer has the connection, but the backlog or the server still has it.
     Reset,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize)]
 pub struct Client {
     /// A letter, or a letter and a number after Z.
     pub name: String,
-    /// How many clients had been found before.
+    /// The number of clients that were found before this one.
+    #[serde(skip)]
     number: usize,
+    #[serde(skip)]
     pub addr: SocketAddr,
     pub status: Status,
     pub unread: u64,
     pub unsent: u64,
-    /// The number of the server's socket, 0 while the client is in the backlog.
-    pub inode: u64,
-    /// When it entered the backlog, or when it was accepted.
+    /// The number of the server's socket, or 0 while the client is in the backlog.
+    #[serde(skip)]
+    inode: u64,
+    /// The time when the client connected, or when it was accepted, or when it disconnected.
+    #[serde(skip)]
     pub since: Instant,
 }
 
 impl Client {
-    pub fn is_queued(&self) -> bool {
+    pub fn is_in_backlog(&self) -> bool {
         self.inode == 0
     }
 
-    /// Returns whether a row of the table is this client's. An accepted client stays accepted. If
-    /// not, a new client has its address.
-    fn is_end_of(&self, socket: &TcpSocket) -> bool {
-        self.status != Status::Reset && (self.is_queued() || self.inode == socket.inode)
+    /// Returns whether a row of the table is the connection of this client. A newer client can have
+    /// the address of an older one.
+    fn has_socket(&self, socket: &TcpSocket) -> bool {
+        self.status != Status::Reset && (self.is_in_backlog() || self.inode == socket.inode)
     }
 
-    fn show(&mut self, socket: &TcpSocket, now: Instant) {
+    fn update(&mut self, socket: &TcpSocket, now: Instant) {
         let is_closed = socket.state == State::CloseWait;
         self.status = if is_closed { Status::Closed } else { Status::Open };
         (self.unread, self.unsent) = (socket.unread, socket.unsent);
@@ -57,37 +62,34 @@ impl Client {
     }
 }
 
-/// A client whose connection has ended.
-#[derive(Debug, Clone)]
-pub struct Ended {
-    pub client: Client,
-    pub at: Instant,
-}
-
 #[derive(Debug, Default)]
 pub struct Clients {
-    /// In the order in which they connected, as far as it is known.
+    /// The address of the server, once it listens.
+    pub addr: Option<SocketAddr>,
+    /// False if this system has no table.
+    pub has_table: bool,
+    /// The connected clients, in the order in which they connected as far as it is known.
     pub current: Vec<Client>,
-    /// The last one is first.
-    pub ended: VecDeque<Ended>,
-    /// How many clients in the backlog had reset their connections before an update found them.
+    /// The clients that have disconnected. The newest one is last.
+    pub disconnected: Vec<Client>,
+    /// The number of clients in the backlog that reset their connections before they were found.
     pub unknown_resets: usize,
-    pub listening_inode: u64,
-    found: usize,
+    listening_inode: u64,
+    count: usize,
 }
 
 impl Clients {
-    pub fn queued(&self) -> impl Iterator<Item = &Client> {
-        self.current.iter().filter(|client| client.is_queued())
+    pub fn waiting(&self) -> impl Iterator<Item = &Client> {
+        self.current.iter().filter(|client| client.is_in_backlog())
     }
 
     pub fn accepted(&self) -> impl Iterator<Item = &Client> {
-        self.current.iter().filter(|client| !client.is_queued())
+        self.current.iter().filter(|client| !client.is_in_backlog())
     }
 
-    /// Counts as ss(8) does.
+    /// Returns the length of the backlog, counted as ss(8) does.
     pub fn backlog(&self) -> usize {
-        self.queued().count() + self.unknown_resets
+        self.waiting().count() + self.unknown_resets
     }
 
     pub fn name_of_inode(&self, inode: u64) -> Option<&str> {
@@ -98,23 +100,33 @@ impl Clients {
     }
 
     pub fn name_of_addr(&self, addr: SocketAddr) -> Option<&str> {
-        let current = self.current.iter().rev().find(|client| client.addr == addr);
-        let ended =
-            || self.ended.iter().map(|ended| &ended.client).find(|client| client.addr == addr);
-        current.map(|client| &client.name).or_else(|| Some(&ended()?.name)).map(String::as_str)
+        let mut newest_first = self.current.iter().rev().chain(self.disconnected.iter().rev());
+        newest_first.find(|client| client.addr == addr).map(|client| client.name.as_str())
     }
 
-    /// Reads the kernel's table, and recognizes the clients that were in it before. Returns whether
-    /// this system has a table. `narrated` are the clients that the server has reported, in order.
-    pub fn update(&mut self, addr: SocketAddr, server: Process, narrated: &[SocketAddr]) -> bool {
+    /// Reads the kernel's table, and recognizes the clients that were in it before.
+    pub fn update(&mut self, server: &Server) {
         let now = Instant::now();
-        let Some((mut sockets, is_whole)) = read_table(addr) else { return false };
-        let is_listening = |it: &&TcpSocket| it.state == State::Listen && it.local == addr;
+        let lines = server.narration.last_runs(1000);
+        let addr_after = |start| {
+            move |line: &harness::Line| -> Option<SocketAddr> {
+                line.text.strip_prefix(start)?.parse().ok()
+            }
+        };
+        self.addr = self.addr.or_else(|| lines.iter().find_map(addr_after("Listening on ")));
+        let narrated: Vec<SocketAddr> =
+            lines.iter().filter_map(addr_after("Connection from ")).collect();
+        let Some(addr) = self.addr else { return };
+        let Some((mut sockets, is_whole)) = read_table(addr) else { return };
+        self.has_table = true;
+        let is_listening =
+            |socket: &&TcpSocket| socket.state == State::Listen && socket.local == addr;
         let listening = sockets.iter().find(is_listening).copied();
         self.listening_inode = listening.map_or(0, |socket| socket.inode);
-        let is_of_server =
-            |it: &TcpSocket| addr.ip().is_unspecified() || it.local.ip() == addr.ip();
-        sockets.retain(|socket| socket.is_open() && is_of_server(socket));
+        sockets.retain(|socket| {
+            let is_of_server = addr.ip().is_unspecified() || socket.local.ip() == addr.ip();
+            socket.is_open() && is_of_server
+        });
         if !cfg!(target_os = "linux") {
             for socket in &mut sockets {
                 let was_accepted = self.accepted().any(|client| client.addr == socket.remote);
@@ -124,113 +136,85 @@ impl Clients {
                 }
             }
         }
-        let queued = sockets.iter().filter(|socket| socket.inode == 0).count();
+        let waiting = sockets.iter().filter(|socket| socket.inode == 0).count();
         let backlog = listening.map_or(0, |socket| usize::try_from(socket.unread).unwrap_or(0));
-        let resets = backlog.saturating_sub(queued);
-        let open_inodes: Vec<u64> = sockets.iter().map(|socket| socket.inode).collect();
+        let mut known_inodes: Vec<u64> = sockets.iter().map(|socket| socket.inode).collect();
+        known_inodes.push(self.listening_inode);
 
         let mut open: HashMap<SocketAddr, TcpSocket> =
             sockets.into_iter().map(|socket| (socket.remote, socket)).collect();
-        let (mut present, mut missing) = (Vec::new(), Vec::new());
+        let mut missing = Vec::new();
         for mut client in mem::take(&mut self.current) {
             match open.get(&client.addr) {
-                Some(socket) if client.is_end_of(socket) => {
-                    client.show(socket, now);
+                Some(socket) if client.has_socket(socket) => {
+                    client.update(socket, now);
                     open.remove(&client.addr);
-                    present.push(client);
+                    self.current.push(client);
                 }
                 _ => missing.push(client),
             }
         }
         if is_whole {
-            self.unknown_resets =
-                resets.saturating_sub(missing.iter().filter(|it| it.is_queued()).count());
-            if !missing.is_empty() {
-                let held: Vec<u64> = server.inodes();
-                missing = self.keep_resets(missing, resets, &held, &open_inodes, now);
-            }
+            let is_complete = missing.is_empty();
+            let mut inodes = if is_complete { Vec::new() } else { server.process().inodes() };
+            known_inodes.extend(missing.iter().map(|client| client.inode));
+            let resets = backlog.saturating_sub(waiting);
+            self.update_missing(missing, resets, &mut inodes, &known_inodes, now);
+        } else {
+            self.current.extend(missing);
         }
-        present.extend(missing);
-        present.sort_by_key(|client| client.number);
-        self.current = present;
+        self.current.sort_by_key(|client| client.number);
         let mut new: Vec<TcpSocket> = open.into_values().collect();
         new.sort_by_key(|socket| {
             let position = narrated.iter().rposition(|addr| *addr == socket.remote);
-            // A line that was not read yet is a newer one.
+            // A client whose line was not read yet is a newer one.
             (socket.inode == 0, position.unwrap_or(usize::MAX), socket.remote)
         });
         self.add_new(new, now);
-        true
     }
 
-    /// Adds clients with the ports 40000 and so on. The last one has closed.
-    #[cfg(test)]
-    pub fn add_examples(&mut self, accepted: usize, queued: usize) {
-        for number in 0..accepted + queued {
-            let is_last = number + 1 == accepted + queued;
-            self.current.push(Client {
-                name: client_name(number),
-                number,
-                addr: ([127, 0, 0, 1], 40_000 + u16::try_from(number).unwrap()).into(),
-                status: if is_last { Status::Closed } else { Status::Open },
-                unread: 123,
-                unsent: 0,
-                inode: u64::from(number < accepted),
-                since: Instant::now(),
-            });
-        }
-    }
-
-    /// Decides which of the clients that are not in the table have been reset, and which have ended.
-    /// `resets` is how many in the backlog are not in the table, `held` are the sockets of the
-    /// server, and `open` the ones in the table.
-    fn keep_resets(
+    /// Decides which clients that are missing in the table have reset their connections, and which
+    /// have disconnected. `resets` is the number of connections in the backlog that are missing in
+    /// the table. `inodes` are the sockets of the server.
+    fn update_missing(
         &mut self,
         missing: Vec<Client>,
         resets: usize,
-        held: &[u64],
-        open: &[u64],
+        inodes: &mut Vec<u64>,
+        known_inodes: &[u64],
         now: Instant,
-    ) -> Vec<Client> {
-        let (queued, accepted): (Vec<Client>, Vec<Client>) =
-            missing.into_iter().partition(Client::is_queued);
-        // Sockets of clients that the server has accepted since the last update.
-        let mut unknown: Vec<u64> = held.to_vec();
-        unknown.retain(|inode| {
-            *inode != self.listening_inode
-                && !open.contains(inode)
-                && !accepted.iter().any(|client| client.inode == *inode)
-        });
-        let mut unknown = unknown.into_iter();
-        // `accept` takes the oldest one, so the newest ones are still in the backlog.
-        let taken = queued.len().saturating_sub(resets);
-        let mut kept = Vec::new();
-        for (position, mut client) in queued.into_iter().chain(accepted).enumerate() {
-            let is_kept = if !client.is_queued() {
-                held.contains(&client.inode)
-            } else if position < taken {
-                let inode = unknown.next();
-                (client.inode, client.since) = (inode.unwrap_or(0), now);
-                inode.is_some()
-            } else {
-                true
-            };
-            if is_kept {
+    ) {
+        let waiting = missing.iter().filter(|client| client.is_in_backlog()).count();
+        self.unknown_resets = resets.saturating_sub(waiting);
+        let mut accepted = waiting.saturating_sub(resets);
+        for mut client in missing {
+            let mut is_connected = client.is_in_backlog() || inodes.contains(&client.inode);
+            // `accept` takes the oldest client from the backlog.
+            if client.is_in_backlog() && accepted > 0 {
+                accepted -= 1;
+                let new = inodes.iter().position(|inode| !known_inodes.contains(inode));
+                client.inode = new.map_or(0, |position| inodes.remove(position));
+                client.since = now;
+                is_connected = !client.is_in_backlog();
+            }
+            if is_connected {
                 client.status = Status::Reset;
-                kept.push(client);
+                self.current.push(client);
             } else {
-                self.ended.push_front(Ended { client, at: now });
+                self.disconnected.push(Client { since: now, ..client });
             }
         }
-        self.ended.truncate(REMEMBERED);
-        kept
+        let surplus = self.disconnected.len().saturating_sub(MAX_DISCONNECTED);
+        self.disconnected.drain(..surplus);
     }
 
     fn add_new(&mut self, sockets: Vec<TcpSocket>, now: Instant) {
         for socket in sockets {
+            let letter = char::from(b'A' + u8::try_from(self.count % 26).unwrap_or_default());
+            let round = self.count / 26;
             let mut client = Client {
-                name: client_name(self.found),
-                number: self.found,
+                name: if round == 0 { letter.to_string() } else { format!("{letter}{round}") },
+                number: self.count,
                 addr: socket.remote,
                 status: Status::Open,
                 unread: 0,
@@ -238,22 +222,25 @@ impl Clients {
                 inode: socket.inode,
                 since: now,
             };
-            client.show(&socket, now);
+            client.update(&socket, now);
             self.current.push(client);
-            self.found += 1;
+            self.count += 1;
         }
     }
 }
 
-/// Reads the kernel's table, again if it has changed meanwhile: the kernel returns it in pieces, so a
-/// connection can be missing or there twice. Returns whether two readings were equal.
+/// Reads the kernel's table until two readings are equal, and returns whether they were. The kernel
+/// returns the table in pieces, so a connection can be missing or there twice.
 fn read_table(addr: SocketAddr) -> Option<(Vec<TcpSocket>, bool)> {
     let mut last = sorted_table(addr)?;
     for _ in 0..5 {
         let table = sorted_table(addr)?;
         let connections = |table: &[TcpSocket]| -> Vec<_> {
-            let listening = |it: &TcpSocket| (it.state == State::Listen).then_some(it.unread);
-            table.iter().map(|it| (it.remote, it.state, it.inode, listening(it))).collect()
+            let row = |socket: &TcpSocket| {
+                let backlog = (socket.state == State::Listen).then_some(socket.unread);
+                (socket.remote, socket.state, socket.inode, backlog)
+            };
+            table.iter().map(row).collect()
         };
         let is_whole = connections(&table) == connections(&last);
         last = table;
@@ -268,10 +255,4 @@ fn sorted_table(addr: SocketAddr) -> Option<Vec<TcpSocket>> {
     let mut table = tcp_sockets(addr)?;
     table.sort_by_key(|socket| (socket.remote, socket.inode));
     Some(table)
-}
-
-/// Returns A to Z, then A1 to Z1, A2 to Z2 and so on.
-pub fn client_name(number: usize) -> String {
-    let letter = ('A'..='Z').nth(number % 26).unwrap_or_default();
-    if number < 26 { letter.to_string() } else { format!("{letter}{}", number / 26) }
 }

@@ -1,5 +1,5 @@
-//! Shows on one screen where a server is blocked: the line of its source, the connections in the
-//! kernel's table, and what the server prints. All of it is read from the real server.
+//! Shows where a server is blocked: the line of its source, the clients in the kernel's table, and the
+//! output. All of this is read from the real server.
 
 #![forbid(unsafe_code)]
 
@@ -21,9 +21,9 @@ use std::path::Path;
 use std::process::{ExitCode, ExitStatus};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::sync::mpsc::{self, Sender};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use clap::builder::PossibleValuesParser;
 use clap::{ArgMatches, Command, arg, value_parser};
@@ -34,34 +34,36 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 
 use crate::model::Model;
 use crate::page::View;
-use crate::plain::PlainLines;
 use crate::record::{Recorder, Recording};
 use crate::source::Source;
 use crate::trace::Trace;
 
-/// How long each call takes in a recording, and how often the recorder looks.
-const RECORDED_DELAY: Duration = Duration::from_millis(500);
-const RECORDER_INTERVAL: Duration = Duration::from_millis(20);
-/// How often the picture is drawn.
-const INTERVAL: Duration = Duration::from_millis(100);
+/// The time that each call takes in a recording without `--slow`.
+const RECORDING_DELAY: Duration = Duration::from_millis(500);
+/// The time between two updates. A recording needs more of them.
+const UPDATE_INTERVAL: Duration = Duration::from_millis(100);
+const RECORDING_INTERVAL: Duration = Duration::from_millis(20);
 /// The servers that block in the calls of the lesson.
-const SHOWN: [Step; 4] = [Step::Blocking, Step::Functions, Step::Select, Step::Bare];
+const STEPS: [Step; 4] = [Step::Blocking, Step::Functions, Step::Select, Step::Bare];
 
 fn command() -> Command {
-    let step = PossibleValuesParser::new(SHOWN.map(Step::name));
+    let step = PossibleValuesParser::new(STEPS.map(Step::name));
     let port = arg!(--port <PORT> "Port to listen on; 0 lets the system choose a free one");
-    let slow = arg!(--slow <SECONDS> "Slow motion: let each accept, recv and send take SECONDS");
+    let slow = arg!(--slow <SECONDS> "Delay each accept, recv and send by SECONDS");
     Command::new("board")
         .version(env!("CARGO_PKG_VERSION"))
-        .about("Starts a server and shows the line where it is blocked, its clients and its output")
-        .arg(arg!(<STEP> ... "The server to show").value_parser(step))
+        .about("Starts a server and shows where it is blocked, its clients and its output")
+        .arg(arg!(<STEP> ... "The server to start").value_parser(step))
         .arg(arg!(--host <HOST> "Name or address to listen on").default_value("localhost"))
         .arg(port.default_value("5000").value_parser(value_parser!(u16)))
         .arg(slow.value_parser(parse_seconds))
-        .arg(arg!(--room "Leave the source out and show more clients"))
-        .arg(arg!(--record <FILE> "Record each call, in slow motion, and write a page at the end"))
-        .arg(arg!(--story "Record the story of the lessons at each STEP").requires("record"))
-        .after_help("q or Ctrl-C ends board and the server; space pauses the picture.")
+        .arg(arg!(--room "Show more clients and no source"))
+        .arg(arg!(--record <FILE> "Record the server in slow motion and write a web page"))
+        .arg(
+            arg!(--story "Play and record the story of the lessons at each STEP")
+                .requires("record"),
+        )
+        .after_help("q or Ctrl-C ends board and the server. Space pauses the picture.")
 }
 
 fn parse_seconds(text: &str) -> Result<Duration, String> {
@@ -71,32 +73,32 @@ fn parse_seconds(text: &str) -> Result<Duration, String> {
 
 fn main() -> ExitCode {
     let arguments = command().get_matches();
-    show(&arguments).unwrap_or_else(|error| {
+    run(&arguments).unwrap_or_else(|error| {
         report(&error);
         ExitCode::FAILURE
     })
 }
 
-/// Prints a line on standard error. `eprintln!` would panic after a hang-up.
+/// Prints a line on standard error.
 fn report(text: &str) {
+    // If standard error is closed, the line is lost. `eprintln!` would panic.
     let _ = writeln!(io::stderr(), "board: {text}");
 }
 
-fn show(arguments: &ArgMatches) -> Result<ExitCode, String> {
+fn run(arguments: &ArgMatches) -> Result<ExitCode, String> {
     signals::heed_children();
     let names = arguments.get_many::<String>("STEP").into_iter().flatten();
     let steps: Vec<Step> = names.filter_map(|name| Step::from_name(name)).collect();
     let host = arguments.get_one::<String>("host").map_or("localhost", String::as_str);
     let port = arguments.get_one::<u16>("port").copied().unwrap_or(5000);
-    let slow = arguments.get_one::<Duration>("slow").copied();
     let file = arguments.get_one::<String>("record").map(Path::new);
     if let Some(file) = file {
         // Fail early if the file cannot be written.
-        let opened = OpenOptions::new().append(true).create(true).open(file);
-        opened.map_err(|error| format!("{}: {error}", file.display()))?;
+        let result = OpenOptions::new().append(true).create(true).open(file);
+        result.map_err(|error| format!("{}: {error}", file.display()))?;
     }
     for step in &steps {
-        // Build it before anything is drawn: cargo prints its progress.
+        // Build the servers before anything is drawn, because cargo prints its progress.
         step.try_binary().map_err(|output| {
             let mut lines = output.lines();
             let is_reason = |line: &&str| line.starts_with("error") || line.starts_with("Cause: ");
@@ -104,8 +106,9 @@ fn show(arguments: &ArgMatches) -> Result<ExitCode, String> {
         })?;
     }
     let command_of = |step| ServerCommand::for_step(step).host(host).port(port);
-    let delay = slow.or(file.map(|_| RECORDED_DELAY));
-    if let (Some(file), Some(delay)) = (file.filter(|_| arguments.get_flag("story")), delay) {
+    let delay = arguments.get_one::<Duration>("slow").copied();
+    let delay = delay.or(file.map(|_| RECORDING_DELAY));
+    if let (true, Some(file), Some(delay)) = (arguments.get_flag("story"), file, delay) {
         let mut recordings = Vec::new();
         for step in steps {
             recordings.push(story::record(step, &command_of(step), delay)?);
@@ -113,17 +116,19 @@ fn show(arguments: &ArgMatches) -> Result<ExitCode, String> {
         write_page(file, &recordings)?;
         return Ok(ExitCode::SUCCESS);
     }
-    let [step] = steps[..] else { return Err("several servers need --story".to_owned()) };
+    let [step] = steps[..] else {
+        return Err("board shows one server. Several servers need --record and --story".to_owned());
+    };
     let view = View {
-        is_held: false,
+        is_paused: false,
         has_colour: env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
         is_room: arguments.get_flag("room"),
     };
-    show_one(step, command_of(step), delay, file, view)
+    show(step, command_of(step), delay, file, view)
 }
 
-/// Shows one server until it or `board` ends. With a `file`, records it too.
-fn show_one(
+/// Shows a server until the server or `board` ends. With a `file`, records the server too.
+fn show(
     step: Step,
     mut command: ServerCommand,
     delay: Option<Duration>,
@@ -132,166 +137,140 @@ fn show_one(
 ) -> Result<ExitCode, String> {
     let mut trace = None;
     if let Some(delay) = delay {
-        let traced = Trace::new(command, delay)?;
-        (command, trace) = (traced.0, Some(traced.1));
+        let (traced_command, new_trace) = Trace::new(command, delay)?;
+        (command, trace) = (traced_command, Some(new_trace));
     }
+    let source = Source::read(step)?;
     let mut recorder = None;
     if file.is_some() {
-        let source = read_source(step)?;
-        recorder = trace.take().map(|trace| Recorder::new(step, source, trace));
+        recorder = trace.take().map(|trace| Recorder::new(step, source.clone(), trace));
     }
-    let caught = Arc::new(AtomicUsize::new(0));
-    for signal in [SIGINT, SIGTERM, SIGHUP, SIGQUIT] {
-        let number = usize::try_from(signal).unwrap_or_default();
-        signal_hook::flag::register_usize(signal, Arc::clone(&caught), number)
+    let signal = Arc::new(AtomicUsize::new(0));
+    for number in [SIGINT, SIGTERM, SIGHUP, SIGQUIT] {
+        let value = usize::try_from(number).unwrap_or_default();
+        signal_hook::flag::register_usize(number, Arc::clone(&signal), value)
             .map_err(|error| format!("signals: {error}"))?;
     }
-    let source = read_source(step)?;
     let server = command.spawn().map_err(|error| format!("{step}: {error}"))?;
-    let mut run = Run { server, model: Model::new(step, trace), source, recorder, caught };
-    let shown = if can_draw() { run.draw(view) } else { run.print() };
-    run.server.kill();
-    if let (Some(recorder), Some(file)) = (run.recorder, file) {
+    let mut board = Board { server, model: Model::new(step, trace), source, recorder, signal };
+    let result = if can_draw() { board.draw(view) } else { board.run(None, view) };
+    board.server.kill();
+    if let (Some(recorder), Some(file)) = (board.recorder, file) {
         if recorder.is_full() {
-            report("the recording stopped, because a page holds less than 1 MiB");
+            report("the recording stopped, because a page has less than 1 MiB");
         }
         write_page(file, &[recorder.finish()])?;
     }
-    if let Ok(signal @ 1..) = i32::try_from(run.caught.load(Ordering::Relaxed)) {
+    if let Ok(signal @ 1..) = i32::try_from(board.signal.load(Ordering::Relaxed)) {
         signals::take_default_action(signal);
     }
-    let status = shown.map_err(|error| format!("the terminal: {error}"))?;
-    Ok(status.map_or(ExitCode::SUCCESS, |status| report_end(&run.server, status)))
+    match result {
+        Ok(Some(status)) => Ok(report_end(&board.server, status)),
+        Ok(None) => Ok(ExitCode::SUCCESS),
+        // The reader of the plain lines has ended.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(ExitCode::SUCCESS),
+        Err(error) => Err(format!("the terminal: {error}")),
+    }
 }
 
-fn read_source(step: Step) -> Result<Source, String> {
-    Source::read(step).map_err(|error| format!("{}: {error}", step.source().display()))
-}
-
-/// Writes the page of recordings, and reports that.
+/// Writes a page of recordings, and reports that.
 fn write_page(file: &Path, recordings: &[Recording]) -> Result<(), String> {
     record::write_page(file, recordings).map_err(|error| format!("{}: {error}", file.display()))?;
     let states: usize = recordings.iter().map(|recording| recording.states.len()).sum();
-    report(&format!("{states} states in {}", file.display()));
+    report(&format!("wrote {states} states to {}", file.display()));
     Ok(())
 }
 
-/// A server that is shown and recorded.
-struct Run {
+/// A server on the screen.
+struct Board {
     server: Server,
     model: Model,
     source: Source,
     recorder: Option<Recorder>,
-    /// The number of a signal that ends it.
-    caught: Arc<AtomicUsize>,
+    /// The number of the signal that ends `board`, or 0.
+    signal: Arc<AtomicUsize>,
 }
 
-impl Run {
-    /// Returns whether a signal ends it, or a recording that is full.
-    fn is_over(&self) -> bool {
-        let is_full = self.recorder.as_ref().is_some_and(Recorder::is_full);
-        is_full || self.caught.load(Ordering::Relaxed) != 0
-    }
-
-    /// Waits for a key, at most for `INTERVAL`, and records meanwhile.
-    fn wait(&mut self, events: Option<&Receiver<Event>>) -> io::Result<Option<Event>> {
-        let end = Instant::now() + INTERVAL;
-        loop {
-            if let Some(recorder) = &mut self.recorder {
-                recorder.poll(&self.server)?;
-            }
-            let left = end.saturating_duration_since(Instant::now());
-            let pause = if self.recorder.is_some() { left.min(RECORDER_INTERVAL) } else { left };
-            match events.map(|events| events.recv_timeout(pause)) {
-                Some(Ok(event)) => return Ok(Some(event)),
-                // The terminal has gone.
-                Some(Err(RecvTimeoutError::Disconnected)) => {
-                    return Err(io::ErrorKind::UnexpectedEof.into());
-                }
-                Some(Err(RecvTimeoutError::Timeout)) => {}
-                None => thread::sleep(pause),
-            }
-            if left.is_zero() {
-                return Ok(None);
-            }
-        }
-    }
-
-    /// Draws until a key or a signal ends it (None), or the server ends.
+impl Board {
     fn draw(&mut self, view: View) -> io::Result<Option<ExitStatus>> {
-        let shown = ratatui::try_init().and_then(|mut terminal| {
-            let shown = self.draw_on(&mut terminal, view);
+        let result = ratatui::try_init().and_then(|mut terminal| {
+            let result = self.run(Some(&mut terminal), view);
+            // If the terminal is closed, there is no cursor to show.
             let _ = terminal.show_cursor();
-            // If the terminal has gone, its destructor would print an error, and panic.
+            // If the terminal is closed, its destructor would print an error and panic.
             mem::forget(terminal);
-            shown
+            result
         });
-        // A terminal that has gone needs nothing back.
+        // A terminal that is closed does not need its settings back.
         let _ = ratatui::try_restore();
-        shown
+        result
     }
 
-    fn draw_on(
+    /// Shows the server on the terminal, or as plain lines if there is none. Returns the exit status
+    /// of the server, or None if a key, a signal or a full recording ends `board` first.
+    fn run(
         &mut self,
-        terminal: &mut DefaultTerminal,
+        mut terminal: Option<&mut DefaultTerminal>,
         mut view: View,
     ) -> io::Result<Option<ExitStatus>> {
-        let events = read_events();
-        while !self.is_over() {
+        let mut last_lines = Vec::new();
+        let (sender, events) = mpsc::channel();
+        // While the channel is open, `recv_timeout` waits, even if there is no terminal to read.
+        let _sender = sender.clone();
+        if terminal.is_some() {
+            read_events(sender);
+        }
+        while self.signal.load(Ordering::Relaxed) == 0 {
             if let Some(status) = self.server.exit_status() {
                 return Ok(Some(status));
             }
-            // crossterm does not report that the terminal has closed.
-            if !io::stdout().is_terminal() {
-                return Err(io::ErrorKind::UnexpectedEof.into());
-            }
-            if !view.is_held {
+            if !view.is_paused {
                 self.model.update(&self.server);
             }
-            terminal.draw(|frame| page::draw(frame, &self.model, &self.source, view))?;
-            if let Some(Event::Key(key)) = self.wait(Some(&events))? {
-                match key.code {
-                    KeyCode::Char('q') => break,
-                    // In raw mode Ctrl-C is a key.
-                    KeyCode::Char('c') if key.modifiers == KeyModifiers::CONTROL => break,
-                    KeyCode::Char(' ') => view.is_held = !view.is_held,
-                    _ => {}
+            if let Some(terminal) = &mut terminal {
+                // crossterm does not report that the terminal is closed.
+                if !io::stdout().is_terminal() {
+                    return Err(io::ErrorKind::UnexpectedEof.into());
                 }
-            }
-        }
-        Ok(None)
-    }
-
-    /// Prints what changes until a signal or a closed pipe ends it (None), or the server ends.
-    fn print(&mut self) -> io::Result<Option<ExitStatus>> {
-        let mut lines = PlainLines::default();
-        while !self.is_over() {
-            if let Some(status) = self.server.exit_status() {
-                return Ok(Some(status));
-            }
-            self.model.update(&self.server);
-            for line in lines.next(&self.model, &self.source) {
-                match writeln!(io::stdout(), "{}", page::escaped(&line)) {
-                    Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(None),
-                    written => written?,
+                terminal.draw(|frame| page::draw(frame, &self.model, &self.source, view))?;
+            } else {
+                let lines = plain::lines_of(&self.model, &self.source);
+                for line in lines.iter().filter(|line| !last_lines.contains(*line)) {
+                    writeln!(io::stdout(), "{line}")?;
                 }
+                last_lines = lines;
             }
-            self.wait(None)?;
+            let mut interval = UPDATE_INTERVAL;
+            if let Some(recorder) = &mut self.recorder {
+                // All that the picture shows is recorded before a key ends the recording.
+                recorder.poll(&self.server)?;
+                if recorder.is_full() {
+                    break;
+                }
+                interval = RECORDING_INTERVAL;
+            }
+            let Ok(Event::Key(key)) = events.recv_timeout(interval) else { continue };
+            match key.code {
+                KeyCode::Char('q') => break,
+                // In raw mode Ctrl-C is a key.
+                KeyCode::Char('c') if key.modifiers == KeyModifiers::CONTROL => break,
+                KeyCode::Char(' ') => view.is_paused = !view.is_paused,
+                _ => {}
+            }
         }
         Ok(None)
     }
 }
 
-/// Returns whether there is a terminal that can move its cursor, with keys.
+/// Returns whether this process has a terminal with keys and a cursor that it can move.
 fn can_draw() -> bool {
     let is_dumb = env::var_os("TERM").is_some_and(|term| term == "dumb");
     io::stdin().is_terminal() && io::stdout().is_terminal() && !is_dumb
 }
 
-/// Reads keys on a thread of its own: crossterm's `poll` and `read` do not return after a hang-up,
-/// nor before the end of an escape sequence.
-fn read_events() -> Receiver<Event> {
-    let (sender, events) = mpsc::channel();
+/// Reads events on a thread. crossterm's `poll` and `read` do not return after a hang-up, nor before
+/// the end of an escape sequence.
+fn read_events(sender: Sender<Event>) {
     thread::spawn(move || {
         while let Ok(event) = event::read() {
             if sender.send(event).is_err() {
@@ -299,17 +278,16 @@ fn read_events() -> Receiver<Event> {
             }
         }
     });
-    events
 }
 
-/// Reports how the server ended and its last line, and returns its exit code as the shell does.
+/// Reports the end of the server and its last line. Returns its exit code as a shell does.
 fn report_end(server: &Server, status: ExitStatus) -> ExitCode {
     for log in [&server.narration, &server.errors] {
         log.wait_for_end(harness::TIMEOUT);
     }
     let output = model::output_of(server);
     let last = output.last().map_or("no output", |output| output.line.text.as_str());
-    report(&format!("{} ended ({status}): {}", server.program(), page::escaped(last)));
+    report(&format!("{} ended ({status}): {last}", server.program()));
     let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal));
     code.and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from)
 }

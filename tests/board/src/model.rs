@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use harness::kernel::{Call, ProcessState};
 use harness::{Line, Server, Step};
 
-use crate::clients::{Client, Clients, Ended, Status};
+use crate::clients::{Client, Clients, Status};
 use crate::source::{Location, Source};
 use crate::trace::Trace;
 
@@ -16,12 +16,12 @@ use crate::trace::Trace;
 pub enum Activity {
     Running,
     Blocked(Call),
-    /// Slow motion holds it at a call.
-    Held(Call),
-    /// In a system call that the lesson does not have.
-    Elsewhere(&'static str),
-    Stopped,
-    /// The narration's last call. This system reports no other.
+    /// Slow motion delays this call.
+    Delayed(Call),
+    /// The server is blocked in a system call that is not part of the lesson.
+    OtherCall(&'static str),
+    Stopped(Option<Call>),
+    /// The last call in the narration, on a system that does not show the current one.
     Narrated(Call),
 }
 
@@ -33,25 +33,20 @@ pub struct OutputLine {
 
 pub struct Model {
     pub step: Step,
-    /// In slow motion, the calls of the server.
+    /// The calls of the server, in slow motion.
     trace: Option<Trace>,
-    /// The address, once the server listens.
-    pub addr: Option<SocketAddr>,
     pub activity: Activity,
-    /// The call in which the server is, or the one that it narrated last.
-    pub call: Option<Call>,
-    is_certain: bool,
+    /// The last call in the narration.
     narrated: Option<Call>,
     /// The client that `recv` or `send` is for.
-    pub peer: Option<String>,
+    peer: Option<String>,
     /// The number of calls of `select` so far.
-    pub iteration: usize,
-    /// The names in the two lists that were given to `select`, to read and to write.
-    pub lists: Option<[Vec<String>; 2]>,
+    iteration: usize,
+    /// The names of the sockets in the sets that `select` got, to read and to write.
+    pub sets: Option<[Vec<String>; 2]>,
     pub clients: Clients,
-    pub has_table: bool,
     pub output: Vec<OutputLine>,
-    pub now: Instant,
+    now: Instant,
 }
 
 impl Model {
@@ -59,16 +54,12 @@ impl Model {
         Self {
             step,
             trace,
-            addr: None,
             activity: Activity::Running,
-            call: None,
-            is_certain: false,
             narrated: None,
             peer: None,
             iteration: 0,
-            lists: None,
+            sets: None,
             clients: Clients::default(),
-            has_table: false,
             output: Vec::new(),
             now: Instant::now(),
         }
@@ -76,107 +67,92 @@ impl Model {
 
     pub fn update(&mut self, server: &Server) {
         self.sample(server);
-        self.follow_trace();
-    }
-
-    /// Shows the next call in the trace if the server has entered another one since: an update can
-    /// be late.
-    fn follow_trace(&mut self) {
         let Some(trace) = &mut self.trace else { return };
-        // Without the log, the samples are shown.
+        // If the log cannot be read, the sample is shown.
         let _ = trace.read();
-        if let Some((call, sock)) = trace.take_missed() {
-            let addr = trace.addrs.get(&sock);
-            let name = addr.and_then(|addr| self.clients.name_of_addr(*addr));
-            self.peer = match call {
-                Call::Accept => Some("server_socket".to_owned()),
-                _ => name.map(str::to_owned),
-            };
+        // This update can be late. Show each call that the server has made since the last one.
+        if let Some((call, sock)) = trace.take_past_call() {
+            let addr = trace.addr_of(sock);
+            let name = addr.and_then(|addr| self.clients.name_of_addr(addr));
+            (self.peer, self.sets) = (name.map(str::to_owned), None);
             self.activity = match call {
                 Call::Select | Call::Sleep => Activity::Blocked(call),
-                _ => Activity::Held(call),
+                _ => Activity::Delayed(call),
             };
-            (self.call, self.is_certain) = (Some(call), true);
-            self.lists = None;
         }
     }
 
+    /// Reads the state of the server. If the server changes its state meanwhile, file descriptors can
+    /// mean other sockets, so this tries again.
     fn sample(&mut self, server: &Server) {
-        // If the server goes on meanwhile, file descriptors may mean others, so this tries again.
         for _ in 0..5 {
             let state = server.process().current_state();
-            self.update_once(server, state);
+            self.sample_once(server, state);
             if server.process().current_state() == state && self.activity != Activity::Running {
                 return;
             }
             thread::sleep(Duration::from_millis(2));
         }
-        (self.peer, self.lists) = (None, None);
+        (self.peer, self.sets) = (None, None);
     }
 
-    fn update_once(&mut self, server: &Server, state: Option<ProcessState>) {
+    fn sample_once(&mut self, server: &Server, state: Option<ProcessState>) {
         self.now = Instant::now();
         self.output = output_of(server);
-        let lines = || self.output.iter().map(|output| output.line.text.as_str());
-        if self.addr.is_none() {
-            self.addr = lines().find_map(|line| line.strip_prefix("Listening on ")?.parse().ok());
-        }
-        let Some(addr) = self.addr else { return };
-        let narrated =
-            lines().filter_map(|line| line.strip_prefix("Connection from ")?.parse().ok());
-        let narrated: Vec<SocketAddr> = narrated.collect();
-        self.has_table = self.clients.update(addr, server.process(), &narrated);
-        self.set_activity(state);
-        (self.peer, self.lists) = (None, None);
-        if let Some(ProcessState::Blocked(call) | ProcessState::Traced(call)) = state {
-            let lists = server.process().select_sets(&call);
-            self.lists = lists.map(|lists| lists.map(|list| self.names_of(&list, server)));
-            if self.call != Some(Call::Select) {
-                let sock = RawFd::try_from(call.arguments[0]).unwrap_or(-1);
-                self.peer = self.names_of(&[sock], server).pop();
-            }
+        self.clients.update(server);
+        if self.clients.addr.is_none() {
+            return;
         }
         self.iteration = server.narration.count("Before select()");
-    }
-
-    fn set_activity(&mut self, state: Option<ProcessState>) {
         let narration = self.output.iter().rev().filter(|output| !output.is_error);
-        let narrated = narration.map(|output| &*output.line.text).find_map(|line| match line {
+        self.narrated = narration.map(|output| &*output.line.text).find_map(|line| match line {
             "Before accept()" => Some(Call::Accept),
             "Before recv()" => Some(Call::Recv),
             "Before select()" => Some(Call::Select),
             _ => None,
         });
         self.activity = match state {
-            Some(ProcessState::Stopped(_)) => Activity::Stopped,
-            Some(ProcessState::Running) => Activity::Running,
+            Some(ProcessState::Stopped(call)) => Activity::Stopped(call.call()),
             Some(ProcessState::Blocked(call)) => match call.call() {
                 Some(call) => Activity::Blocked(call),
-                None => Activity::Elsewhere(call.name().unwrap_or("another system call")),
+                None => Activity::OtherCall(call.name().unwrap_or("another system call")),
             },
             Some(ProcessState::Traced(call)) => match call.call() {
-                Some(call @ (Call::Accept | Call::Recv | Call::Send)) => Activity::Held(call),
+                Some(call @ (Call::Accept | Call::Recv | Call::Send)) => Activity::Delayed(call),
                 _ => Activity::Running,
             },
-            // Its process has ended.
-            None if cfg!(target_os = "linux") => Activity::Running,
-            None => narrated.map_or(Activity::Running, Activity::Narrated),
-        };
-        let call = match (self.activity, state) {
-            (Activity::Blocked(call) | Activity::Held(call) | Activity::Narrated(call), _) => {
-                Some(call)
+            None if !cfg!(target_os = "linux") => {
+                self.narrated.map_or(Activity::Running, Activity::Narrated)
             }
-            (Activity::Stopped, Some(ProcessState::Stopped(call))) => call.call(),
-            _ => None,
+            // If there is no state, the process has ended.
+            Some(ProcessState::Running) | None => Activity::Running,
         };
-        (self.call, self.is_certain) = (call.or(narrated), call.is_some());
-        self.narrated = narrated;
+        (self.peer, self.sets) = (None, None);
+        if let Some(ProcessState::Blocked(call) | ProcessState::Traced(call)) = state {
+            let sets = server.process().select_sets(&call);
+            self.sets = sets.map(|sets| sets.map(|set| self.names_of(&set, server)));
+            if self.current_call() != Some(Call::Select) {
+                let sock = RawFd::try_from(call.arguments[0]).unwrap_or(-1);
+                self.peer = self.names_of(&[sock], server).pop();
+            }
+        }
     }
 
-    /// Sets the call in which the server is blocked.
-    #[cfg(test)]
-    pub fn enter(&mut self, call: Call) {
-        (self.activity, self.call, self.is_certain) = (Activity::Blocked(call), Some(call), true);
+    /// Returns the names of the sockets with these file descriptors.
+    fn names_of(&self, socks: &[RawFd], server: &Server) -> Vec<String> {
+        let inodes = socks.iter().filter_map(|sock| server.process().inode(*sock));
+        inodes.filter_map(|inode| self.clients.name_of_inode(inode)).map(str::to_owned).collect()
+    }
+
+    /// Returns the call that has not returned, if the system shows it.
+    fn current_call(&self) -> Option<Call> {
+        match self.activity {
+            Activity::Blocked(call) | Activity::Delayed(call) | Activity::Narrated(call) => {
+                Some(call)
+            }
+            Activity::Stopped(call) => call,
+            Activity::Running | Activity::OtherCall(_) => None,
+        }
     }
 
     /// Returns whether the server has just printed that `accept` failed and that it will try again.
@@ -187,48 +163,47 @@ impl Model {
         })
     }
 
-    /// Returns the line of the current call. A sleep may be in a line that is not known, then it
-    /// is the last call in the narration.
+    /// Returns the line of the current call. If that line is not known, this is the line of the last
+    /// call in the narration.
     pub fn location(&self, source: &Source) -> Location {
         let line_of = |call| source.line_of(call, self.is_out_of_resources());
-        let line = self.call.and_then(line_of);
-        let is_certain = self.is_certain && line.is_some();
+        let line = self.current_call().and_then(line_of);
+        let is_certain = line.is_some();
         let line = line.or_else(|| self.narrated.and_then(line_of));
         Location { path: line.map(|line| source.path_to(line)).unwrap_or_default(), is_certain }
     }
 
-    /// Returns what the server does, in one line.
-    pub fn sentence(&self) -> String {
+    /// Describes what the server does, in one line.
+    pub fn describe_activity(&self) -> String {
         let peer = self.peer.as_deref().unwrap_or("a client");
-        let iteration = if self.step.is_blocking() {
-            String::new()
-        } else {
-            format!(" Iteration {}.", self.iteration)
-        };
-        match self.activity {
-            Activity::Blocked(call) => {
-                format!("Kernel: {}.{iteration}", self.describe(call, peer))
+        let mut text = match self.activity {
+            Activity::Blocked(call) => format!("Kernel: {}.", self.describe_call(call, peer)),
+            Activity::Narrated(call) => format!("Narration: {}.", self.describe_call(call, peer)),
+            Activity::Delayed(call @ (Call::Recv | Call::Send)) => {
+                format!("Slow motion: the server calls {}() for {peer}.", call.name())
             }
-            Activity::Narrated(call) => {
-                format!("Narration: {}.{iteration}", self.describe(call, peer))
+            Activity::Delayed(call) => format!("Slow motion: the server calls {}().", call.name()),
+            Activity::OtherCall(name) => {
+                return format!("Kernel: blocked in {name}, which is not part of the lesson.");
             }
-            Activity::Held(call) => format!("{peer}'s turn: {}.{iteration}", call.name()),
-            Activity::Elsewhere(name) => {
-                format!("Kernel: blocked in {name}, which is not part of the lesson.")
+            Activity::Stopped(_) => {
+                return "Kernel: stopped, for example by Ctrl-Z. The signal CONT resumes it."
+                    .to_owned();
             }
-            Activity::Stopped => {
-                "Kernel: stopped, as by Ctrl-Z. The signal CONT resumes it.".to_owned()
-            }
-            Activity::Running => match self.call {
+            Activity::Running => match self.narrated {
                 Some(call) => {
-                    format!("Kernel: running. Narration: last at {}().{iteration}", call.name())
+                    format!("Kernel: running. The last call in the narration: {}().", call.name())
                 }
-                None => String::new(),
+                None => return String::new(),
             },
+        };
+        if !self.step.is_blocking() {
+            text.push_str(&format!(" Iteration {}.", self.iteration));
         }
+        text
     }
 
-    fn describe(&self, call: Call, peer: &str) -> String {
+    fn describe_call(&self, call: Call, peer: &str) -> String {
         match call {
             Call::Accept => "blocked in accept() until a client connects".to_owned(),
             Call::Recv => format!("blocked in recv() until {peer} sends"),
@@ -241,9 +216,9 @@ impl Model {
         }
     }
 
-    /// Returns which sockets were ready in the last iteration of the event loop, and the function
-    /// that each implies.
-    pub fn trail(&self) -> Option<String> {
+    /// Describes the last iteration of the event loop: the ready sockets, and the functions that the
+    /// server called for them.
+    pub fn last_iteration(&self) -> Option<String> {
         let mut ready: Vec<&str> = Vec::new();
         for output in self.output.iter().rev().filter(|output| !output.is_error) {
             let line = output.line.text.as_str();
@@ -255,61 +230,52 @@ impl Model {
                 break;
             }
         }
-        let mut clients = 0;
         let mut names = Vec::new();
-        for name in &ready {
-            let count = name.strip_prefix("and ").and_then(|rest| rest.strip_suffix(" more"));
-            clients += count.map_or(1, |count| count.parse().unwrap_or(1));
+        let mut functions = Vec::new();
+        for name in ready {
+            let is_listening = name == "server_socket";
+            let function = if is_listening { "accept_connection" } else { "send_message" };
+            if !functions.contains(&function) {
+                functions.push(function);
+            }
             let addr = name.parse().ok();
             names.push(addr.and_then(|addr| self.clients.name_of_addr(addr)).unwrap_or(name));
         }
-        let mut functions = Vec::new();
-        if ready.contains(&"server_socket") {
-            clients -= 1;
-            functions.push("accept_connection".to_owned());
-        }
-        match clients {
-            0 => {}
-            1 => functions.push("send_message".to_owned()),
-            _ => functions.push(format!("send_message {clients} times")),
-        }
-        let (names, functions) = (names.join(", "), functions.join(", "));
-        (!ready.is_empty()).then(|| format!("last ready: {names} -> {functions}"))
+        let (is_known, names) = (!names.is_empty(), names.join(", "));
+        is_known.then(|| format!("last ready: {names} -> {}", functions.join(", ")))
     }
 
-    pub fn has_reset(&self, ended: &Ended) -> bool {
-        let start = format!("{}: ", ended.client.addr);
+    /// Returns whether a disconnected client has reset its connection.
+    pub fn has_reset(&self, client: &Client) -> bool {
+        let start = format!("{}: ", client.addr);
         let is_reset = |output: &OutputLine| {
             let text = &output.line.text;
             output.is_error && text.starts_with(&start) && text.contains("reset")
         };
-        ended.client.status == Status::Reset || self.output.iter().any(is_reset)
+        client.status == Status::Reset || self.output.iter().any(is_reset)
     }
 
-    pub fn seconds(&self, since: Instant) -> u64 {
-        self.now.saturating_duration_since(since).as_secs()
-    }
-
-    /// Returns the names of the sockets in a list of file descriptors.
-    fn names_of(&self, list: &[RawFd], server: &Server) -> Vec<String> {
-        let inodes = list.iter().filter_map(|sock| server.process().inode(*sock));
-        inodes.filter_map(|inode| self.clients.name_of_inode(inode)).map(str::to_owned).collect()
+    pub fn seconds_since(&self, time: Instant) -> u64 {
+        self.now.saturating_duration_since(time).as_secs()
     }
 }
 
-/// Returns the last lines of both outputs in the order in which they were read.
+/// Returns the last lines of both outputs in the order in which they were read. Control characters are
+/// replaced, so that no text can control the terminal.
 pub fn output_of(server: &Server) -> Vec<OutputLine> {
     let mut output = Vec::new();
     for (lines, is_error) in [(&server.narration, false), (&server.errors, true)] {
-        let lines = lines.last_runs(1000).into_iter();
-        output.extend(lines.map(|line| OutputLine { line, is_error }));
+        for mut line in lines.last_runs(1000) {
+            line.text = line.text.replace(char::is_control, "\u{fffd}");
+            output.push(OutputLine { line, is_error });
+        }
     }
     output.sort_by_key(|output| output.line.last);
     output
 }
 
-/// Returns the commands that connect to a server. If the server listens on all addresses, they name
-/// the one that other machines can reach.
+/// Returns the commands that connect a client. If the server listens on all addresses, they name the
+/// address that other machines can reach.
 pub fn join_commands(addr: SocketAddr) -> [String; 2] {
     let ip = if addr.ip().is_unspecified() { own_address() } else { Some(addr.ip()) };
     let port = addr.port();
@@ -325,7 +291,7 @@ pub fn join_commands(addr: SocketAddr) -> [String; 2] {
     }
 }
 
-/// Returns the address from which this machine reaches others. Connecting UDP sends no packet.
+/// Returns the address from which this machine reaches other machines. Connecting UDP sends no packet.
 fn own_address() -> Option<IpAddr> {
     let socket = UdpSocket::bind("0.0.0.0:0").ok()?;
     // TEST-NET-1 (RFC 5737), which has no host.
@@ -350,5 +316,20 @@ fn byte_count(count: u64) -> String {
         0..100_000 => count.to_string(),
         100_000..10_240_000 => format!("{}K", count >> 10),
         _ => format!("{}M", count >> 20),
+    }
+}
+
+#[cfg(test)]
+mod unit_tests {
+    use harness::{ServerCommand, TIMEOUT};
+
+    use super::*;
+
+    #[test]
+    fn control_characters_are_replaced() {
+        let words = ["printf", "\\033[31m\\302\\233é"].map(str::to_owned);
+        let server = ServerCommand::from_words(words.to_vec(), 1).spawn().unwrap();
+        server.narration.wait_for_end(TIMEOUT);
+        assert_eq!(output_of(&server)[0].line.text, "\u{fffd}[31m\u{fffd}é");
     }
 }

@@ -1,10 +1,9 @@
-//! A recording of a server: one state for each call that it enters, and one for each thing that a
-//! client does.
+//! A recording of a server. It has one state for each call that the server enters, and one for each
+//! action of a client.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::io;
-use std::net::SocketAddr;
 use std::ops::Range;
 use std::os::fd::RawFd;
 use std::path::Path;
@@ -15,187 +14,154 @@ use serde::Serialize;
 
 use crate::clients::{Client, Clients, Status};
 use crate::source::Source;
-use crate::trace::{Event, Trace};
+use crate::trace::{Event, OutputLine, Trace};
 
-/// How large a recording may become. Its page has less than 1 MiB.
-const LARGEST: usize = 900 << 10;
-const EVENTS_PER_POLL: usize = 10;
-/// How much of a message is shown.
-const SHOWN: usize = 60;
+/// The size at which a recording ends, in bytes. Its page then has less than 1 MiB.
+const MAX_SIZE: usize = 900 << 10;
+const MAX_EVENTS_PER_POLL: usize = 100;
+/// The number of characters of a message that the page shows.
+const MAX_CHARACTERS: usize = 60;
+/// The size of such a message in JSON. An escaped character takes six bytes.
+const MAX_MESSAGE_SIZE: usize = 6 * MAX_CHARACTERS;
 const TEMPLATE: &str = include_str!("recording.html");
 
-#[derive(Serialize)]
+#[derive(Serialize, Default)]
 pub struct Recording {
     step: &'static str,
     source: Vec<String>,
-    /// All that the server printed. A state says how many of these lines it has.
-    printed: Vec<Printed>,
-    /// All that clients sent and received. A state says how many of these messages it has.
+    /// All lines that the server printed. Each state has the number of these lines so far.
+    output: Vec<OutputLine>,
+    /// All messages. Each state has the number of these messages so far.
     messages: Vec<Message>,
-    /// The address of each client.
+    /// The addresses of the clients by name.
     addrs: BTreeMap<String, String>,
     pub states: Vec<State>,
 }
 
 #[derive(Serialize)]
-struct Printed {
-    text: String,
-    is_error: bool,
-}
-
-#[derive(Serialize)]
 struct Message {
     client: String,
+    /// False if the client received the message.
     is_sent: bool,
     text: String,
-    /// The part of the client's stream that was sent.
+    /// The position of a sent message in the bytes that the client sent.
     #[serde(skip)]
     range: Range<usize>,
 }
 
 #[derive(Serialize, Clone)]
 pub struct State {
-    /// A description of what happens.
     text: String,
     /// The question that the page asks before it goes on.
     question: Option<String>,
     /// The functions that have not returned, each with the index of its line.
     path: Vec<(String, usize)>,
     is_blocked: bool,
-    backlog: Vec<Row>,
-    connected: Vec<Row>,
-    /// The sets of the last `select`, if the server has called it.
-    lists: Option<[Vec<String>; 2]>,
-    printed: usize,
+    backlog: Vec<Client>,
+    /// The number of other clients in the backlog, which reset before they were found.
+    unknown_resets: usize,
+    accepted: Vec<Client>,
+    /// The names in the sets of the last `select`, to read and to write.
+    sets: Option<[Vec<String>; 2]>,
+    output: usize,
     messages: usize,
-    /// The action of a client, and the message if it sends one.
+    /// The action of a client, and the index of the message that it sent.
     #[serde(skip)]
     action: Option<(String, Option<usize>)>,
 }
 
-#[derive(Serialize, Clone)]
-struct Row {
-    name: String,
-    #[serde(skip_serializing_if = "is_zero")]
-    unread: u64,
-    #[serde(skip_serializing_if = "is_zero")]
-    unsent: u64,
-    /// `closed` or `reset`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    end: Option<&'static str>,
-}
-
-/// The known part of a client's conversation.
+/// The part of a client's conversation that was recorded.
 #[derive(Default)]
-struct Progress {
+struct Conversation {
+    /// The number of bytes that the client has sent.
     sent: usize,
-    /// The bytes that the server has read.
-    text: Vec<u8>,
+    /// The bytes that the server has received.
+    received: Vec<u8>,
     was_reset: bool,
     has_ended: bool,
-}
-
-enum Action {
-    Connect,
-    Send(usize),
-    Disconnect,
-    Reset,
 }
 
 pub struct Recorder {
     recording: Recording,
     source: Source,
     trace: Trace,
-    addr: Option<SocketAddr>,
-    pub clients: Clients,
-    progress: HashMap<String, Progress>,
+    clients: Clients,
+    conversations: HashMap<String, Conversation>,
+    /// The last call of the server, and its first argument.
     call: Option<(Call, RawFd)>,
-    /// A call was over before its state was read: the machine is too busy for the delay.
+    /// True if a call returned before its state was read. The machine is too busy for the delay.
     pub is_late: bool,
+    /// The size of the recording in JSON, in bytes.
     size: usize,
 }
 
 impl Recorder {
     pub fn new(step: Step, source: Source, trace: Trace) -> Self {
-        let recording = Recording {
-            step: step.name(),
-            source: source.lines.clone(),
-            printed: Vec::new(),
-            messages: Vec::new(),
-            addrs: BTreeMap::new(),
-            states: Vec::new(),
-        };
+        let recording =
+            Recording { step: step.name(), source: source.lines.clone(), ..Recording::default() };
         Self {
             size: source.lines.iter().map(String::len).sum(),
             recording,
             source,
             trace,
-            addr: None,
             clients: Clients::default(),
-            progress: HashMap::new(),
+            conversations: HashMap::new(),
             call: None,
             is_late: false,
         }
     }
 
     pub fn is_full(&self) -> bool {
-        self.size > LARGEST
+        self.size > MAX_SIZE
     }
 
-    /// Records what has happened since the last call.
+    /// Records what has happened since the last poll.
     pub fn poll(&mut self, server: &Server) -> io::Result<()> {
         self.trace.read()?;
-        // Only some, because a fast server can add events for as long as this takes them.
-        for _ in 0..EVENTS_PER_POLL {
+        // A fast server can add events faster than this takes them.
+        for _ in 0..MAX_EVENTS_PER_POLL {
             if self.is_full() {
                 return Ok(());
             }
             let Some(event) = self.trace.take() else { break };
-            self.take(event, server)?;
+            self.record_event(event, server)?;
         }
-        self.update_clients(server);
+        self.clients.update(server);
         self.trace.read()?;
         // If the server has gone on meanwhile, the table is newer than the last state.
         if self.trace.is_empty() {
             self.record_actions();
-            self.correct_last(server);
+            self.correct_last_state(server);
         }
         Ok(())
     }
 
-    /// Returns whether the server is blocked, the kernel has sent all, and all of it is recorded.
+    /// Returns whether the server is blocked and the kernel has sent all bytes, and the last state
+    /// shows both.
     pub fn is_settled(&self) -> bool {
-        let last = self.recording.states.last();
-        last.is_some_and(|state| {
-            let mut rows = state.backlog.iter().chain(&state.connected);
-            state.is_blocked && rows.all(|row| row.unsent == 0) && !self.is_returning(state)
-        })
-    }
-
-    /// Returns whether a client has just done what the server is blocked for.
-    fn is_returning(&self, state: &State) -> bool {
-        let has_news = |row: &Row| row.unread > 0 || row.end.is_some();
-        match self.call {
-            Some((Call::Accept, _)) => !state.backlog.is_empty(),
-            Some((Call::Recv, sock)) => {
-                let peer = self.name_of(sock);
-                let row = state.connected.iter().find(|row| Some(row.name.as_str()) == peer);
-                row.is_none_or(has_news)
-            }
-            _ => !state.backlog.is_empty() || state.connected.iter().any(has_news),
-        }
+        let (Some(state), Some((call, _))) = (self.recording.states.last(), self.call) else {
+            return false;
+        };
+        let has_news = |client: &Client| client.unread > 0 || client.status != Status::Open;
+        // The call returns soon if a client has done what the server is blocked for. A server that
+        // is blocked in recv() has one accepted client.
+        let is_returning =
+            state.accepted.iter().any(has_news) || call != Call::Recv && !state.backlog.is_empty();
+        let mut clients = state.backlog.iter().chain(&state.accepted);
+        state.is_blocked && !is_returning && clients.all(|client| client.unsent == 0)
     }
 
     fn name_of(&self, sock: RawFd) -> Option<&str> {
-        self.clients.name_of_addr(*self.trace.addrs.get(&sock)?)
+        self.clients.name_of_addr(self.trace.addr_of(sock)?)
     }
 
-    /// Returns how many bytes a client has sent, None if it is not known or has disconnected.
-    pub fn sent_by(&self, name: &str) -> Option<usize> {
-        self.progress.get(name).filter(|it| !it.has_ended).map(|progress| progress.sent)
+    /// Returns the number of bytes that a connected client has sent.
+    pub fn bytes_sent_by(&self, name: &str) -> Option<usize> {
+        let conversation = self.conversations.get(name)?;
+        (!conversation.has_ended).then_some(conversation.sent)
     }
 
-    /// Adds a state that asks a question before the next one.
+    /// Adds a state in which the page asks a question.
     pub fn ask(&mut self, question: &str) {
         if let Some(last) = self.recording.states.last() {
             let question = Some(question.to_owned());
@@ -203,165 +169,145 @@ impl Recorder {
         }
     }
 
-    fn take(&mut self, event: Event, server: &Server) -> io::Result<()> {
+    fn record_event(&mut self, event: Event, server: &Server) -> io::Result<()> {
         match event {
-            Event::Entered { call, sock, lists } => {
-                self.update_clients(server);
+            Event::Call { call, sock, sets } => {
+                self.clients.update(server);
                 self.record_actions();
-                self.enter(call, sock, lists);
+                self.record_call(call, sock, sets);
                 self.trace.read()?;
                 self.is_late |= call != Call::Select && !self.trace.is_empty();
             }
-            // Its client is in the table.
-            Event::Accepted { .. } => {}
-            Event::Received { sock, bytes } => {
-                let name = self.name_of(sock).map(str::to_owned);
-                if let Some(progress) = name.and_then(|it| self.progress.get_mut(&it)) {
-                    progress.text.extend(bytes);
+            // The new client is in the kernel's table.
+            Event::Accepted(..) => {}
+            Event::Received(sock, bytes) => {
+                if let Some(conversation) = self.conversation(sock) {
+                    conversation.received.extend(bytes);
                 }
             }
-            Event::Reset { sock } => {
-                let name = self.name_of(sock).map(str::to_owned);
-                if let Some(progress) = name.and_then(|it| self.progress.get_mut(&it)) {
-                    progress.was_reset = true;
+            Event::Reset(sock) => {
+                if let Some(conversation) = self.conversation(sock) {
+                    conversation.was_reset = true;
                 }
             }
-            Event::Sent { sock, bytes } => {
-                if let Some(name) = self.name_of(sock) {
-                    self.add_message(Message {
-                        client: name.to_owned(),
-                        is_sent: false,
-                        text: quote(&bytes),
-                        range: 0..0,
-                    });
+            Event::Sent(sock, bytes) => {
+                if let Some(client) = self.name_of(sock).map(str::to_owned) {
+                    let text = quote(&bytes);
+                    self.add_message(Message { client, is_sent: false, text, range: 0..0 });
                 }
             }
-            Event::Printed { text, is_error } => {
-                self.size += text.len() + 32;
-                self.recording.printed.push(Printed { text, is_error });
+            Event::Output(line) => {
+                self.size += line.text.len() + 32;
+                self.recording.output.push(line);
             }
         }
         Ok(())
     }
 
+    fn conversation(&mut self, sock: RawFd) -> Option<&mut Conversation> {
+        let name = self.name_of(sock)?.to_owned();
+        self.conversations.get_mut(&name)
+    }
+
+    /// Adds a message and returns its index.
     fn add_message(&mut self, message: Message) -> usize {
-        self.size += message.client.len() + 6 * SHOWN + 48;
+        self.size += message.client.len() + MAX_MESSAGE_SIZE + 48;
         self.recording.messages.push(message);
         self.recording.messages.len() - 1
     }
 
-    fn update_clients(&mut self, server: &Server) {
-        if self.addr.is_none() {
-            let mut printed = self.recording.printed.iter();
-            self.addr =
-                printed.find_map(|line| line.text.strip_prefix("Listening on ")?.parse().ok());
-        }
-        if let Some(addr) = self.addr {
-            let lines = self.recording.printed.iter();
-            let narrated: Vec<SocketAddr> = lines
-                .filter_map(|line| line.text.strip_prefix("Connection from ")?.parse().ok())
-                .collect();
-            self.clients.update(addr, server.process(), &narrated);
-        }
-    }
-
-    /// Records what clients have done since the last update.
+    /// Records what clients have done since the last update of the table.
     fn record_actions(&mut self) {
-        let mut actions = Vec::new();
-        let ended = self.clients.ended.iter().rev().map(|ended| (&ended.client, true));
-        let current = self.clients.current.iter().map(|client| (client, false));
-        for (client, is_gone) in ended.chain(current) {
-            let is_new = !self.progress.contains_key(&client.name);
-            let progress = self.progress.entry(client.name.clone()).or_default();
-            let mut add = |action| actions.push((client.clone(), action));
-            if is_new {
-                add(Action::Connect);
-            }
-            let unread = if is_gone || client.status == Status::Reset { 0 } else { client.unread };
-            let sent = progress.text.len() + usize::try_from(unread).unwrap_or(0);
-            if sent > progress.sent {
-                add(Action::Send(sent - progress.sent));
-            }
-            if !progress.has_ended && (is_gone || client.status != Status::Open) {
-                progress.has_ended = true;
-                let was_reset = progress.was_reset || client.status == Status::Reset;
-                add(if was_reset { Action::Reset } else { Action::Disconnect });
-            }
+        for client in self.clients.disconnected.clone() {
+            self.record_actions_of(&client, true);
         }
-        for (client, action) in actions {
-            self.record_action(&client, &action);
+        for client in self.clients.current.clone() {
+            self.record_actions_of(&client, false);
         }
     }
 
-    /// Adds a state that differs from the last one by what a client has done.
-    fn record_action(&mut self, client: &Client, action: &Action) {
+    /// Adds a state for each action of a client. A state differs from the last one only by the action.
+    fn record_actions_of(&mut self, client: &Client, is_gone: bool) {
         let name = &client.name;
+        if !self.conversations.contains_key(name) {
+            self.recording.addrs.insert(name.clone(), client.addr.to_string());
+            self.conversations.insert(name.clone(), Conversation::default());
+            self.record_action(format!("{name} connects."), None, |state| {
+                // The bytes and the end of the stream are actions of their own.
+                let mut client = client.clone();
+                (client.unread, client.unsent, client.status) = (0, 0, Status::Open);
+                state.backlog.push(client);
+            });
+        }
+        let Some(conversation) = self.conversations.get_mut(name) else { return };
+        let is_reset = client.status == Status::Reset;
+        let unread = if is_gone || is_reset { 0 } else { client.unread };
+        let range = conversation.sent
+            ..conversation.received.len() + usize::try_from(unread).unwrap_or_default();
+        let is_end = !conversation.has_ended && (is_gone || client.status != Status::Open);
+        let was_reset = conversation.was_reset || is_reset;
+        conversation.has_ended |= is_end;
+        if !range.is_empty() {
+            conversation.sent = range.end;
+            let count = range.len();
+            let text = format!("({count} bytes)");
+            let message = Message { client: name.clone(), is_sent: true, text, range };
+            let index = self.add_message(message);
+            self.record_action(format!("{name} sends"), Some(index), |state| {
+                if let Some(client) = state.client_mut(name) {
+                    client.unread += count as u64;
+                }
+            });
+        }
+        if is_end {
+            let (verb, status) = if was_reset {
+                ("resets its connection", Status::Reset)
+            } else {
+                ("disconnects", Status::Closed)
+            };
+            self.record_action(format!("{name} {verb}."), None, |state| {
+                if let Some(client) = state.client_mut(name) {
+                    client.status = status;
+                }
+            });
+        }
+    }
+
+    fn record_action(
+        &mut self,
+        action: String,
+        message: Option<usize>,
+        change: impl FnOnce(&mut State),
+    ) {
         let Some(last) = self.recording.states.last() else { return };
         let mut state = State { question: None, ..last.clone() };
-        let mut rows = state.backlog.iter_mut().chain(&mut state.connected);
-        let row = rows.find(|row| row.name == *name);
-        let mut message = None;
-        let text = match (action, row) {
-            (Action::Connect, _) => {
-                self.recording.addrs.insert(name.clone(), client.addr.to_string());
-                // Its bytes and its end are actions of their own.
-                state.backlog.push(Row { unread: 0, unsent: 0, end: None, ..Row::new(client) });
-                format!("{name} connects.")
-            }
-            (Action::Send(count), row) => {
-                let progress = self.progress.entry(name.clone()).or_default();
-                let range = progress.sent..progress.sent + count;
-                progress.sent = range.end;
-                if let Some(row) = row {
-                    row.unread += *count as u64;
-                }
-                let client = name.clone();
-                let text = format!("({count} bytes)");
-                message = Some(self.add_message(Message { client, is_sent: true, text, range }));
-                format!("{name} sends")
-            }
-            (Action::Disconnect, row) => {
-                row.into_iter().for_each(|row| row.end = Some("closed"));
-                format!("{name} disconnects.")
-            }
-            (Action::Reset, row) => {
-                row.into_iter().for_each(|row| row.end = Some("reset"));
-                format!("{name} resets its connection.")
-            }
-        };
+        change(&mut state);
         state.messages = self.recording.messages.len();
-        state.action = Some((text, message));
+        state.action = Some((action, message));
         self.push(state);
     }
 
     /// Adds a state for a call that the server has entered.
-    fn enter(&mut self, call: Call, sock: RawFd, lists: Option<[Vec<RawFd>; 2]>) {
+    fn record_call(&mut self, call: Call, sock: RawFd, sets: Option<[Vec<RawFd>; 2]>) {
         self.call = Some((call, sock));
         let name_of = |sock: &RawFd| self.name_of(*sock).unwrap_or("server_socket").to_owned();
-        let named = lists.map(|lists| lists.map(|list| list.iter().map(name_of).collect()));
-        let before = self.recording.states.last().and_then(|state| state.lists.clone());
-        let path = self.source.line_of(call, false).map(|line| self.source.path_to(line));
-        let path = path.unwrap_or_default().into_iter();
-        let rows = |clients: Vec<&Client>| clients.into_iter().map(Row::new).collect::<Vec<_>>();
-        let mut backlog = rows(self.clients.queued().collect());
-        for _ in 0..self.clients.unknown_resets {
-            let name = "a client".to_owned();
-            let end = Some("reset");
-            backlog.push(Row { name, unread: 0, unsent: 0, end });
-        }
-        let state = State {
+        let sets = sets.map(|sets| sets.map(|set| set.iter().map(name_of).collect()));
+        let last_sets = || self.recording.states.last()?.sets.clone();
+        let line = self.source.line_of(call, false);
+        let path = line.map(|line| self.source.path_to(line)).unwrap_or_default();
+        self.push(State {
             text: String::new(),
             question: None,
-            path: path.map(|frame| (frame.function, frame.line)).collect(),
+            path: path.into_iter().map(|frame| (frame.function, frame.line)).collect(),
             is_blocked: false,
-            backlog,
-            connected: rows(self.clients.accepted().collect()),
-            lists: named.or(before),
-            printed: self.recording.printed.len(),
+            backlog: self.clients.waiting().cloned().collect(),
+            unknown_resets: self.clients.unknown_resets,
+            accepted: self.clients.accepted().cloned().collect(),
+            sets: sets.or_else(last_sets),
+            output: self.recording.output.len(),
             messages: self.recording.messages.len(),
             action: None,
-        };
-        self.push(state);
+        });
     }
 
     fn push(&mut self, mut state: State) {
@@ -369,18 +315,19 @@ impl Recorder {
             return;
         }
         state.text = self.describe(&state);
-        // The message that it may name becomes known later. An escaped character takes six.
-        self.size += serde_json::to_string(&state).map_or(0, |json| json.len()) + 6 * SHOWN;
+        // The text of the message is added at the end of the recording.
+        let size = serde_json::to_string(&state).map_or(0, |json| json.len());
+        self.size += size + MAX_MESSAGE_SIZE;
         self.recording.states.push(state);
     }
 
-    /// Corrects what becomes known of the last state only after it was added: whether the call
+    /// Corrects the last state. Some facts are known only after the state was added: whether the call
     /// blocks, and which bytes the peer has acknowledged.
-    fn correct_last(&mut self, server: &Server) {
+    fn correct_last_state(&mut self, server: &Server) {
         let Some(mut last) = self.recording.states.pop() else { return };
-        for row in last.backlog.iter_mut().chain(&mut last.connected) {
-            let client = self.clients.current.iter().find(|client| client.name == row.name);
-            row.unsent = client.map_or(0, |client| client.unsent.min(row.unsent));
+        for client in last.backlog.iter_mut().chain(&mut last.accepted) {
+            let current = self.clients.current.iter().find(|other| other.name == client.name);
+            client.unsent = current.map_or(0, |current| current.unsent.min(client.unsent));
         }
         if let Some(ProcessState::Blocked(call)) = server.process().current_state()
             && call.call() == self.call.map(|(call, _)| call)
@@ -395,50 +342,43 @@ impl Recorder {
     fn describe(&self, state: &State) -> String {
         let Some((call, sock)) = self.call else { return String::new() };
         let peer = self.name_of(sock).unwrap_or("a client");
-        let name = call.name();
         let objects = match call {
             Call::Accept | Call::Sleep => String::new(),
             Call::Recv | Call::Send => format!(" for {peer}"),
             Call::Select => {
-                let lists = state.lists.iter().flatten().flatten().map(String::as_str);
-                format!(" for {}", join_names(&lists.collect::<Vec<_>>()))
+                let names = state.sets.iter().flatten().flatten().map(String::as_str);
+                format!(" for {}", join_names(&names.collect::<Vec<_>>()))
             }
         };
         let verb = if state.is_blocked { "is blocked in" } else { "calls" };
-        let mut text = format!("The server {verb} {name}(){objects}");
-        let row = state.connected.iter().find(|row| row.name == peer);
-        if let Some(row) = row.filter(|_| call == Call::Recv && !state.is_blocked) {
-            let bytes = row.describe_unread().map(|bytes| format!("has {bytes}"));
-            let news: Vec<String> = bytes.into_iter().chain(row.describe_end()).collect();
-            if !news.is_empty() {
-                text.push_str(&format!(", which {}", news.join(" and ")));
-            }
+        let mut text = format!("The server {verb} {}(){objects}", call.name());
+        let client = state.accepted.iter().find(|client| client.name == peer);
+        if let Some(client) = client.filter(|_| call == Call::Recv && !state.is_blocked) {
+            text.push_str(&describe_client(client));
         }
         text.push('.');
         if state.backlog.len() > 2 {
             text.push_str(&format!(" {} clients are in the backlog.", state.backlog.len()));
             return text;
         }
-        for row in &state.backlog {
-            let bytes = row.describe_unread().map(|bytes| format!(" with {bytes}"));
-            let end = row.describe_end().map(|end| format!(" and {end}"));
-            let (bytes, end) = (bytes.unwrap_or_default(), end.unwrap_or_default());
-            text.push_str(&format!(" {} is in the backlog{bytes}{end}.", row.name));
+        for client in &state.backlog {
+            let details = describe_client(client);
+            text.push_str(&format!(" {} is in the backlog{details}.", client.name));
         }
         text
     }
 
-    /// Returns the recording. Now it is known what the clients have sent.
+    /// Returns the recording, with the text of each message that the server received.
     pub fn finish(mut self) -> Recording {
         for message in self.recording.messages.iter_mut().filter(|message| message.is_sent) {
-            let progress = self.progress.get(&message.client);
-            if let Some(bytes) = progress.and_then(|it| it.text.get(message.range.clone())) {
+            let conversation = &self.conversations[&message.client];
+            if let Some(bytes) = conversation.received.get(message.range.clone()) {
                 message.text = quote(bytes);
             }
         }
         for state in &mut self.recording.states {
             if let Some((action, message)) = &state.action {
-                let message = message.map(|index| self.recording.messages[index].text.as_str());
+                let message = message.map(|index| &self.recording.messages[index].text);
                 let message = message.map(|text| format!(" {text}.")).unwrap_or_default();
                 state.text = format!("{action}{message} {}", state.text);
             }
@@ -447,39 +387,29 @@ impl Recorder {
     }
 }
 
-impl Row {
-    fn new(client: &Client) -> Self {
-        let end = match client.status {
-            Status::Open => None,
-            Status::Closed => Some("closed"),
-            Status::Reset => Some("reset"),
-        };
-        Self { name: client.name.clone(), unread: client.unread, unsent: client.unsent, end }
-    }
-
-    fn describe_unread(&self) -> Option<String> {
-        match self.unread {
-            0 => None,
-            1 => Some("1 unread byte".to_owned()),
-            count => Some(format!("{count} unread bytes")),
-        }
-    }
-
-    fn describe_end(&self) -> Option<String> {
-        self.end.map(|end| match end {
-            "closed" => "has disconnected".to_owned(),
-            _ => "has reset its connection".to_owned(),
-        })
+impl State {
+    fn client_mut(&mut self, name: &str) -> Option<&mut Client> {
+        let mut clients = self.backlog.iter_mut().chain(&mut self.accepted);
+        clients.find(|client| client.name == name)
     }
 }
 
-/// Saves bytes in the page. serde calls it with a reference.
-#[allow(clippy::trivially_copy_pass_by_ref)]
-fn is_zero(count: &u64) -> bool {
-    *count == 0
+/// Describes a client's unread bytes and status, such as ` with 6 unread bytes (disconnected)`.
+fn describe_client(client: &Client) -> String {
+    let bytes = match client.unread {
+        0 => String::new(),
+        1 => " with 1 unread byte".to_owned(),
+        count => format!(" with {count} unread bytes"),
+    };
+    let status = match client.status {
+        Status::Open => "",
+        Status::Closed => " (disconnected)",
+        Status::Reset => " (reset)",
+    };
+    format!("{bytes}{status}")
 }
 
-/// Joins names: `A, B and C`. It counts them if they are many.
+/// Joins names: `A, B and C`. More than four names are counted.
 fn join_names(names: &[&str]) -> String {
     match names {
         [] => String::new(),
@@ -489,18 +419,18 @@ fn join_names(names: &[&str]) -> String {
     }
 }
 
-/// Returns the start of some bytes as text in quotation marks, without the end of the line.
+/// Returns the start of a message in quotation marks, without the end of the line.
 fn quote(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
     let text = text.strip_suffix('\n').unwrap_or(&text);
-    let start: String = text.chars().take(SHOWN).collect();
+    let start: String = text.chars().take(MAX_CHARACTERS).collect();
     let rest = if start.len() < text.len() { "…" } else { "" };
     format!("\"{}{rest}\"", start.replace('\n', "⏎"))
 }
 
 /// Writes a page with a tab for each recording.
 pub fn write_page(path: &Path, recordings: &[Recording]) -> io::Result<()> {
-    // No text can end the element of the page that holds it.
+    // No text can end the element of the page that has the JSON.
     let json = serde_json::to_string(recordings)?.replace('<', "\\u003c");
     fs::write(path, TEMPLATE.replace("RECORDINGS", &json))
 }

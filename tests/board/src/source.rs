@@ -1,14 +1,14 @@
-//! The source of a step: the line of each call, and the functions on the way to it.
+//! The source of a step: the line of each call, and the functions that lead to it.
 
 use std::fs;
-use std::io;
 
 use harness::Step;
 use harness::kernel::Call;
 
-/// How the calls of the lesson are written in Rust.
+/// The calls of the lesson in Rust.
 const CALLS: [&str; 6] = [".accept()", ".read(", ".write_all(", ".write(", "select(", "sleep("];
 
+#[derive(Clone)]
 pub struct Source {
     pub lines: Vec<String>,
 }
@@ -18,17 +18,19 @@ pub struct Frame {
     pub function: String,
     /// The index of the line from which it calls the next one.
     pub line: usize,
-    /// That call, as it is written in the line.
+    /// The text of that call in the line.
     pub call: String,
 }
 
 impl Source {
-    pub fn read(step: Step) -> io::Result<Self> {
-        let text = fs::read_to_string(step.source())?;
+    pub fn read(step: Step) -> Result<Self, String> {
+        let path = step.source();
+        let text = fs::read_to_string(&path);
+        let text = text.map_err(|error| format!("{}: {error}", path.display()))?;
         Ok(Self { lines: text.lines().map(str::to_owned).collect() })
     }
 
-    /// Returns the line of a call. A sleep may be one of several, then there is none.
+    /// Returns the line of a call. Returns None if several lines can be the one that sleeps.
     pub fn line_of(&self, call: Call, is_out_of_resources: bool) -> Option<usize> {
         match call {
             Call::Recv => self.find(|line| line == "// recv").map(|line| line + 1),
@@ -86,6 +88,24 @@ fn is_code(line: &str) -> bool {
 /// The position of a server in its source.
 pub struct Location {
     pub path: Vec<Frame>,
-    /// The server is in the last call of the path. If not, it narrated that call last.
+    /// True if the server is in the last call of the path. False if that is only the last call in the
+    /// narration.
     pub is_certain: bool,
+}
+
+#[cfg(test)]
+mod unit_tests {
+    use super::*;
+
+    #[test]
+    fn path_leads_to_a_sleep_in_a_function() {
+        let mut source = Source::read(Step::Select).unwrap();
+        let send = source.line_of(Call::Send, false).expect("a line");
+        source.lines.insert(send - 1, "    std::thread::sleep(FIVE_SECONDS);".to_owned());
+        let line = source.line_of(Call::Sleep, false);
+        assert_eq!(line, Some(send - 1));
+        let functions: Vec<String> =
+            source.path_to(send - 1).into_iter().map(|frame| frame.function).collect();
+        assert_eq!(functions, ["main", "event_loop", "send_message"]);
+    }
 }

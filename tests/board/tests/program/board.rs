@@ -1,4 +1,4 @@
-//! The program on a terminal.
+//! The program `board` on a terminal.
 
 use std::fs;
 use std::io::Write;
@@ -6,49 +6,45 @@ use std::mem;
 use std::net::SocketAddr;
 use std::num::NonZero;
 use std::process::{Command, ExitStatus, Stdio};
+use std::str::SplitWhitespace;
 use std::time::{Duration, Instant};
 
 use harness::{Client, Log, Process, PtyProgram, Step, TIMEOUT, wait_until};
 
-pub const SHOWN: [Step; 4] = [Step::Blocking, Step::Functions, Step::Select, Step::Bare];
+pub const STEPS: [Step; 4] = [Step::Blocking, Step::Functions, Step::Select, Step::Bare];
 
-/// The program on a terminal of 23 rows and 80 columns.
 pub struct Board {
     pub terminal: PtyProgram,
     pub step: Step,
     pub screen: vt100::Parser,
     pub errors: Log,
-    /// The output after the last whole picture.
+    /// The output after the last complete picture.
     rest: Vec<u8>,
 }
 
-/// Each picture ends by hiding the cursor.
+/// The end of each picture hides the cursor.
 const PICTURE_END: &[u8] = b"\x1b[?25l";
 
 impl Board {
     pub fn start(step: Step) -> Self {
-        Self::start_with(step, 0, &["env"])
+        Self::start_with_flags(step, &[])
     }
 
-    pub fn start_flags(step: Step, flags: &[&str], (rows, columns): (u16, u16)) -> Self {
-        Self::spawn(step, 0, &["env"], flags, (rows, columns))
+    /// Starts `board` on a terminal of 23 rows and 80 columns.
+    pub fn start_with_flags(step: Step, flags: &[&str]) -> Self {
+        Self::start_with(step, &["env"], flags, (23, 80))
     }
 
-    /// Starts a board by way of another program.
-    pub fn start_with(step: Step, port: u16, wrapper: &[&str]) -> Self {
-        Self::spawn(step, port, wrapper, &[], (23, 80))
-    }
-
-    pub fn start_wrapped(wrapper: &[&str], flags: &[&str]) -> Self {
-        Self::spawn(Step::Blocking, 0, wrapper, flags, (23, 80))
-    }
-
-    fn spawn(step: Step, port: u16, wrapper: &[&str], flags: &[&str], size: (u16, u16)) -> Self {
-        // crossterm asks the controlling terminal for the size.
+    /// Starts `board` from another program, such as `env` or a shell.
+    pub fn start_with(step: Step, wrapper: &[&str], flags: &[&str], size: (u16, u16)) -> Self {
+        // crossterm reads the size of the controlling terminal.
         let mut command = Command::new("setsid");
         command.arg("--ctty").args(wrapper).args([env!("CARGO_BIN_EXE_board"), step.name()]);
-        command.args(["--host", "127.0.0.1", "--port", &port.to_string()]).args(flags);
-        let mut terminal = PtyProgram::start(command.stderr(Stdio::piped()), size).unwrap();
+        if !flags.contains(&"--port") {
+            command.args(["--port", "0"]);
+        }
+        let mut terminal =
+            PtyProgram::start(command.args(flags).stderr(Stdio::piped()), size).unwrap();
         let errors = Log::new(terminal.child.stderr.take().expect("standard error"));
         let (rows, columns) = (NonZero::new(size.0), NonZero::new(size.1));
         let screen = vt100::Parser::new(rows.expect("rows"), columns.expect("columns"), 0);
@@ -63,25 +59,25 @@ impl Board {
 
     #[track_caller]
     pub fn wait_for<T>(&mut self, expected: &str, find: impl Fn(&[String]) -> Option<T>) -> T {
-        let give_up = Instant::now() + TIMEOUT;
-        if let Some(found) = find(&self.rows()) {
-            return found;
-        }
+        let deadline = Instant::now() + TIMEOUT;
         loop {
-            let end = self.rest.windows(PICTURE_END.len()).position(|part| part == PICTURE_END);
-            if let Some(end) = end {
-                let rest = self.rest.split_off(end + PICTURE_END.len());
-                self.screen.process(&mem::replace(&mut self.rest, rest));
-                if let Some(found) = find(&self.rows()) {
-                    return found;
+            if let Some(found) = find(&self.rows()) {
+                return found;
+            }
+            // Read until the end of the next picture.
+            let end = loop {
+                let mut parts = self.rest.windows(PICTURE_END.len());
+                if let Some(start) = parts.position(|part| part == PICTURE_END) {
+                    break start + PICTURE_END.len();
                 }
-                continue;
-            }
-            let left = give_up.saturating_duration_since(Instant::now());
-            match self.terminal.output.recv_timeout(left) {
-                Ok((_, bytes)) => self.rest.extend(bytes),
-                Err(_) => panic!("{}: no {expected}:\n{}", self.step, self.rows().join("\n")),
-            }
+                let left = deadline.saturating_duration_since(Instant::now());
+                match self.terminal.output.recv_timeout(left) {
+                    Ok((_, bytes)) => self.rest.extend(bytes),
+                    Err(_) => panic!("{}: no {expected}:\n{}", self.step, self.rows().join("\n")),
+                }
+            };
+            let picture: Vec<u8> = self.rest.drain(..end).collect();
+            self.screen.process(&picture);
         }
     }
 
@@ -90,13 +86,15 @@ impl Board {
         self.wait_for(text, |rows| rows.iter().any(|row| row.contains(text)).then_some(()));
     }
 
-    /// Waits for a row of the kernel's table with these words, in this order.
+    /// Waits until a row of the kernel's table has these words in this order.
     #[track_caller]
     pub fn wait_for_row(&mut self, words: &[&str]) {
         self.wait_for(&words.join(" "), |rows| {
             let right = rows.iter().filter_map(|row| row.split_once('│'));
             let mut right = right.map(|(_, right)| right.split_whitespace());
-            right.any(|mut row| words.iter().all(|word| row.any(|it| it == *word))).then_some(())
+            let mut has_words =
+                |mut row: SplitWhitespace| words.iter().all(|word| row.any(|other| other == *word));
+            right.any(&mut has_words).then_some(())
         });
     }
 
@@ -113,9 +111,9 @@ impl Board {
         };
         let title = format!("─ {functions} ");
         self.wait_for(&format!("arrow at {call} in {functions}"), |rows| {
-            let is_there = rows.iter().any(|row| row.starts_with('→') && row.contains(call));
+            let has_arrow = rows.iter().any(|row| row.starts_with('→') && row.contains(call));
             let mut titles = rows.iter().filter_map(|row| row.strip_prefix(&title));
-            (is_there && titles.any(|rest| rest.starts_with(['─', '┬']))).then_some(())
+            (has_arrow && titles.any(|rest| rest.starts_with(['─', '┬']))).then_some(())
         });
     }
 
@@ -144,15 +142,17 @@ impl Board {
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
-    pub fn child_of(pid: u32) -> Process {
+    /// Returns the process that this terminal's program has started.
+    pub fn child(&self) -> Process {
+        let pid = self.terminal.child.id();
         let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
         Process(children.expect("proc(5)").trim().parse().expect("one child"))
     }
 
-    /// Waits for the end, and checks that the terminal was given back.
+    /// Waits until `board` has ended, and checks that the terminal has its settings back.
     pub fn wait_for_end(&mut self) -> ExitStatus {
         let mut status = None;
-        wait_until("the end of board", || {
+        wait_until("board to end", || {
             status = self.terminal.child.try_wait().expect("a child");
             status.is_some()
         });
@@ -166,5 +166,13 @@ impl Board {
         let settings = self.stty(&["-a"]);
         assert!(settings.contains(" echo ") && settings.contains(" icanon "), "{settings}");
         status.expect("a status")
+    }
+
+    /// Expects that `board` fails with one line on standard error.
+    #[track_caller]
+    pub fn expect_failure(&mut self, code: i32, line: &str) {
+        assert_eq!(self.wait_for_end().code(), Some(code), "{line}");
+        let lines = self.errors.read_to_end();
+        assert!(lines.len() == 1 && lines[0].starts_with(line), "{lines:?}, expected {line}");
     }
 }

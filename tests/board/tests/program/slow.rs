@@ -1,81 +1,87 @@
 //! Slow motion.
 
-use std::cell::RefCell;
-
 use harness::Step;
 
 use crate::board::Board;
 
-/// Collects what the screen says and where the arrow is, until it says `text`.
-fn watch(board: &mut Board, text: &str, seen: &RefCell<Vec<String>>) {
-    board.wait_for(text, |rows| {
+/// Adds the text and the marked call of each picture to `states`, until an iteration begins.
+fn watch(board: &mut Board, iteration: usize, states: &mut Vec<String>) {
+    let end = format!("until a socket is ready. Iteration {iteration}.");
+    let states = std::cell::RefCell::new(states);
+    board.wait_for(&end, |rows| {
         let arrow = rows.iter().find_map(|row| row.strip_prefix('→'))?;
         let calls = [".accept()", ".read(", ".write(", " select("];
         let call = calls.iter().find(|call| arrow.contains(**call))?;
-        let (sentence, _) = rows[1].split_once(". Iteration")?;
-        let state = format!("{sentence} {call}");
-        let mut seen = seen.borrow_mut();
-        if seen.last() != Some(&state) {
-            seen.push(state);
+        let (text, _) = rows[1].split_once(". Iteration")?;
+        let state = format!("{text} {call}");
+        let mut states = states.borrow_mut();
+        if states.last() != Some(&state) {
+            states.push(state);
         }
-        rows[1].contains(text).then_some(())
+        rows[1].contains(&end).then_some(())
     });
 }
 
 #[test]
-fn arrow_takes_each_line_of_the_story_in_slow_motion() {
+fn arrow_follows_the_story_in_slow_motion() {
     if !harness::has_strace() {
         return;
     }
-    let mut board = Board::start_flags(Step::Select, &["--slow", "1"], (23, 80));
-    let seen = RefCell::default();
-    let select = |iteration| format!("until a socket is ready. Iteration {iteration}.");
-    watch(&mut board, &select(1), &seen);
+    let mut board = Board::start_with_flags(Step::Select, &["--slow", "1"]);
+    let mut states = Vec::new();
+    watch(&mut board, 1, &mut states);
     let mut a = board.connect();
-    watch(&mut board, &select(2), &seen);
+    watch(&mut board, 2, &mut states);
     a.send(b"hello\n").unwrap();
-    watch(&mut board, &select(3), &seen);
+    watch(&mut board, 3, &mut states);
     a.receive().unwrap();
     let mut b = board.connect();
-    watch(&mut board, &select(4), &seen);
+    watch(&mut board, 4, &mut states);
     for (line, iteration) in [(b"one\n" as &[u8], 5), (b"two\n", 6), (b"three\n", 7)] {
         b.send(line).unwrap();
-        watch(&mut board, &select(iteration), &seen);
+        watch(&mut board, iteration, &mut states);
         b.receive().unwrap();
     }
     a.half_close().unwrap();
-    watch(&mut board, &select(8), &seen);
+    watch(&mut board, 8, &mut states);
     b.half_close().unwrap();
-    watch(&mut board, &select(9), &seen);
+    watch(&mut board, 9, &mut states);
 
-    let select = "Kernel: blocked in select() until a socket is ready  select(";
-    let accept = "server_socket's turn: accept .accept()";
-    let turn =
-        |name| [format!("{name}'s turn: recv .read("), format!("{name}'s turn: send .write(")];
     let mut expected = Vec::new();
-    let mut add = |lines: &[String]| {
-        expected.push(select.to_owned());
-        expected.extend_from_slice(lines);
-    };
-    add(&[accept.to_owned()]);
-    add(&turn("A"));
-    add(&[accept.to_owned()]);
-    for _ in 0..3 {
-        add(&turn("B"));
+    // At the end of a stream the server sends nothing.
+    for calls in ["accept", "recv A, send A", "accept"]
+        .into_iter()
+        .chain(["recv B, send B"; 3])
+        .chain(["recv A", "recv B"])
+    {
+        expected.push("Kernel: blocked in select() until a socket is ready  select(".to_owned());
+        for call in calls.split(", ") {
+            let start = "Slow motion: the server calls";
+            expected.push(match call.split_once(' ') {
+                Some(("recv", name)) => format!("{start} recv() for {name} .read("),
+                Some((_, name)) => format!("{start} send() for {name} .write("),
+                None => format!("{start} accept() .accept()"),
+            });
+        }
     }
-    // It receives the end of the stream, and sends nothing.
-    add(&turn("A")[..1]);
-    add(&turn("B")[..1]);
-    add(&[]);
-    assert_eq!(*seen.borrow(), expected);
+    expected.push(expected[0].clone());
+    assert_eq!(states, expected);
 }
 
 #[test]
-fn missing_strace_is_one_line_with_its_package() {
-    for flags in [["--slow", "1"], ["--record", "/dev/null"]] {
-        let mut board = Board::start_wrapped(&["env", "PATH=/no/path"], &flags);
-        assert_eq!(board.wait_for_end().code(), Some(1));
-        let expected = "board: slow motion and recordings need strace: sudo apt install strace";
-        assert_eq!(board.errors.read_to_end(), [expected]);
-    }
+fn last_iteration_has_each_ready_socket_and_function() {
+    let mut board = Board::start_with_flags(Step::Select, &["--slow", "1"]);
+    let mut a = board.connect();
+    board.wait_for_text("ready: server_socket -> accept_connection");
+    board.wait_for_row(&["accepted:", "1"]);
+    // While the server calls send() for A, two more clients become ready.
+    a.send(b"hello\n").unwrap();
+    board.wait_for_text("the server calls send() for A");
+    let mut b = board.connect();
+    a.send(b"again\n").unwrap();
+    board.wait_for_text("ready: server_socket, A -> accept_connection, send_message");
+    board.wait_for_text("the server calls send() for A");
+    b.send(b"hello\n").unwrap();
+    a.send(b"again\n").unwrap();
+    board.wait_for_text("ready: A, B -> send_message");
 }

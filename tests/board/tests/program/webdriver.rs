@@ -5,14 +5,14 @@ use std::process::{Command, Stdio};
 use harness::{ChildGuard, Log, can_run, is_available, start};
 use serde_json::{Value, json};
 
-/// A headless Chromium. It ends when this is dropped.
+/// A headless Chromium, which ends when this is dropped.
 pub struct Browser {
     session: String,
     _driver: ChildGuard,
 }
 
 impl Browser {
-    /// Starts a browser. None if this system has none, see [`is_available`].
+    /// Starts a browser. Returns None if this system has none, see [`is_available`].
     pub fn start() -> Option<Self> {
         if !is_available("chromedriver", can_run("chromedriver", &["--version"])) {
             return None;
@@ -28,7 +28,7 @@ impl Browser {
         });
         let capabilities = json!({"capabilities": {"alwaysMatch": {
             "goog:chromeOptions": {
-                // Without a sandbox it runs as root too.
+                // With a sandbox, Chromium does not run as root.
                 "args": ["--headless=new", "--no-sandbox", "--disable-gpu", "--window-size=1280,720"],
             },
             "goog:loggingPrefs": {"browser": "ALL", "performance": "ALL"},
@@ -43,7 +43,7 @@ impl Browser {
         self.post("url", &json!({ "url": url }));
     }
 
-    /// Presses and releases a key, a character as WebDriver encodes it.
+    /// Presses and releases a key, in the encoding of WebDriver.
     pub fn press(&self, key: char) {
         let actions = json!([{"type": "keyDown", "value": key}, {"type": "keyUp", "value": key}]);
         let keyboard = json!([{"type": "key", "id": "keyboard", "actions": actions}]);
@@ -60,7 +60,7 @@ impl Browser {
         self.evaluate(expression).as_str().unwrap_or_else(|| panic!("{expression}")).to_owned()
     }
 
-    /// Returns the messages in a log since the last call.
+    /// Returns the new messages in a log.
     pub fn log(&self, kind: &str) -> Vec<String> {
         let entries = self.post("se/log", &json!({ "type": kind }));
         let entries = entries.as_array().expect("a list").iter();
@@ -85,8 +85,8 @@ fn post(url: &str, body: &Value) -> Value {
     let response = agent.post(url).send(body.to_string());
     let mut response = response.unwrap_or_else(|error| panic!("{url}: {error}"));
     let status = response.status();
-    let answer = response.body_mut().read_to_string().expect("text");
-    let mut answer: Value = serde_json::from_str(&answer).expect("JSON");
+    let text = response.body_mut().read_to_string().expect("text");
+    let mut answer: Value = serde_json::from_str(&text).expect("JSON");
     assert!(status.is_success(), "{url}: {answer}");
     answer["value"].take()
 }
