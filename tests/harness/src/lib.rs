@@ -32,7 +32,7 @@ use std::time::Duration;
 pub use client::{Client, KeptSockets, describe_error, describe_responses, quote, reset_on_close};
 pub use log::{Line, Log};
 pub use process::{
-    ChildGuard, Process, poll_until, raise_file_descriptor_limit, run, start, wait_until,
+    ChildGuard, Process, launch, poll_until, raise_file_descriptor_limit, run, wait_until,
 };
 pub use protocol::{Journal, MESSAGE, Protocol, RESPONSE, Response};
 pub use rustix::process::Signal;
@@ -41,10 +41,10 @@ pub use stalled_reader::StalledReader;
 pub use step::{Step, program};
 pub use terminal::PtyProgram;
 
-/// How long to wait for something that should happen at once. A busy machine may need long.
+/// The time to wait for something that should happen at once. A busy machine may need long.
 pub const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The top folder of the workspace.
+/// Returns the top folder of the workspace.
 pub fn root() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
 }

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use crate::process::{poll_until, start_and_register};
+use crate::process::{poll_until, spawn_and_register};
 use crate::{Client, Log, Process, Step, TIMEOUT, guard};
 
 /// Closes the file descriptors from 3 on, which the tests may have inherited. Otherwise a limit on file
@@ -47,7 +47,7 @@ pub struct ServerCommand {
     fault: Option<String>,
     call_log: Option<(String, String)>,
     is_stdout_closed: bool,
-    has_no_readers: bool,
+    has_readers: bool,
 }
 
 impl ServerCommand {
@@ -71,7 +71,7 @@ impl ServerCommand {
             fault: None,
             call_log: None,
             is_stdout_closed: false,
-            has_no_readers: false,
+            has_readers: true,
         }
     }
 
@@ -108,14 +108,10 @@ impl ServerCommand {
         self.host("0.0.0.0").shell("exec 1>&-")
     }
 
-    pub fn close_stderr(self) -> Self {
-        self.shell("exec 2>&-")
-    }
-
     /// Lets the readers of both outputs exit at once, like `2>&1 | head -1`. Of a step they first read
     /// its address.
     pub fn close_readers(mut self) -> Self {
-        self.has_no_readers = true;
+        self.has_readers = false;
         self
     }
 
@@ -178,28 +174,22 @@ impl ServerCommand {
         let mut command = self.command();
         // A process group of its own, which the guard and `kill` end as a whole.
         let command = command.process_group(0).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = start_and_register(command, guard::add).map_err(|error| {
-            let name = match &self.program {
-                Program::Step(step) => step.name(),
-                Program::Command { words, .. } => &words[0],
-            };
-            io::Error::new(error.kind(), format!("{name}: {error}"))
-        })?;
-        let (lines_read, port) = match self.program {
+        let mut child = spawn_and_register(command, guard::add)
+            .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", self.program)))?;
+        let (address_lines, port) = match self.program {
             Program::Step(_) => (1, 0),
             Program::Command { port, .. } => (0, port),
         };
         let [stdout_lines, stderr_lines] =
-            if self.has_no_readers { [lines_read, 0] } else { [usize::MAX; 2] };
-        let narration =
-            child.stdout.take().map(|stdout| Log::with_line_limit(stdout_lines, stdout));
-        let errors = child.stderr.take().map(|stderr| Log::with_line_limit(stderr_lines, stderr));
+            if self.has_readers { [usize::MAX; 2] } else { [address_lines, 0] };
+        let stdout = child.stdout.take().expect("a pipe");
+        let stderr = child.stderr.take().expect("a pipe");
         Ok(Server {
-            start: self.clone(),
+            command: self.clone(),
             child,
             status: None,
-            narration: narration.unwrap_or_default(),
-            errors: errors.unwrap_or_default(),
+            narration: Log::with_line_limit(stdout_lines, stdout),
+            errors: Log::with_line_limit(stderr_lines, stderr),
             addr: SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
         })
     }
@@ -227,7 +217,7 @@ impl ServerCommand {
             let errors = server.errors.text();
             io::Error::other(format!("{}: {why}Standard error:\n{errors}", self.program))
         })?;
-        if self.has_no_readers {
+        if !self.has_readers {
             server.narration.read_to_end();
             server.errors.read_to_end();
         }
@@ -278,7 +268,7 @@ pub fn free_port() -> io::Result<u16> {
 /// A server. When this is dropped, the server and all processes that it started are killed.
 #[derive(Debug)]
 pub struct Server {
-    pub start: ServerCommand,
+    pub command: ServerCommand,
     pub addr: SocketAddr,
     pub narration: Log,
     pub errors: Log,
@@ -294,11 +284,11 @@ impl Server {
     }
 
     pub fn program(&self) -> &Program {
-        &self.start.program
+        &self.command.program
     }
 
     pub fn is_blocking(&self) -> bool {
-        matches!(self.start.program, Program::Step(step) if step.is_blocking())
+        matches!(self.command.program, Program::Step(step) if step.is_blocking())
     }
 
     #[track_caller]
@@ -339,7 +329,7 @@ impl Server {
 
     pub fn wait(&mut self) -> ExitStatus {
         let status = self.wait_for(TIMEOUT);
-        status.unwrap_or_else(|| panic!("{} was expected to end", self.start.program))
+        status.unwrap_or_else(|| panic!("{} was expected to end", self.command.program))
     }
 
     pub fn kill_and_read_narration(mut self) -> Vec<String> {
@@ -371,7 +361,7 @@ impl Drop for Server {
             let end = status.map_or_else(String::new, |status| format!(", ended with {status}"));
             eprintln!(
                 "{} on {}{end}. Standard output:\n{}Standard error:\n{}",
-                self.start.program,
+                self.command.program,
                 self.addr,
                 self.narration.text(),
                 self.errors.text()

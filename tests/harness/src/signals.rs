@@ -11,7 +11,7 @@ use signal_hook::low_level::emulate_default_handler;
 
 /// Lets this process wait for its children. If its parent ignores SIGCHLD, this process inherits
 /// that, and wait(2) fails with ECHILD. With a handler the signal is no longer ignored.
-pub fn heed_children() {
+pub fn stop_ignoring_sigchld() {
     let waited = Command::new("true").status();
     if waited.is_err_and(|error| error.raw_os_error() == Some(libc::ECHILD)) {
         // It fails only for a signal that may not be handled.

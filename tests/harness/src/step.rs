@@ -1,7 +1,6 @@
 //! The servers, and the binaries that cargo builds.
 
 use std::collections::HashMap;
-use std::env;
 use std::fmt::{self, Display, Formatter};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -10,7 +9,7 @@ use escargot::CargoBuild;
 use escargot::error::{CargoError, ErrorKind};
 use escargot::format::Message;
 
-use crate::{can_run, root};
+use crate::root;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Step {
@@ -53,7 +52,7 @@ impl Step {
         Self::ALL.into_iter().find(|step| step.name() == name)
     }
 
-    /// The source that a student reads.
+    /// Returns the source that a student reads.
     pub fn source(self) -> PathBuf {
         root().join(match self {
             Self::Blocking | Self::Functions | Self::Select => format!("{self}/src/main.rs"),
@@ -69,8 +68,8 @@ impl Step {
         self.try_binary().unwrap_or_else(|error| panic!("{error}"))
     }
 
-    /// The binary, built by cargo in the profile of this library: `cargo test` builds no binary of
-    /// another package.
+    /// Returns the binary, which cargo builds in the profile of this library, because `cargo test` builds
+    /// no binary of another package.
     pub fn try_binary(self) -> Result<&'static Path, &'static str> {
         static STEPS: OnceLock<Built> = OnceLock::new();
         static AFTER: OnceLock<Built> = OnceLock::new();
@@ -108,35 +107,8 @@ fn binary_in(built: &'static Built, name: &str) -> Result<&'static Path, &'stati
     binary.map(PathBuf::as_path).ok_or("error: cargo did not build this program")
 }
 
-/// Builds with cargo. If cargo cannot be run here, by another user for example, it returns what was
-/// built before, unless the code has an error.
+/// Builds binaries with cargo, and returns their paths by name.
 fn build(arguments: &str) -> Built {
-    run_cargo(arguments).or_else(|error| {
-        let existing = existing_binaries();
-        if existing.is_empty() || error.contains("could not compile") {
-            Err(error)
-        } else {
-            Ok(existing)
-        }
-    })
-}
-
-/// Returns the steps that can run beside this program. Tests are in another folder.
-fn existing_binaries() -> HashMap<String, PathBuf> {
-    let program = env::current_exe().unwrap_or_default();
-    let folder = program.parent().unwrap_or(Path::new("."));
-    let mut binaries = HashMap::new();
-    for step in Step::ALL {
-        for path in [folder.join(step.name()), folder.join("examples").join(step.name())] {
-            if can_run(&path, &["--version"]) {
-                binaries.insert(step.name().to_owned(), path);
-            }
-        }
-    }
-    binaries
-}
-
-fn run_cargo(arguments: &str) -> Built {
     let cargo = CargoBuild::new().manifest_path(root().join("Cargo.toml"));
     let cargo = if cfg!(debug_assertions) { cargo } else { cargo.release() };
     let mut binaries = HashMap::new();
