@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use harness::Process;
-use harness::kernel::{State, TcpSocket, tcp_sockets};
+use harness::kernel::{TcpSocket, TcpState, tcp_sockets};
 
 /// How many clients that have disconnected are remembered.
 const REMEMBERED: usize = 100;
@@ -48,7 +48,7 @@ impl Client {
     }
 
     fn show(&mut self, socket: &TcpSocket, now: Instant) {
-        let is_closed = socket.state == State::CloseWait;
+        let is_closed = socket.state == TcpState::CloseWait;
         self.status = if is_closed { Status::Closed } else { Status::Open };
         (self.unread, self.unsent) = (socket.unread, socket.unsent);
         if self.inode != socket.inode {
@@ -109,7 +109,7 @@ impl Clients {
     pub fn update(&mut self, addr: SocketAddr, server: Process, narrated: &[SocketAddr]) -> bool {
         let now = Instant::now();
         let Some((mut sockets, is_whole)) = read_table(addr) else { return false };
-        let is_listening = |it: &&TcpSocket| it.state == State::Listen && it.local == addr;
+        let is_listening = |it: &&TcpSocket| it.state == TcpState::Listen && it.local == addr;
         let listening = sockets.iter().find(is_listening).copied();
         self.listening_inode = listening.map_or(0, |socket| socket.inode);
         let is_of_server =
@@ -252,7 +252,7 @@ fn read_table(addr: SocketAddr) -> Option<(Vec<TcpSocket>, bool)> {
     for _ in 0..5 {
         let table = sorted_table(addr)?;
         let connections = |table: &[TcpSocket]| -> Vec<_> {
-            let listening = |it: &TcpSocket| (it.state == State::Listen).then_some(it.unread);
+            let listening = |it: &TcpSocket| (it.state == TcpState::Listen).then_some(it.unread);
             table.iter().map(|it| (it.remote, it.state, it.inode, listening(it))).collect()
         };
         let is_whole = connections(&table) == connections(&last);

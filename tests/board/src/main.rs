@@ -83,7 +83,7 @@ fn report(text: &str) {
 }
 
 fn show(arguments: &ArgMatches) -> Result<ExitCode, String> {
-    signals::heed_children();
+    signals::stop_ignoring_sigchld();
     let names = arguments.get_many::<String>("STEP").into_iter().flatten();
     let steps: Vec<Step> = names.filter_map(|name| Step::from_name(name)).collect();
     let host = arguments.get_one::<String>("host").map_or("localhost", String::as_str);

@@ -125,7 +125,7 @@ impl Trial {
     /// Finds out whether the server listens on `::1`, which `localhost` may mean, or on another port.
     fn find_address(&mut self) -> Outcome {
         let port = self.server.addr.port();
-        let Some(addresses) = listening_addresses(&self.processes()) else { return Ok(()) };
+        let addresses = listening_addresses(&self.processes());
         if addresses.iter().any(|addr| addr.port() == port && addr.is_ipv6()) {
             self.server.addr = SocketAddr::from((Ipv6Addr::LOCALHOST, port));
             return Ok(());
@@ -160,7 +160,7 @@ impl Trial {
     }
 
     pub fn start_again(&mut self) -> io::Result<()> {
-        let mut start = self.server.start.clone();
+        let mut start = self.server.command.clone();
         if let Program::Step(_) = self.server.program() {
             start = start.port(self.server.addr.port());
         }

@@ -146,7 +146,10 @@ impl Client {
         let received = connection.receive_to_end()?;
         let responses = received.len() / RESPONSE.len();
         if responses == 0 || received != RESPONSE.repeat(responses) {
-            return Err(io::Error::other(format!("got {}", describe_responses(&received))));
+            return Err(io::Error::other(format!(
+                "got {}",
+                describe_responses(RESPONSE, &received)
+            )));
         }
         (0..responses).for_each(|_| self.record(ClientEvent::Response));
         Ok(())
@@ -156,7 +159,7 @@ impl Client {
         let mut reader = StalledReader::connect(self.server)?;
         lock(&self.log).addresses.insert(reader.addr(), self.number);
         self.record(ClientEvent::Flood);
-        reader.send_until_surely_stuck()?;
+        reader.send_until_stuck()?;
         self.record(ClientEvent::Stuck);
         self.stalled_reader = Some(reader);
         Ok(())

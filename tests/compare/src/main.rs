@@ -95,7 +95,7 @@ fn run(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
     }
     let pace = matches.get_one("pace").copied().unwrap_or(Pace(1.0));
     raise_limit(&runs)?;
-    signals::heed_children();
+    signals::stop_ignoring_sigchld();
     page::handle_signals()?;
     expect_loopback()?;
     build(&runs)?;
