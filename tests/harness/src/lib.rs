@@ -36,7 +36,7 @@ pub use process::{
 };
 pub use protocol::{Journal, MESSAGE, Protocol, RESPONSE, Response};
 pub use rustix::process::Signal;
-pub use server::{Program, Server, ServerCommand, free_port};
+pub use server::{Server, ServerCommand, free_port};
 pub use stalled_reader::StalledReader;
 pub use step::{Step, program};
 pub use terminal::PtyProgram;
@@ -69,7 +69,7 @@ pub const PROCESS_1: [&str; 4] = ["--pid", "--fork", "--kill-child", "--mount-pr
 
 /// Returns a command that starts `program` in namespaces of its own, see unshare(1) and
 /// [`is_available`].
-pub fn in_namespaces(flags: &[&str], program: &Path) -> Option<Command> {
+pub fn in_namespaces(flags: &[&str], program: impl AsRef<OsStr>) -> Option<Command> {
     let flags = [&["--user", "--map-root-user"], flags].concat();
     let is_allowed = can_run("unshare", &[&flags[..], &["true"]].concat());
     is_available("namespaces", is_allowed).then(|| {

@@ -142,7 +142,10 @@ impl Log {
     /// Waits until `find` returns a value from the lines so far. Panics after [`TIMEOUT`].
     #[track_caller]
     pub fn wait_for<T>(&self, expected: &str, find: impl FnMut(&[Line]) -> Option<T>) -> T {
-        self.try_wait_for(expected, find).unwrap_or_else(|error| panic!("{error}"))
+        match self.try_wait_for(expected, find) {
+            Ok(found) => found,
+            Err(error) => panic!("{error}"),
+        }
     }
 
     #[track_caller]

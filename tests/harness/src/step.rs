@@ -1,15 +1,12 @@
 //! The servers, and the binaries that cargo builds.
 
-use std::collections::HashMap;
+use std::env;
 use std::fmt::{self, Display, Formatter};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::process::Command;
 use std::sync::OnceLock;
 
-use escargot::CargoBuild;
-use escargot::error::{CargoError, ErrorKind};
-use escargot::format::Message;
-
-use crate::root;
+use crate::{root, run};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Step {
@@ -64,16 +61,16 @@ impl Step {
         matches!(self, Self::Blocking | Self::Functions)
     }
 
-    pub fn binary(self) -> &'static Path {
+    pub fn binary(self) -> PathBuf {
         self.try_binary().unwrap_or_else(|error| panic!("{error}"))
     }
 
-    /// Returns the binary, which cargo builds in the profile of this library, because `cargo test` builds
-    /// no binary of another package.
-    pub fn try_binary(self) -> Result<&'static Path, &'static str> {
-        static STEPS: OnceLock<Built> = OnceLock::new();
-        static AFTER: OnceLock<Built> = OnceLock::new();
-        let built = if Self::AFTER.contains(&self) {
+    /// Builds the binary with cargo, because `cargo test` builds no binary of another package. Returns its
+    /// path.
+    pub fn try_binary(self) -> Result<PathBuf, String> {
+        static STEPS: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+        static AFTER: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+        let folder = if Self::AFTER.contains(&self) {
             // A call of its own, because step 3 would be built again with this feature.
             let after = "-p step3-select --features after --example mio --example tokio";
             AFTER.get_or_init(|| build(after))
@@ -81,7 +78,9 @@ impl Step {
             let steps = "-p step1-blocking -p step2-functions -p step3-select --bins --examples";
             STEPS.get_or_init(|| build(steps))
         };
-        binary_in(built, self.name())
+        let folder = folder.clone()?;
+        let is_example = !Self::STEPS.contains(&self);
+        Ok(if is_example { folder.join("examples") } else { folder }.join(self.name()))
     }
 }
 
@@ -91,49 +90,34 @@ impl Display for Step {
     }
 }
 
-type Built = Result<HashMap<String, PathBuf>, String>;
-
-/// Returns the binary of a program in `tests`, for the tests of another package.
-pub fn program(name: &str) -> &'static Path {
-    static PROGRAMS: OnceLock<Built> = OnceLock::new();
+/// Builds the programs in `tests`, and returns the path of one, for the tests of another package.
+pub fn program(name: &str) -> PathBuf {
+    static FOLDER: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     // These packages have the features that `cargo test` uses, so it has built the programs already.
     let packages = "-p client -p compare -p pages -p step3-select --bins";
-    let built = PROGRAMS.get_or_init(|| build(packages));
-    binary_in(built, name).unwrap_or_else(|error| panic!("{error}"))
+    let folder = FOLDER.get_or_init(|| build(packages)).as_ref();
+    folder.unwrap_or_else(|error| panic!("{error}")).join(name)
 }
 
-fn binary_in(built: &'static Built, name: &str) -> Result<&'static Path, &'static str> {
-    let binary = built.as_ref().map_err(String::as_str)?.get(name);
-    binary.map(PathBuf::as_path).ok_or("error: cargo did not build this program")
-}
-
-/// Builds binaries with cargo, and returns their paths by name.
-fn build(arguments: &str) -> Built {
-    let cargo = CargoBuild::new().manifest_path(root().join("Cargo.toml"));
-    let cargo = if cfg!(debug_assertions) { cargo } else { cargo.release() };
-    let mut binaries = HashMap::new();
-    for message in cargo.args(arguments.split(' ')).exec().map_err(explain)? {
-        let message = message.map_err(explain)?;
-        if let Ok(Message::CompilerArtifact(artifact)) = message.decode()
-            && let Some(executable) = artifact.executable
-        {
-            binaries.insert(artifact.target.name.into_owned(), executable.into_owned());
-        }
+/// Builds binaries with cargo in the profile of this program, and returns the folder of that profile.
+fn build(arguments: &str) -> Result<PathBuf, String> {
+    // A test is in the folder `deps`.
+    let program = env::current_exe().map_err(|error| format!("error: this program: {error}"))?;
+    let folders = program.ancestors().skip(1);
+    let mut folders = folders.skip_while(|folder| folder.ends_with("deps"));
+    let (folder, target) = folders.next().zip(folders.next()).unwrap_or((root(), root()));
+    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or("cargo".into()));
+    cargo.arg("build").args(arguments.split(' '));
+    cargo.arg("--manifest-path").arg(root().join("Cargo.toml"));
+    cargo.arg("--target-dir").arg(target);
+    if !cfg!(debug_assertions) {
+        cargo.arg("--release");
     }
-    Ok(binaries)
-}
-
-fn explain(error: CargoError) -> String {
-    let text = error.to_string();
-    // The first line of an error of escargot 1.0.1 can name the wrong cause.
-    let reason = text.split_once('\n').map_or("", |(_, reason)| reason.trim());
-    match error.kind() {
-        ErrorKind::InvalidCommand => {
-            let cause = reason.trim_start_matches("Cause: ");
-            format!(
-                "error: cargo does not start ({cause}). Is cargo on the PATH? sudo uses a different PATH"
-            )
-        }
-        _ => format!("the servers do not build:\n{reason}"),
+    let output = run(&mut cargo).map_err(|error| {
+        format!("error: cargo does not start ({error}). Is cargo on the PATH? sudo uses a different PATH")
+    })?;
+    if output.status.success() {
+        return Ok(folder.to_owned());
     }
+    Err(format!("the servers do not build:\n{}", String::from_utf8_lossy(&output.stderr)))
 }
