@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use harness::kernel::listening_addresses;
-use harness::{Client, Journal, KeptSockets, MESSAGE, Process, Program, Protocol, Server, TIMEOUT};
+use harness::{Client, Journal, KeptSockets, MESSAGE, Process, Protocol, Server, TIMEOUT};
 
 use crate::{Diagnosis, Expecting, Failure, Kind, Outcome, Report, Setup, is_local};
 
@@ -161,7 +161,7 @@ impl Trial {
 
     pub fn start_again(&mut self) -> io::Result<()> {
         let mut start = self.server.command.clone();
-        if let Program::Step(_) = self.server.program() {
+        if self.server.command.step.is_some() {
             start = start.port(self.server.addr.port());
         }
         self.server = start.try_start()?;
