@@ -25,23 +25,8 @@ struct Guard {
     input: Option<ChildStdin>,
 }
 
-/// Starts the guard if it is not running yet. Call it before a server is started, because no program
-/// may start when [`add`] is called.
-pub fn prepare() {
-    change(|_| {});
-}
-
-/// Registers the process group of a new server.
-pub fn add(group: u32) {
-    change(|groups| groups.push(group));
-}
-
-/// Removes a server that has ended, because its process ID may soon belong to another process.
-pub fn remove(group: u32) {
-    change(|groups| groups.retain(|other| *other != group));
-}
-
-fn change(edit: impl FnOnce(&mut Vec<u32>)) {
+/// Changes the list of process groups that are killed. Starts the guard if it is not running yet.
+pub fn change_groups(edit: impl FnOnce(&mut Vec<u32>)) {
     let mut guard = GUARD.lock().unwrap_or_else(PoisonError::into_inner);
     let Guard { groups, input } =
         guard.get_or_insert_with(|| Guard { groups: Vec::new(), input: start_shell() });

@@ -40,10 +40,6 @@ struct State {
 }
 
 impl State {
-    fn count(&self, text: &str) -> usize {
-        self.counts.get(text).copied().unwrap_or(0)
-    }
-
     fn add(&mut self, text: String) {
         if self.bytes > MAX_BYTES {
             self.lines.drain(..self.lines.len() / 2);
@@ -156,7 +152,9 @@ impl Log {
     /// Waits until the line `text` has been printed `times` times. Panics after [`TIMEOUT`].
     #[track_caller]
     pub fn wait_for_count(&self, text: &str, times: usize) {
-        let result = self.wait_within(TIMEOUT, |state| (state.count(text) >= times).then_some(()));
+        let result = self.wait_within(TIMEOUT, |state| {
+            state.counts.get(text).filter(|count| **count >= times).copied()
+        });
         assert!(
             result.is_ok(),
             "expected {text:?} {times} times. Printed so far:\n{}",
@@ -196,7 +194,7 @@ impl Log {
     }
 
     pub fn count(&self, text: &str) -> usize {
-        self.state().count(text)
+        self.state().counts.get(text).copied().unwrap_or(0)
     }
 
     /// Returns the last thousand runs of lines as one text.

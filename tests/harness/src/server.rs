@@ -27,8 +27,7 @@ pub struct ServerCommand {
     port: u16,
     is_quiet: bool,
     shell_lines: Vec<String>,
-    fault: Option<String>,
-    call_log: Option<(String, String)>,
+    strace: Vec<String>,
     is_stdout_closed: bool,
     has_closed_readers: bool,
 }
@@ -96,17 +95,18 @@ impl ServerCommand {
         self
     }
 
-    /// Lets system calls fail with strace(1). `fault` is the value for `-e inject=`, such as
-    /// `accept4:error=ENOMEM:when=1`. See [`crate::has_strace`].
-    pub fn inject_fault(mut self, fault: &str) -> Self {
-        self.fault = Some(fault.to_owned());
+    /// Lets system calls fail with strace(1), which writes `calls` into the file `log`. `fault` is the
+    /// value for `-e inject=`, such as `accept4:error=ENOMEM:when=1`. See [`crate::has_strace`].
+    pub fn trace(mut self, fault: &str, calls: &str, log: &str) -> Self {
+        // -D: the server stays the child of this process, not of strace.
+        let strace = format!("strace -D -f -qq -s 4096 -e trace={calls} -e inject={fault} -o");
+        self.strace = strace.split(' ').chain([log]).map(str::to_owned).collect();
         self
     }
 
-    /// Lets the strace(1) that injects a fault write these calls into a file.
-    pub fn log_calls(mut self, calls: &str, path: &str) -> Self {
-        self.call_log = Some((calls.to_owned(), path.to_owned()));
-        self
+    /// Lets system calls fail, as [`Self::trace`] does, without a log.
+    pub fn inject_fault(self, fault: &str) -> Self {
+        self.trace(fault, fault.split(':').next().unwrap_or_default(), "/dev/null")
     }
 
     pub fn command(&self) -> Command {
@@ -116,15 +116,7 @@ impl ServerCommand {
             let script = format!("{CLOSE_INHERITED}; {lines} && exec \"$0\" \"$@\"");
             words.extend(["bash", "-c", &script].map(str::to_owned));
         }
-        if let Some(fault) = &self.fault {
-            let calls = fault.split(':').next().unwrap_or_default().to_owned();
-            let (calls, log) = self.call_log.clone().unwrap_or((calls, "/dev/null".to_owned()));
-            // -D: the server stays the child of this process, not of strace.
-            words
-                .extend(["strace", "-D", "-f", "-qq", "-s", "4096", "-o", &log].map(str::to_owned));
-            words.extend(["-e".to_owned(), format!("trace={calls}")]);
-            words.extend(["-e".to_owned(), format!("inject={fault}")]);
-        }
+        words.extend_from_slice(&self.strace);
         if let Some(step) = self.step {
             let host = self.host.as_deref().unwrap_or("127.0.0.1");
             words.push(step.binary().display().to_string());
@@ -141,12 +133,16 @@ impl ServerCommand {
 
     /// Starts the server, and does not wait until it listens. The port is still 0 if the system chooses it.
     pub fn spawn(&self) -> io::Result<Server> {
-        guard::prepare();
+        // The guard must run before, because it cannot be started while the server is.
+        guard::change_groups(|_| {});
         let mut command = self.command();
         // A process group of its own, which the guard and `kill` end as a whole.
         let command = command.process_group(0).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = spawn_and_register(command, guard::add)
-            .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", self.name())))?;
+        let mut child =
+            spawn_and_register(command, |id| guard::change_groups(|groups| groups.push(id)))
+                .map_err(|error| {
+                    io::Error::new(error.kind(), format!("{}: {error}", self.name()))
+                })?;
         let address_lines = usize::from(self.step.is_some());
         let [stdout_lines, stderr_lines] =
             if self.has_closed_readers { [address_lines, 0] } else { [usize::MAX; 2] };
@@ -243,14 +239,6 @@ impl Server {
         ServerCommand::for_step(step).start()
     }
 
-    pub fn program(&self) -> String {
-        self.command.name()
-    }
-
-    pub fn is_blocking(&self) -> bool {
-        self.command.step.is_some_and(Step::is_blocking)
-    }
-
     #[track_caller]
     pub fn connect(&self) -> Client {
         match Client::connect(self.addr, TIMEOUT) {
@@ -290,7 +278,7 @@ impl Server {
 
     pub fn wait(&mut self) -> ExitStatus {
         let status = self.wait_for(TIMEOUT);
-        status.unwrap_or_else(|| panic!("{} was expected to end", self.program()))
+        status.unwrap_or_else(|| panic!("{} was expected to end", self.command.name()))
     }
 
     pub fn kill_and_read_narration(mut self) -> Vec<String> {
@@ -309,7 +297,7 @@ impl Server {
         }
         // Wait for it last, because until then the process ID belongs to it even if it has ended.
         self.process().kill_group();
-        guard::remove(self.child.id());
+        guard::change_groups(|groups| groups.retain(|group| *group != self.child.id()));
         self.status = self.child.wait().ok();
     }
 }
@@ -322,7 +310,7 @@ impl Drop for Server {
             let end = status.map_or_else(String::new, |status| format!(", ended with {status}"));
             eprintln!(
                 "{} on {}{end}. Standard output:\n{}Standard error:\n{}",
-                self.program(),
+                self.command.name(),
                 self.addr,
                 self.narration.text(),
                 self.errors.text()
