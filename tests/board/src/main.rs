@@ -309,7 +309,7 @@ fn report_end(server: &Server, status: ExitStatus) -> ExitCode {
     }
     let output = model::output_of(server);
     let last = output.last().map_or("no output", |output| output.line.text.as_str());
-    report(&format!("{} ended ({status}): {}", server.program(), page::escaped(last)));
+    report(&format!("{} ended ({status}): {}", server.command.name(), page::escaped(last)));
     let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal));
     code.and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from)
 }

@@ -83,7 +83,7 @@ impl Trace {
             events: VecDeque::new(),
             addrs: HashMap::new(),
         };
-        Ok((start.inject_fault(&fault).log_calls(CALLS, &path), trace))
+        Ok((start.trace(&fault, CALLS, &path), trace))
     }
 
     pub fn is_empty(&self) -> bool {
