@@ -52,7 +52,7 @@ impl Drop for Client {
 }
 
 impl Client {
-    /// Connects. The server may not have accepted the connection yet when this returns.
+    /// Connects to a server, which may not have accepted the connection yet when this returns.
     pub fn connect(server: SocketAddr, timeout: Duration) -> io::Result<Self> {
         Self::from_stream(TcpStream::connect_timeout(&server, timeout)?, timeout)
     }
@@ -71,13 +71,6 @@ impl Client {
             kept: None,
             journal: None,
         })
-    }
-
-    /// Lets this client disconnect with a reset, unless it calls [`Client::close`]. A reset leaves no
-    /// connection in `TIME_WAIT`, on either end.
-    pub fn reset_on_drop(self) -> io::Result<Self> {
-        reset_on_close(&self.stream)?;
-        Ok(self)
     }
 
     /// Expects the responses of `protocol`, all of them before `deadline`.
@@ -303,8 +296,8 @@ impl Client {
         Ok(())
     }
 
-    /// Disconnects as a program that ends does. With a response unread the system sends a reset
-    /// instead (RFC 2525, 2.17).
+    /// Disconnects as a program that ends does. If a response is unread, the system sends a reset (RFC
+    /// 2525, 2.17).
     pub fn close(self) -> io::Result<()> {
         SockRef::from(&self.stream).set_linger(None)?;
         self.note("disconnects");
@@ -312,7 +305,7 @@ impl Client {
         Ok(())
     }
 
-    /// Disconnects with a reset, as a client does that crashes.
+    /// Disconnects with a reset, like a client that crashes.
     pub fn reset(self) -> io::Result<()> {
         reset_on_close(&self.stream)?;
         self.note("resets its connection");
@@ -335,7 +328,8 @@ impl Client {
     }
 }
 
-/// Makes closing `stream` a reset (socket(7), `SO_LINGER` with 0 seconds).
+/// Makes closing `stream` a reset (socket(7), `SO_LINGER` with 0 seconds). A reset leaves no connection
+/// in `TIME_WAIT`, on either end.
 pub fn reset_on_close(stream: &TcpStream) -> io::Result<()> {
     SockRef::from(stream).set_linger(Some(Duration::ZERO))
 }

@@ -17,9 +17,10 @@ use crate::{Process, run};
 pub enum ProcessState {
     Running,
     Blocked(SystemCall),
-    /// Held by a tracer before or after a system call, as strace(1) does for a delay.
+    /// A call before or after which a tracer holds the process, as strace(1) does for a delay.
     Traced(SystemCall),
-    /// Stopped by a signal, as with Ctrl-Z. The number is -1 if the process was in no system call.
+    /// The call in which a signal has stopped the process, as with Ctrl-Z. It has no name if the process
+    /// was in no call.
     Stopped(SystemCall),
 }
 

@@ -49,7 +49,7 @@ pub(crate) fn spawn_and_register(
     let own = Process(process::id()).sockets();
     let is_inherited =
         |socket: &OpenSocket| socket.flags & CLOSE_ON_EXEC != 0 && own.contains(socket);
-    // A program that does not get so far within the timeout is not our concern here.
+    // After the timeout, some sockets may stay open for longer. Nothing else depends on it.
     let _ = poll_until(TIMEOUT, || {
         (!Process(child.id()).sockets().iter().any(is_inherited)).then_some(())
     });
@@ -163,7 +163,7 @@ impl Process {
         self.signal(Signal::CONT);
     }
 
-    /// Returns the resident memory in KiB, or 0 if the process has ended.
+    /// Returns the resident memory of this process in KiB, or 0 if it has ended.
     pub fn memory(self) -> u64 {
         let Ok(status) = fs::read_to_string(format!("/proc/{}/status", self.0)) else {
             return self.ps("rss").parse().unwrap_or(0);
@@ -186,16 +186,12 @@ impl Process {
         Some(running >= 16)
     }
 
-    pub fn is_runnable(self) -> bool {
-        self.state().starts_with('R')
-    }
-
-    /// Returns the state as a letter of ps(1), or an empty text if the process has ended.
-    pub(crate) fn state(self) -> String {
+    /// Returns the state of this process as a letter of ps(1), or an empty text if it has ended.
+    pub fn state(self) -> String {
         self.stat(3).unwrap_or_else(|| self.ps("state"))
     }
 
-    /// Returns a column of ps(1), or an empty text if the process has ended.
+    /// Returns a column of ps(1) for this process, or an empty text if it has ended.
     fn ps(self, column: &str) -> String {
         let column = format!("{column}=");
         let ps = run(Command::new("ps").args(["-o", &column, "-p", &self.0.to_string()]));

@@ -20,7 +20,7 @@ const CLOSE_INHERITED: &str =
 /// The command that starts a server: a step, or any program.
 #[derive(Debug, Clone, Default)]
 pub struct ServerCommand {
-    /// None if the command has words instead.
+    /// The step, or None if the command has words.
     pub step: Option<Step>,
     words: Vec<String>,
     host: Option<String>,

@@ -65,8 +65,8 @@ impl Step {
         self.try_binary().unwrap_or_else(|error| panic!("{error}"))
     }
 
-    /// Builds the binary with cargo, because `cargo test` builds no binary of another package. Returns its
-    /// path.
+    /// Builds the binary with cargo, and returns its path. `cargo test` builds no binary of another
+    /// package.
     pub fn try_binary(self) -> Result<PathBuf, String> {
         static STEPS: OnceLock<Result<PathBuf, String>> = OnceLock::new();
         static AFTER: OnceLock<Result<PathBuf, String>> = OnceLock::new();
@@ -114,7 +114,8 @@ fn build(arguments: &str) -> Result<PathBuf, String> {
         cargo.arg("--release");
     }
     let output = run(&mut cargo).map_err(|error| {
-        format!("error: cargo does not start ({error}). Is cargo on the PATH? sudo uses a different PATH")
+        let hint = "Is cargo on the PATH? sudo uses a different PATH";
+        format!("error: cargo does not start ({error}). {hint}")
     })?;
     if output.status.success() {
         return Ok(folder.to_owned());
