@@ -7,7 +7,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use harness::kernel::listening_addresses;
-use harness::{Client, Journal, KeptSockets, MESSAGE, Process, Protocol, Server, TIMEOUT};
+use harness::{
+    Client, Journal, KeptSockets, MESSAGE, Process, Protocol, Server, TIMEOUT, reset_on_close,
+};
 
 use crate::{Diagnosis, Expecting, Failure, Kind, Outcome, Report, Setup, is_local};
 
@@ -108,7 +110,8 @@ impl Trial {
         let left = self.deadline.saturating_duration_since(Instant::now());
         let timeout = timeout.min(left).max(Duration::from_millis(1));
         let stream = TcpStream::connect_timeout(&self.server.addr, timeout)?;
-        let client = Client::from_stream(stream, self.timeout)?.reset_on_drop()?;
+        reset_on_close(&stream)?;
+        let client = Client::from_stream(stream, self.timeout)?;
         if !self.is_listening {
             self.is_listening = true;
             self.deadline = Instant::now() + self.case_timeout;
