@@ -260,9 +260,12 @@ fn address(text: &str) -> Option<SocketAddr> {
     Some(SocketAddr::new(ip, u16::from_str_radix(port, 16).ok()?))
 }
 
-/// Reads `/proc/net/tcp` or `tcp6`. None if not available on this system.
-fn read_table(path: &str) -> Option<Vec<TcpSocket>> {
-    Some(fs::read_to_string(path).ok()?.lines().filter_map(TcpSocket::parse).collect())
+/// Reads the rows of `/proc/net/tcp` or `tcp6` that contain `pattern`, because thousands of others may
+/// belong to other programs. None if not available on this system.
+fn read_table(path: &str, pattern: &str) -> Option<Vec<TcpSocket>> {
+    let table = fs::read_to_string(path).ok()?;
+    let rows = table.lines().filter(|row| row.contains(pattern));
+    Some(rows.filter_map(TcpSocket::parse).collect())
 }
 
 /// Reads the table of netstat(1) on macOS. None if netstat is missing.
@@ -277,7 +280,8 @@ fn read_netstat() -> Option<Vec<TcpSocket>> {
 pub fn tcp_sockets(addr: SocketAddr) -> Option<Vec<TcpSocket>> {
     // A socket on `::` has its IPv4 clients in the second table.
     let table = if addr.is_ipv4() { "/proc/net/tcp" } else { "/proc/net/tcp6" };
-    let mut sockets = read_table(table).or_else(read_netstat)?;
+    let port = format!(":{:04X} ", addr.port());
+    let mut sockets = read_table(table, &port).or_else(read_netstat)?;
     sockets.retain(|socket| socket.local.port() == addr.port());
     Some(sockets)
 }
@@ -286,7 +290,7 @@ pub fn tcp_sockets(addr: SocketAddr) -> Option<Vec<TcpSocket>> {
 pub fn listening_addresses(processes: &[Process]) -> Vec<SocketAddr> {
     let inodes: Vec<u64> = processes.iter().flat_map(|process| process.inodes()).collect();
     // Without IPv6 there is no second table.
-    let tables = ["/proc/net/tcp", "/proc/net/tcp6"].map(read_table);
+    let tables = ["/proc/net/tcp", "/proc/net/tcp6"].map(|path| read_table(path, " 0A "));
     let mut sockets = tables.map(Option::unwrap_or_default).concat();
     sockets.retain(|socket| socket.state == TcpState::Listen && inodes.contains(&socket.inode));
     sockets.iter().map(|socket| socket.local).collect()
