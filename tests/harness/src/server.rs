@@ -37,8 +37,8 @@ impl ServerCommand {
         Self { step: Some(step), ..Self::default() }
     }
 
-    /// Starts any program, which should listen on 127.0.0.1 and `port`. The settings for the host and
-    /// for `quiet` have no effect on it.
+    /// Returns the command of any program, which should listen on 127.0.0.1 and `port`. The host and
+    /// `quiet` have no effect on it.
     pub fn from_words(words: Vec<String>, port: u16) -> Self {
         Self { words, port, ..Self::default() }
     }
