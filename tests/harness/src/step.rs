@@ -113,12 +113,20 @@ fn build(arguments: &str) -> Result<PathBuf, String> {
     if !cfg!(debug_assertions) {
         cargo.arg("--release");
     }
-    let output = run(&mut cargo).map_err(|error| {
-        let hint = "Is cargo on the PATH? sudo uses a different PATH";
-        format!("error: cargo does not start ({error}). {hint}")
-    })?;
-    if output.status.success() {
+    let error = match run(&mut cargo) {
+        Ok(output) if output.status.success() => return Ok(folder.to_owned()),
+        Ok(output) => {
+            format!("the servers do not build:\n{}", String::from_utf8_lossy(&output.stderr))
+        }
+        Err(error) => {
+            let hint = "Is cargo on the PATH? sudo uses a different PATH";
+            format!("error: cargo does not start ({error}). {hint}")
+        }
+    };
+    // If cargo cannot be run here, for example by another user, the binaries may still be there.
+    let has_binaries = folder.join(Step::Blocking.name()).exists();
+    if has_binaries && !error.contains("could not compile") {
         return Ok(folder.to_owned());
     }
-    Err(format!("the servers do not build:\n{}", String::from_utf8_lossy(&output.stderr)))
+    Err(error)
 }
