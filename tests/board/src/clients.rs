@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use harness::Server;
-use harness::kernel::{State, TcpSocket, tcp_sockets};
+use harness::kernel::{TcpSocket, TcpState, tcp_sockets};
 use serde::Serialize;
 
 /// The number of disconnected clients that are remembered.
@@ -53,7 +53,7 @@ impl Client {
     }
 
     fn update(&mut self, socket: &TcpSocket, now: Instant) {
-        let is_closed = socket.state == State::CloseWait;
+        let is_closed = socket.state == TcpState::CloseWait;
         self.status = if is_closed { Status::Closed } else { Status::Open };
         (self.unread, self.unsent) = (socket.unread, socket.unsent);
         if self.inode != socket.inode {
@@ -120,7 +120,7 @@ impl Clients {
         let Some((mut sockets, is_whole)) = read_table(addr) else { return };
         self.has_table = true;
         let is_listening =
-            |socket: &&TcpSocket| socket.state == State::Listen && socket.local == addr;
+            |socket: &&TcpSocket| socket.state == TcpState::Listen && socket.local == addr;
         let listening = sockets.iter().find(is_listening).copied();
         self.listening_inode = listening.map_or(0, |socket| socket.inode);
         sockets.retain(|socket| {
@@ -237,7 +237,7 @@ fn read_table(addr: SocketAddr) -> Option<(Vec<TcpSocket>, bool)> {
         let table = sorted_table(addr)?;
         let connections = |table: &[TcpSocket]| -> Vec<_> {
             let row = |socket: &TcpSocket| {
-                let backlog = (socket.state == State::Listen).then_some(socket.unread);
+                let backlog = (socket.state == TcpState::Listen).then_some(socket.unread);
                 (socket.remote, socket.state, socket.inode, backlog)
             };
             table.iter().map(row).collect()

@@ -86,7 +86,7 @@ fn report(text: &str) {
 }
 
 fn run(arguments: &ArgMatches) -> Result<ExitCode, String> {
-    signals::heed_children();
+    signals::stop_ignoring_sigchld();
     let names = arguments.get_many::<String>("STEP").into_iter().flatten();
     let steps: Vec<Step> = names.filter_map(|name| Step::from_name(name)).collect();
     let host = arguments.get_one::<String>("host").map_or("localhost", String::as_str);
@@ -287,7 +287,7 @@ fn report_end(server: &Server, status: ExitStatus) -> ExitCode {
     }
     let output = model::output_of(server);
     let last = output.last().map_or("no output", |output| output.line.text.as_str());
-    report(&format!("{} ended ({status}): {last}", server.program()));
+    report(&format!("{} ended ({status}): {last}", server.command.name()));
     let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal));
     code.and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from)
 }

@@ -70,9 +70,7 @@ impl Trace {
         let log = tempfile::tempfile().map_err(|error| format!("the log of strace: {error}"))?;
         let path = format!("/proc/{}/fd/{}", process::id(), log.as_raw_fd());
         let fault = format!("{DELAYED_CALLS}:delay_enter={}", delay.as_micros());
-        // With -xx strace writes each byte of a string as \xNN.
-        let command = command.inject_fault(&fault).log_calls(CALLS, &path);
-        let command = command.shell(r#"set -- -xx "$@""#);
+        let command = command.trace(&fault, CALLS, &path);
         let trace = Self {
             log,
             line: String::new(),

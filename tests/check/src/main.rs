@@ -37,7 +37,7 @@ fn main() -> ExitCode {
         .filter(|case| until.is_none_or(|until| case.level() <= until))
         .collect();
     let prepare = || {
-        signals::heed_children();
+        signals::stop_ignoring_sigchld();
         signals::end_process_1_on_signals()?;
         raise_file_descriptor_limit(FILE_DESCRIPTORS)
     };

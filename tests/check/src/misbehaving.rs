@@ -48,7 +48,7 @@ pub const CASES: &[Case] = &[
 fn stall(server: SocketAddr, deadline: Instant) -> Result<StalledReader, Failure> {
     let mut client =
         StalledReader::connect(server).expecting("a connection")?.with_deadline(deadline);
-    match client.send_until_surely_stuck() {
+    match client.send_until_stuck() {
         Err(error) if error.kind() == ErrorKind::TimedOut => Err(Failure::Skipped(
             "the server still took requests when the time was over".to_owned(),
         )),

@@ -7,7 +7,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use harness::kernel::listening_addresses;
-use harness::{Client, Journal, KeptSockets, MESSAGE, Process, Program, Protocol, Server, TIMEOUT};
+use harness::{
+    Client, Journal, KeptSockets, MESSAGE, Process, Protocol, Server, TIMEOUT, reset_on_close,
+};
 
 use crate::{Diagnosis, Expecting, Failure, Kind, Outcome, Report, Setup, is_local};
 
@@ -108,7 +110,8 @@ impl Trial {
         let left = self.deadline.saturating_duration_since(Instant::now());
         let timeout = timeout.min(left).max(Duration::from_millis(1));
         let stream = TcpStream::connect_timeout(&self.server.addr, timeout)?;
-        let client = Client::from_stream(stream, self.timeout)?.reset_on_drop()?;
+        reset_on_close(&stream)?;
+        let client = Client::from_stream(stream, self.timeout)?;
         if !self.is_listening {
             self.is_listening = true;
             self.deadline = Instant::now() + self.case_timeout;
@@ -125,7 +128,7 @@ impl Trial {
     /// Finds out whether the server listens on `::1`, which `localhost` may mean, or on another port.
     fn find_address(&mut self) -> Outcome {
         let port = self.server.addr.port();
-        let Some(addresses) = listening_addresses(&self.processes()) else { return Ok(()) };
+        let addresses = listening_addresses(&self.processes());
         if addresses.iter().any(|addr| addr.port() == port && addr.is_ipv6()) {
             self.server.addr = SocketAddr::from((Ipv6Addr::LOCALHOST, port));
             return Ok(());
@@ -160,8 +163,8 @@ impl Trial {
     }
 
     pub fn start_again(&mut self) -> io::Result<()> {
-        let mut start = self.server.start.clone();
-        if let Program::Step(_) = self.server.program() {
+        let mut start = self.server.command.clone();
+        if self.server.command.step.is_some() {
             start = start.port(self.server.addr.port());
         }
         self.server = start.try_start()?;

@@ -12,7 +12,7 @@ use std::time::Duration;
 use harness::kernel::ProcessState;
 use harness::{
     ChildGuard, Log, PROCESS_1, Process, RESPONSE, Server, ServerCommand, Signal, Step, TIMEOUT,
-    in_namespaces, is_available, poll_until, start,
+    in_namespaces, is_available, launch, poll_until,
 };
 
 const CLIENT: &str = env!("CARGO_BIN_EXE_client");
@@ -87,7 +87,7 @@ fn client_names_the_address_that_failed() {
 
 /// Starts the client with standard input open, and returns the log of its standard output.
 fn spawn(client: &mut Command) -> (ChildGuard, Log) {
-    let client = start(client.stdin(Stdio::piped()).stdout(Stdio::piped()));
+    let client = launch(client.stdin(Stdio::piped()).stdout(Stdio::piped()));
     let mut client = ChildGuard(client.expect("the client starts"));
     let output = Log::new(client.0.stdout.take().expect("a pipe"));
     (client, output)

@@ -142,7 +142,10 @@ impl Client {
         let responses = received.len() / RESPONSE.len();
         self.record(ClientEvent::Write { messages, bytes: bytes.len(), responses });
         if responses == 0 || received != RESPONSE.repeat(responses) {
-            return Err(io::Error::other(format!("got {}", describe_responses(&received))));
+            return Err(io::Error::other(format!(
+                "got {}",
+                describe_responses(RESPONSE, &received)
+            )));
         }
         Ok(())
     }
@@ -151,7 +154,7 @@ impl Client {
         let mut reader = StalledReader::connect(self.server)?;
         lock(&self.timeline).numbers.insert(reader.addr(), self.number);
         self.record(ClientEvent::Flood);
-        reader.send_until_surely_stuck()?;
+        reader.send_until_stuck()?;
         self.record(ClientEvent::Stuck);
         self.stalled_reader = Some(reader);
         Ok(())

@@ -80,7 +80,7 @@ fn run(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
     if let Some(folder) = matches.get_one::<PathBuf>("svg") {
         fs::create_dir_all(folder).with_context(|| write_error(folder))?;
     }
-    signals::heed_children();
+    signals::stop_ignoring_sigchld();
     page::handle_signals()?;
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     TcpStream::connect(listener.local_addr()?)

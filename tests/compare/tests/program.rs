@@ -257,7 +257,7 @@ fn live_page_survives_keys_stops_and_another_size() {
     let mut stty = Command::new("stty");
     let keys = session.terminal.keys.try_clone().expect("a duplicate");
     stty.args(["rows", "40", "columns", "120"]).stdin(keys);
-    assert!(harness::start(&mut stty).and_then(|mut stty| stty.wait()).expect("stty").success());
+    assert!(harness::launch(&mut stty).and_then(|mut stty| stty.wait()).expect("stty").success());
     session.screen.screen_mut().set_size(size(40), size(120));
     session.expect_one_picture();
 }

@@ -8,10 +8,12 @@ use std::time::{Duration, Instant};
 use socket2::SockRef;
 
 use crate::process::lock_starts;
-use crate::protocol::{Journal, MESSAGE, Protocol, RESPONSE, Response};
+use crate::protocol::{Journal, MESSAGE, Protocol, Response};
 
-/// A connected client. Each of its calls has a timeout. An error says what the client expected and
-/// what it got.
+/// The greatest number of bytes that one read returns.
+const MAX_READ: usize = 64 * 1024;
+
+/// A connected client. Each call has a timeout. An error says what the client expected and what it got.
 #[derive(Debug)]
 pub struct Client {
     stream: TcpStream,
@@ -50,7 +52,7 @@ impl Drop for Client {
 }
 
 impl Client {
-    /// Connects. The server may not have accepted the connection yet when this returns.
+    /// Connects to a server, which may not have accepted the connection yet when this returns.
     pub fn connect(server: SocketAddr, timeout: Duration) -> io::Result<Self> {
         Self::from_stream(TcpStream::connect_timeout(&server, timeout)?, timeout)
     }
@@ -71,13 +73,6 @@ impl Client {
         })
     }
 
-    /// Lets this client disconnect with a reset, unless it calls [`Client::close`]. A reset leaves no
-    /// connection in `TIME_WAIT`, on either end.
-    pub fn reset_on_drop(self) -> io::Result<Self> {
-        reset_on_close(&self.stream)?;
-        Ok(self)
-    }
-
     /// Expects the responses of `protocol`, all of them before `deadline`.
     pub fn with_protocol(mut self, protocol: &Arc<Protocol>, deadline: Instant) -> Self {
         self.protocol = Arc::clone(protocol);
@@ -85,7 +80,7 @@ impl Client {
         self
     }
 
-    /// Notes what it does in `journal`, with the name `name`.
+    /// Notes the actions of this client in `journal`, under `name`.
     pub fn with_journal(mut self, journal: &Journal, name: &str) -> Self {
         journal.note(format!("{name} connects"));
         self.journal = Some((name.to_owned(), journal.clone()));
@@ -112,16 +107,14 @@ impl Client {
         }
     }
 
+    /// Adds to an error what this client expected and what it got.
     pub(crate) fn explain(&self, expected: &str, error: &Error) -> Error {
-        let is_over = self.deadline.is_some_and(|deadline| Instant::now() >= deadline);
-        let text = match error.kind() {
-            ErrorKind::WouldBlock | ErrorKind::TimedOut if is_over => {
-                format!("no {expected} before the time limit of the case")
-            }
-            ErrorKind::WouldBlock | ErrorKind::TimedOut => {
-                format!("no {expected} within {} s", self.timeout.as_secs_f32())
-            }
-            _ => format!("{} and no {expected}", describe_error(error)),
+        let text = if !is_timeout(error) {
+            format!("{} and no {expected}", describe_error(error))
+        } else if self.time_left(self.timeout).is_zero() {
+            format!("no {expected} before the time limit of the case")
+        } else {
+            format!("no {expected} within {} s", self.timeout.as_secs_f32())
         };
         Error::new(error.kind(), text)
     }
@@ -145,161 +138,141 @@ impl Client {
         self.exchange(MESSAGE)
     }
 
+    /// Sends `message` and receives one response.
     pub fn exchange(&mut self, message: &[u8]) -> io::Result<()> {
         self.write(message)?;
-        let received = self.read_responses(1);
+        let received = self.read_response();
         let receives = if received.is_ok() { " and receives the response" } else { "" };
         self.note(&format!("sends {}{receives}", quote(message)));
         received
     }
 
+    /// Receives one response, and compares every byte.
     pub fn receive(&mut self) -> io::Result<()> {
-        self.receive_many(1)
-    }
-
-    /// Receives that many responses, and compares every byte.
-    pub fn receive_many(&mut self, responses: usize) -> io::Result<()> {
-        self.read_responses(responses)?;
+        self.read_response()?;
         self.note("receives the response");
         Ok(())
     }
 
-    fn read_responses(&mut self, responses: usize) -> io::Result<()> {
+    fn read_response(&mut self) -> io::Result<()> {
         let mut expected = Vec::new();
         if self.is_greeting_pending {
             expected.extend_from_slice(&self.protocol.greeting);
         }
         match &self.protocol.response {
-            Response::Constant(response) => expected.extend(response.repeat(responses)),
+            Response::Constant(response) => expected.extend_from_slice(response),
             Response::Echo => expected.append(&mut self.pending),
             Response::Dependent => {
                 // At least one byte is expected. The others are received with it.
-                let received = self.read_some()?;
-                self.is_greeting_pending = false;
-                return if received.is_empty() {
-                    Err(self.explain("response", &ErrorKind::UnexpectedEof.into()))
-                } else {
-                    self.receive_until_silence(Duration::from_millis(50)).map(drop)
-                };
+                self.wait_for_byte()?;
+                return self.receive_until_silence(Duration::from_millis(50)).map(drop);
             }
         }
         let mut received = Vec::new();
         while received.len() < expected.len() {
-            match self.read_at_most(expected.len() - received.len()) {
-                Ok(bytes) if !bytes.is_empty() => received.extend(bytes),
-                other => {
-                    let error = other.err().unwrap_or_else(|| ErrorKind::UnexpectedEof.into());
-                    return Err(self.explain_part(&received, &error));
+            let error = match self.read_at_most(expected.len() - received.len()) {
+                Ok(bytes) if bytes.is_empty() => ErrorKind::UnexpectedEof.into(),
+                Ok(bytes) => {
+                    received.extend(bytes);
+                    continue;
                 }
+                Err(error) => error,
+            };
+            if received.is_empty() {
+                return Err(self.explain("response", &error));
             }
+            let rest = self.explain("more", &error);
+            return Err(invalid_data(format!("{} and then {rest}", self.describe(&received))));
         }
         self.is_greeting_pending = false;
         if received == expected { Ok(()) } else { Err(invalid_data(self.describe(&received))) }
     }
 
-    fn explain_part(&self, received: &[u8], error: &Error) -> Error {
-        let is_whole = match &self.protocol.response {
-            Response::Constant(response) => received.len().is_multiple_of(response.len().max(1)),
-            _ => received.is_empty(),
-        };
-        if is_whole {
-            return self.explain("response", error);
-        }
-        let rest = self.explain("more", error);
-        invalid_data(format!("{} and then {rest}", self.describe(received)))
+    /// Returns `timeout`, or the time until the deadline if that is shorter.
+    fn time_left(&self, timeout: Duration) -> Duration {
+        let left = self.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        left.map_or(timeout, |left| left.min(timeout))
     }
 
-    /// Reads the bytes that have arrived, at most `most`. Returns none at the end of the stream.
-    pub(crate) fn read_at_most(&self, most: usize) -> io::Result<Vec<u8>> {
-        let mut bytes = vec![0; most.min(64 * 1024)];
+    /// Calls `read` with a timeout, and again if a signal interrupts it.
+    fn read_within(
+        &self,
+        timeout: Duration,
+        mut read: impl FnMut(&TcpStream) -> io::Result<usize>,
+    ) -> io::Result<usize> {
         loop {
-            let mut timeout = self.timeout;
-            if let Some(deadline) = self.deadline {
-                timeout = timeout.min(deadline.saturating_duration_since(Instant::now()));
-            }
+            let timeout = self.time_left(timeout);
             if timeout.is_zero() {
                 return Err(ErrorKind::TimedOut.into());
             }
             self.stream.set_read_timeout(Some(timeout))?;
-            match (&self.stream).read(&mut bytes) {
-                Ok(length) => {
-                    bytes.truncate(length);
-                    return Ok(bytes);
-                }
+            match read(&self.stream) {
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
+                result => return result,
             }
         }
     }
 
-    fn read_some(&self) -> io::Result<Vec<u8>> {
-        self.read_at_most(usize::MAX).map_err(|error| self.explain("response", &error))
+    /// Reads the bytes that have arrived, at most `limit`. Returns none at the end of the stream.
+    pub(crate) fn read_at_most(&self, limit: usize) -> io::Result<Vec<u8>> {
+        let mut bytes = vec![0; limit.min(MAX_READ)];
+        let length = self.read_within(self.timeout, |mut stream| stream.read(&mut bytes))?;
+        bytes.truncate(length);
+        Ok(bytes)
     }
 
-    /// Receives until nothing has arrived for `silence`, at most 64 KiB.
-    pub fn receive_until_silence(&mut self, silence: Duration) -> io::Result<Vec<u8>> {
-        let timeout = std::mem::replace(&mut self.timeout, silence);
-        let mut received = Vec::new();
-        let result = loop {
-            match self.read_at_most(64 * 1024 - received.len()) {
-                Ok(bytes) if bytes.is_empty() => break Ok(()),
-                Ok(bytes) => received.extend(bytes),
-                Err(error)
-                    if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) =>
-                {
-                    break Ok(());
-                }
-                Err(error) => break Err(error),
-            }
-            if received.len() == 64 * 1024 {
-                break Ok(());
-            }
-        };
-        self.timeout = timeout;
-        result.map_err(|error| self.explain("silence", &error))?;
-        Ok(received)
-    }
-
-    pub fn leave_response_unread(&self) -> io::Result<()> {
-        self.stream.set_read_timeout(Some(self.timeout))?;
-        let peeked = match self.stream.peek(&mut [0]) {
-            Ok(0) => Err(ErrorKind::UnexpectedEof.into()),
-            other => other,
-        };
-        peeked.map_err(|error| self.explain("response", &error))?;
-        self.note("leaves the response unread");
-        Ok(())
-    }
-
-    /// Waits until a byte has arrived, at most for `timeout`. Returns whether it has arrived.
-    pub fn has_byte_within(&self, timeout: Duration) -> io::Result<bool> {
-        self.stream.set_read_timeout(Some(timeout))?;
-        match self.stream.peek(&mut [0]) {
-            Ok(0) => Err(self.explain("response", &ErrorKind::UnexpectedEof.into())),
-            Ok(_) => Ok(true),
-            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(false),
+    /// Waits until a byte or the end of the stream has arrived, and leaves it unread. Returns 1, or 0
+    /// at the end of the stream. None after the timeout.
+    fn peek(&self, timeout: Duration) -> io::Result<Option<usize>> {
+        match self.read_within(timeout, |stream| stream.peek(&mut [0])) {
+            Ok(length) => Ok(Some(length)),
+            Err(error) if is_timeout(&error) => Ok(None),
             Err(error) => Err(self.explain("response", &error)),
         }
     }
 
+    /// Waits until a byte has arrived, at most for `timeout`. Returns whether it has arrived.
+    pub fn has_byte_within(&self, timeout: Duration) -> io::Result<bool> {
+        match self.peek(timeout)? {
+            Some(0) => Err(self.explain("response", &ErrorKind::UnexpectedEof.into())),
+            length => Ok(length.is_some()),
+        }
+    }
+
+    fn wait_for_byte(&self) -> io::Result<()> {
+        match self.has_byte_within(self.timeout)? {
+            true => Ok(()),
+            false => Err(self.explain("response", &ErrorKind::TimedOut.into())),
+        }
+    }
+
+    pub fn leave_response_unread(&self) -> io::Result<()> {
+        self.wait_for_byte()?;
+        self.note("leaves the response unread");
+        Ok(())
+    }
+
     /// Returns an error if a byte or the end of the stream has arrived that was not received.
     pub fn expect_silence(&self) -> io::Result<()> {
-        self.stream.set_nonblocking(true)?;
-        let peeked = self.stream.peek(&mut [0]);
-        self.stream.set_nonblocking(false)?;
-        match peeked {
-            Ok(0) => Err(invalid_data("the end of the stream, too early".to_owned())),
-            Ok(_) => Err(invalid_data("a response, too early".to_owned())),
-            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(()),
-            Err(error) => Err(self.explain("silence", &error)),
+        match self.has_byte_within(Duration::from_millis(1))? {
+            true => Err(invalid_data("a response, too early".to_owned())),
+            false => Ok(()),
         }
+    }
+
+    /// Receives until nothing has arrived for `silence`, at most 64 KiB.
+    pub fn receive_until_silence(&mut self, silence: Duration) -> io::Result<Vec<u8>> {
+        let mut received = Vec::new();
+        while received.len() < MAX_READ && self.peek(silence)? == Some(1) {
+            received.extend(self.read_at_most(MAX_READ - received.len())?);
+        }
+        Ok(received)
     }
 
     /// Receives until the end of the stream, at most 1 MiB.
     pub fn receive_to_end(&mut self) -> io::Result<Vec<u8>> {
-        const MOST: usize = 1 << 20;
         let mut received = Vec::new();
-        while received.len() < MOST {
+        while received.len() < 1 << 20 {
             let bytes = self.read_at_most(usize::MAX);
             let bytes = bytes.map_err(|error| self.explain("end of the stream", &error))?;
             if bytes.is_empty() {
@@ -310,20 +283,21 @@ impl Client {
         Err(invalid_data("more than 1 MiB and no end of the stream".to_owned()))
     }
 
+    /// Receives until the end of the stream. Bytes before it are an error.
     pub fn expect_end(&mut self) -> io::Result<()> {
         let rest = self.receive_to_end()?;
         if rest.is_empty() { Ok(()) } else { Err(invalid_data(self.describe(&rest))) }
     }
 
-    /// Half-closes the connection (shutdown(2)): it can only receive from now on.
+    /// Half-closes the connection (shutdown(2)). The client can only receive from now on.
     pub fn half_close(&self) -> io::Result<()> {
         self.stream.shutdown(Shutdown::Write)?;
         self.note("half-closes: it sends no more");
         Ok(())
     }
 
-    /// Disconnects as a program that ends does. With a response unread the system sends a reset
-    /// instead (RFC 2525, 2.17).
+    /// Disconnects as a program that ends does. If a response is unread, the system sends a reset (RFC
+    /// 2525, 2.17).
     pub fn close(self) -> io::Result<()> {
         SockRef::from(&self.stream).set_linger(None)?;
         self.note("disconnects");
@@ -331,7 +305,7 @@ impl Client {
         Ok(())
     }
 
-    /// Disconnects with a reset, as a client does that crashes.
+    /// Disconnects with a reset, like a client that crashes.
     pub fn reset(self) -> io::Result<()> {
         reset_on_close(&self.stream)?;
         self.note("resets its connection");
@@ -348,19 +322,25 @@ impl Client {
 
     pub fn describe(&self, received: &[u8]) -> String {
         match &self.protocol.response {
-            Response::Constant(response) => count_responses(response, received),
+            Response::Constant(response) => describe_responses(response, received),
             _ => quote(received),
         }
     }
 }
 
-/// Makes closing `stream` a reset (socket(7), `SO_LINGER` with 0 seconds).
+/// Makes closing `stream` a reset (socket(7), `SO_LINGER` with 0 seconds). A reset leaves no connection
+/// in `TIME_WAIT`, on either end.
 pub fn reset_on_close(stream: &TcpStream) -> io::Result<()> {
     SockRef::from(stream).set_linger(Some(Duration::ZERO))
 }
 
-pub(crate) fn invalid_data(words: String) -> Error {
-    Error::new(ErrorKind::InvalidData, words)
+pub(crate) fn invalid_data(text: String) -> Error {
+    Error::new(ErrorKind::InvalidData, text)
+}
+
+/// Returns whether a call with a timeout has failed because of it.
+pub(crate) fn is_timeout(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)
 }
 
 /// Describes what a client got when its socket reports `error`.
@@ -375,27 +355,24 @@ pub fn describe_error(error: &Error) -> String {
     }
 }
 
-pub fn describe_responses(received: &[u8]) -> String {
-    count_responses(RESPONSE, received)
-}
-
 /// Counts the responses in `received`, and shows the bytes that are no response.
-fn count_responses(response: &[u8], received: &[u8]) -> String {
+pub fn describe_responses(response: &[u8], received: &[u8]) -> String {
     let length = response.len().max(1);
     let whole = received.chunks(length).take_while(|chunk| *chunk == response).count();
     let rest = &received[whole * length..];
-    let responses = match whole {
-        0 => "no response".to_owned(),
-        1 => "1 response".to_owned(),
-        more => format!("{more} responses"),
-    };
     match (whole, rest) {
-        (_, []) => responses,
+        (0, []) => "no response".to_owned(),
         (0, _) => quote(rest),
-        _ => format!("{responses} and then {}", quote(rest)),
+        (1, []) => "1 response".to_owned(),
+        (_, []) => format!("{whole} responses"),
+        _ => {
+            let responses = describe_responses(response, &received[..whole * length]);
+            format!("{responses} and then {}", quote(rest))
+        }
     }
 }
 
+/// Quotes the first 40 bytes as text.
 pub fn quote(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(&bytes[..bytes.len().min(40)]);
     if bytes.len() > 40 {

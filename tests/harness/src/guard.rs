@@ -6,12 +6,12 @@ use std::os::unix::process::CommandExt;
 use std::process::{ChildStdin, Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 
-use crate::process::start;
+use crate::launch;
 
-/// Each line of the input lists the process groups of the running servers. The input ends when the
-/// process that writes it ends, for any reason. The loop runs in the background and in a process group
-/// of its own, so that no process waits for it and no key of the terminal reaches it. In the background
-/// a shell replaces file descriptor 0 by /dev/null, so the loop reads 3.
+/// A loop that reads the process groups of the running servers, all of them in each line. The input ends
+/// when this process ends, for any reason. The loop runs in the background and in a process group of its
+/// own, so that no process waits for it and no key of the terminal reaches it. In the background a shell
+/// replaces file descriptor 0 by /dev/null, so the loop reads 3.
 const SCRIPT: &str = "exec 3<&0
     { while read -r line; do groups=$line; done
     [ -z \"$groups\" ] || kill -9 $groups; } <&3 3<&- &";
@@ -21,29 +21,15 @@ static GUARD: Mutex<Option<Guard>> = Mutex::new(None);
 #[derive(Debug)]
 struct Guard {
     groups: Vec<u32>,
-    /// None if there is no shell. Then there is no guard.
+    /// The input of the loop. None if there is no shell.
     input: Option<ChildStdin>,
 }
 
-/// Starts the guard if it is not running yet. Call it before a server is started, because [`add`] is
-/// called while no program may start.
-pub fn prepare() {
-    change(|_| {});
-}
-
-/// Registers the process group of a new server.
-pub fn add(group: u32) {
-    change(|groups| groups.push(group));
-}
-
-/// Removes a server that has ended, because its process ID may soon belong to another process.
-pub fn remove(group: u32) {
-    change(|groups| groups.retain(|other| *other != group));
-}
-
-fn change(edit: impl FnOnce(&mut Vec<u32>)) {
+/// Changes the list of process groups that are killed. Starts the guard if it is not running yet.
+pub fn change_groups(edit: impl FnOnce(&mut Vec<u32>)) {
     let mut guard = GUARD.lock().unwrap_or_else(PoisonError::into_inner);
-    let Guard { groups, input } = guard.get_or_insert_with(Guard::start);
+    let Guard { groups, input } =
+        guard.get_or_insert_with(|| Guard { groups: Vec::new(), input: start_shell() });
     edit(groups);
     let line: String = groups.iter().map(|group| format!("-{group} ")).collect();
     if let Some(input) = input {
@@ -52,16 +38,11 @@ fn change(edit: impl FnOnce(&mut Vec<u32>)) {
     }
 }
 
-impl Guard {
-    fn start() -> Self {
-        let mut shell = Command::new("sh");
-        shell.args(["-c", SCRIPT]).process_group(0).stdin(Stdio::piped());
-        let shell = start(shell.stdout(Stdio::null()).stderr(Stdio::null()));
-        let input = shell.ok().and_then(|mut shell| {
-            let input = shell.stdin.take();
-            // The shell itself ends at once.
-            shell.wait().ok().and(input)
-        });
-        Self { groups: Vec::new(), input }
-    }
+fn start_shell() -> Option<ChildStdin> {
+    let mut shell = Command::new("sh");
+    shell.args(["-c", SCRIPT]).process_group(0).stdin(Stdio::piped());
+    let mut shell = launch(shell.stdout(Stdio::null()).stderr(Stdio::null())).ok()?;
+    let input = shell.stdin.take();
+    // The shell itself ends at once.
+    shell.wait().ok().and(input)
 }

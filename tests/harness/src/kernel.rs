@@ -1,25 +1,26 @@
 //! Reads from the kernel in which system call a process is blocked, and what is in the queues of its
 //! connections.
 //!
-//! On Linux it comes from `/proc`, see proc(5). Elsewhere the connections come from netstat(1), and
-//! everything else is None.
+//! On Linux all of it comes from `/proc`, see proc(5). On other systems the connections come from
+//! netstat(1), and everything else is not available.
 
 use std::fs;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::fd::RawFd;
-#[cfg(target_os = "linux")]
 use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::process::Command;
 
-use crate::Process;
+use crate::process::socket_inode;
+use crate::{Process, run};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ProcessState {
     Running,
     Blocked(SystemCall),
-    /// A tracer holds it before or after a system call. strace(1) does so for a delay.
+    /// A call before or after which a tracer holds the process, as strace(1) does for a delay.
     Traced(SystemCall),
-    /// A signal such as that of Ctrl-Z has stopped it. The number is -1 if it was in no system call.
+    /// The call in which a signal has stopped the process, as with Ctrl-Z. It has no name if the process
+    /// was in no call.
     Stopped(SystemCall),
 }
 
@@ -59,16 +60,15 @@ impl Call {
 /// A system call that has not returned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SystemCall {
-    /// It depends on the architecture.
-    pub number: libc::c_long,
+    /// The number of the call, which depends on the architecture.
+    number: libc::c_long,
     pub arguments: [u64; 6],
 }
 
 impl SystemCall {
-    /// Returns the name in syscalls(2), if it is a call in which a small server may be blocked.
+    /// Returns the name in syscalls(2), if our servers may be blocked in this call.
     pub fn name(&self) -> Option<&'static str> {
-        let names = NAMES.iter();
-        names.copied().find_map(|(number, name)| (number == self.number).then_some(name))
+        NAMES.iter().find(|(number, _)| *number == self.number).map(|(_, name)| *name)
     }
 
     pub fn call(&self) -> Option<Call> {
@@ -95,22 +95,11 @@ const NAMES: &[(libc::c_long, &str)] = &[
     (libc::SYS_accept, "accept"),
     (libc::SYS_accept4, "accept4"),
     (libc::SYS_clock_nanosleep, "clock_nanosleep"),
-    (libc::SYS_epoll_pwait, "epoll_pwait"),
-    (libc::SYS_futex, "futex"),
-    (libc::SYS_ppoll, "ppoll"),
     (libc::SYS_pselect6, "pselect6"),
-    (libc::SYS_read, "read"),
     (libc::SYS_recvfrom, "recvfrom"),
-    (libc::SYS_recvmsg, "recvmsg"),
-    (libc::SYS_sendmsg, "sendmsg"),
     (libc::SYS_sendto, "sendto"),
     (libc::SYS_write, "write"),
-    (libc::SYS_writev, "writev"),
-    // Newer architectures have only the calls with more arguments.
-    #[cfg(target_arch = "x86_64")]
-    (libc::SYS_epoll_wait, "epoll_wait"),
-    #[cfg(target_arch = "x86_64")]
-    (libc::SYS_poll, "poll"),
+    // Newer architectures have only the call with more arguments.
     #[cfg(target_arch = "x86_64")]
     (libc::SYS_select, "select"),
 ];
@@ -119,7 +108,7 @@ const NAMES: &[(libc::c_long, &str)] = &[
 const NAMES: &[(libc::c_long, &str)] = &[];
 
 impl Process {
-    /// Returns its state. None if it has ended, or if not available on this system.
+    /// Returns the state of this process. None if it has ended, or if not available on this system.
     pub fn current_state(self) -> Option<ProcessState> {
         let line = fs::read_to_string(format!("/proc/{}/syscall", self.0)).ok()?;
         if line.trim_end() == "running" {
@@ -134,60 +123,45 @@ impl Process {
         }
     }
 
-    /// The sets of a `pselect6` that is blocked, for reading and for writing. Until it returns they are
-    /// in the memory of the process as they were passed. None for another call.
+    /// Returns the sets of a `pselect6` that is blocked, for reading and for writing. Until the call
+    /// returns, they are in the memory of this process as they were passed. None for another call.
     pub fn select_sets(self, call: &SystemCall) -> Option<[Vec<RawFd>; 2]> {
         if call.name() != Some("pselect6") {
             return None;
         }
         let [nfds, to_read, to_write, ..] = call.arguments;
-        // FD_SETSIZE at most: an fd_set holds no more.
-        let length = usize::try_from(nfds).ok()?.min(1024);
-        let list = |address| {
-            if address == 0 { Some(Vec::new()) } else { self.descriptor_set(address, length) }
-        };
-        Some([list(to_read)?, list(to_write)?])
+        let nfds = usize::try_from(nfds).ok()?;
+        Some([self.fd_set(to_read, nfds)?, self.fd_set(to_write, nfds)?])
     }
 
-    /// The file descriptors below `length` in the `fd_set` at an address.
-    #[cfg(target_os = "linux")]
-    fn descriptor_set(self, address: u64, length: usize) -> Option<Vec<RawFd>> {
-        const BITS: usize = usize::BITS as usize;
-        let mut bytes = vec![0; length.div_ceil(BITS) * size_of::<usize>()];
+    /// Returns the file descriptors below `nfds` in the `fd_set` at an address, which may be null.
+    fn fd_set(self, address: u64, nfds: usize) -> Option<Vec<RawFd>> {
+        if address == 0 {
+            return Some(Vec::new());
+        }
+        // FD_SETSIZE at most: an fd_set holds no more. It is an array of longs, see select(2).
+        let nfds = nfds.min(1024);
+        let mut words = vec![[0; 8]; nfds.div_ceil(64)];
         let memory = fs::File::open(format!("/proc/{}/mem", self.0)).ok()?;
-        memory.read_exact_at(&mut bytes, address).ok()?;
-        // An array of unsigned longs, see select(2).
-        let words: Vec<usize> = bytes
-            .chunks_exact(size_of::<usize>())
-            .map(|word| usize::from_ne_bytes(word.try_into().unwrap_or_default()))
-            .collect();
-        let is_in = |sock: &usize| words[sock / BITS] >> (sock % BITS) & 1 == 1;
-        (0..length).filter(is_in).map(|sock| sock.try_into().ok()).collect()
+        memory.read_exact_at(words.as_flattened_mut(), address).ok()?;
+        let is_in = |sock: &usize| u64::from_ne_bytes(words[sock / 64]) >> (sock % 64) & 1 == 1;
+        (0..nfds).filter(is_in).map(|sock| sock.try_into().ok()).collect()
     }
 
-    #[cfg(not(target_os = "linux"))]
-    fn descriptor_set(self, _address: u64, _length: usize) -> Option<Vec<RawFd>> {
-        None
-    }
-
-    /// The inode of a socket that it has open under a file descriptor: [`TcpSocket::inode`].
+    /// Returns the inode of a socket that this process has open, see [`TcpSocket::inode`].
     pub fn inode(self, sock: RawFd) -> Option<u64> {
-        socket_inode(&fs::read_link(format!("/proc/{}/fd/{sock}", self.0)).ok()?)
+        socket_inode(format!("/proc/{}/fd/{sock}", self.0))
     }
 
-    /// The inodes of all sockets that it has open. Empty if not available on this system.
+    /// Returns the inodes of all open sockets. Empty if not available on this system.
     pub fn inodes(self) -> Vec<u64> {
-        self.sockets().into_iter().filter_map(|(_, name, _)| socket_inode(&name)).collect()
+        self.sockets().into_iter().map(|socket| socket.inode).collect()
     }
-}
-
-fn socket_inode(name: &Path) -> Option<u64> {
-    name.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
 }
 
 /// The state of a TCP socket (RFC 9293, 3.3.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum State {
+pub enum TcpState {
     Listen,
     Established,
     /// The peer has sent its last byte, and this end has not closed.
@@ -195,78 +169,70 @@ pub enum State {
     Other,
 }
 
+impl TcpState {
+    /// Parses a state of `/proc/net/tcp` or of netstat.
+    fn parse(text: &str) -> Self {
+        match text {
+            "0A" | "LISTEN" => Self::Listen,
+            "01" | "ESTABLISHED" => Self::Established,
+            "08" | "CLOSE_WAIT" => Self::CloseWait,
+            _ => Self::Other,
+        }
+    }
+}
+
 /// One row of the kernel's table of TCP sockets: one end of a connection, or a listening socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TcpSocket {
     pub local: SocketAddr,
     pub remote: SocketAddr,
-    pub state: State,
-    /// How many bytes the peer has not acknowledged.
+    pub state: TcpState,
+    /// The number of bytes that the peer has not acknowledged.
     pub unsent: u64,
-    /// How many bytes are unread. In a listening socket: how many connections wait for `accept`.
-    /// The kernel and ss(8) count the end of the stream as one more byte.
+    /// The number of unread bytes. In a listening socket, the number of connections in the backlog.
     pub unread: u64,
-    /// The number that a process sees too, 0 if no process has the socket open.
+    /// The number by which a process knows the socket too. 0 if no process has it open.
     pub inode: u64,
 }
 
 impl TcpSocket {
-    /// Whether it is connected and no process has accepted it. A closed one has no process either, but
-    /// another state.
+    /// Returns whether the connection is open and no process has accepted it. A closed socket has no
+    /// process either, but another state.
     pub fn is_in_backlog(&self) -> bool {
         self.inode == 0 && self.is_open()
     }
 
-    /// Whether it is connected and this end has not closed it.
+    /// Returns whether the connection is open, and this end has not closed it.
     pub fn is_open(&self) -> bool {
-        matches!(self.state, State::Established | State::CloseWait)
+        matches!(self.state, TcpState::Established | TcpState::CloseWait)
     }
 
-    /// Parses a row of `netstat -an -p tcp` on macOS if its local port is `port`.
-    #[cfg(any(test, not(target_os = "linux")))]
-    fn parse_netstat(row: &str, port: u16) -> Option<Self> {
+    /// Parses a row of `netstat -an -p tcp` on macOS.
+    fn parse_netstat(row: &str) -> Option<Self> {
         let mut fields = row.split_ascii_whitespace().skip(1);
         let (unread, unsent) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
-        let [local, remote] = [fields.next()?, fields.next()?].map(netstat_address);
-        let local = local.filter(|local| local.port() == port)?;
-        let state = match fields.next()? {
-            "LISTEN" => State::Listen,
-            "ESTABLISHED" => State::Established,
-            "CLOSE_WAIT" => State::CloseWait,
-            _ => State::Other,
-        };
-        Some(Self { local, remote: remote?, state, unsent, unread, inode: 0 })
+        let [local, remote] = [netstat_address(fields.next()?)?, netstat_address(fields.next()?)?];
+        let state = TcpState::parse(fields.next()?);
+        Some(Self { local, remote, state, unsent, unread, inode: 0 })
     }
 
-    /// Parses a row of `/proc/net/tcp` or `tcp6` if its local port is `port`, or any port with None.
-    #[cfg(target_os = "linux")]
-    fn parse(row: &str, port: Option<u16>) -> Option<Self> {
+    /// Parses a row of `/proc/net/tcp` or `tcp6`.
+    fn parse(row: &str) -> Option<Self> {
         let mut fields = row.split_ascii_whitespace().skip(1);
-        let local = fields.next()?;
-        // Before anything else: most of a thousand rows may belong to other programs.
-        let local_port = u16::from_str_radix(local.rsplit(':').next()?, 16).ok()?;
-        if port.is_some_and(|port| port != local_port) {
-            return None;
-        }
-        let (local, remote) = (address(local)?, address(fields.next()?)?);
-        let state = match fields.next()? {
-            "0A" => State::Listen,
-            "01" => State::Established,
-            "08" => State::CloseWait,
-            _ => State::Other,
-        };
+        let [local, remote] = [address(fields.next()?)?, address(fields.next()?)?];
+        let state = TcpState::parse(fields.next()?);
         let (unsent, unread) = fields.next()?.split_once(':')?;
-        let [unsent, unread] = [unsent, unread].map(|queue| u64::from_str_radix(queue, 16).ok());
-        // Behind: the timer, the retransmissions, the user and the probes.
+        let unsent = u64::from_str_radix(unsent, 16).ok()?;
+        let unread = u64::from_str_radix(unread, 16).ok()?;
+        // The kernel counts the end of the stream as one more byte.
+        let unread = unread.saturating_sub(u64::from(state == TcpState::CloseWait));
+        // The timer, the retransmissions, the user and the probes come before the inode.
         let inode = fields.nth(4)?.parse().ok()?;
-        let end_of_stream = u64::from(state == State::CloseWait);
-        let unread = unread?.saturating_sub(end_of_stream);
-        Some(Self { local, remote, state, unsent: unsent?, unread, inode })
+        Some(Self { local, remote, state, unsent, unread, inode })
     }
 }
 
 /// Parses an address and a port as netstat prints them: `127.0.0.1.5000`, or a star for any.
-#[cfg(any(test, not(target_os = "linux")))]
 fn netstat_address(text: &str) -> Option<SocketAddr> {
     let (ip, port) = text.rsplit_once('.')?;
     let ip = match ip {
@@ -276,128 +242,114 @@ fn netstat_address(text: &str) -> Option<SocketAddr> {
     Some(SocketAddr::new(ip, if port == "*" { 0 } else { port.parse().ok()? }))
 }
 
-/// Parses an address and a port of `/proc/net/tcp` or `tcp6`: words of four bytes in the order of this
-/// machine, and a number.
-#[cfg(target_os = "linux")]
+/// Parses an address and a port of `/proc/net/tcp` or `tcp6`: words of four bytes in the byte order
+/// of this machine, and a number.
 fn address(text: &str) -> Option<SocketAddr> {
-    let (ip, port) = text.split_once(':')?;
-    let word = |word| u32::from_str_radix(word, 16).map(u32::to_ne_bytes).ok();
-    let ip: IpAddr = if ip.len() == 8 {
-        Ipv4Addr::from(word(ip)?).into()
-    } else {
-        let mut bytes = [0; 16];
-        for (index, bytes) in bytes.chunks_exact_mut(4).enumerate() {
-            bytes.copy_from_slice(&word(ip.get(index * 8..index * 8 + 8)?)?);
-        }
-        // An IPv4 client of a socket that takes both.
-        IpAddr::from(Ipv6Addr::from(bytes)).to_canonical()
+    let (words, port) = text.split_once(':')?;
+    let mut bytes = [0; 16];
+    let length = words.len() / 2;
+    for (index, word) in bytes[..length].chunks_exact_mut(4).enumerate() {
+        let digits = words.get(index * 8..index * 8 + 8)?;
+        word.copy_from_slice(&u32::from_str_radix(digits, 16).ok()?.to_ne_bytes());
+    }
+    let ip = match bytes {
+        [a, b, c, d, ..] if length == 4 => Ipv4Addr::new(a, b, c, d).into(),
+        // This may be an IPv4 client of a socket that accepts both.
+        bytes => IpAddr::from(bytes).to_canonical(),
     };
     Some(SocketAddr::new(ip, u16::from_str_radix(port, 16).ok()?))
 }
 
-/// The TCP sockets with the local port of a server that listens on `addr`, in no order. If connections
-/// come and go meanwhile, one may be missing or there twice. None if not available on this system.
-#[cfg(target_os = "linux")]
-pub fn tcp_sockets(addr: SocketAddr) -> Option<Vec<TcpSocket>> {
-    // One table and not both: for each the kernel goes through all that it has. A socket on `::`
-    // has its IPv4 clients in the second one.
-    let table = if addr.is_ipv4() { "/proc/net/tcp" } else { "/proc/net/tcp6" };
-    let table = fs::read_to_string(table).ok()?;
-    Some(table.lines().filter_map(|row| TcpSocket::parse(row, Some(addr.port()))).collect())
+/// Reads the rows of `/proc/net/tcp` or `tcp6` that contain `pattern`, because thousands of others may
+/// belong to other programs. None if not available on this system.
+fn read_table(path: &str, pattern: &str) -> Option<Vec<TcpSocket>> {
+    let table = fs::read_to_string(path).ok()?;
+    let rows = table.lines().filter(|row| row.contains(pattern));
+    Some(rows.filter_map(TcpSocket::parse).collect())
 }
 
-#[cfg(not(target_os = "linux"))]
-pub fn tcp_sockets(addr: SocketAddr) -> Option<Vec<TcpSocket>> {
-    let mut netstat = std::process::Command::new("netstat");
-    let netstat = crate::run(netstat.args(["-an", "-p", "tcp"])).ok()?;
+/// Reads the table of netstat(1) on macOS. None if netstat is missing.
+fn read_netstat() -> Option<Vec<TcpSocket>> {
+    let netstat = run(Command::new("netstat").args(["-an", "-p", "tcp"])).ok()?;
     let table = String::from_utf8_lossy(&netstat.stdout);
-    Some(table.lines().filter_map(|row| TcpSocket::parse_netstat(row, addr.port())).collect())
+    Some(table.lines().filter_map(TcpSocket::parse_netstat).collect())
 }
 
-/// The addresses on which some of `processes` listen. None if not available on this system.
-#[cfg(target_os = "linux")]
-pub fn listening_addresses(processes: &[Process]) -> Option<Vec<SocketAddr>> {
-    let sockets: Vec<_> = processes.iter().flat_map(|process| process.sockets()).collect();
-    let mut addresses = Vec::new();
-    for table in ["/proc/net/tcp", "/proc/net/tcp6"] {
-        // Without IPv6 there is no second table.
-        for row in fs::read_to_string(table).unwrap_or_default().lines() {
-            let Some(socket) = TcpSocket::parse(row, None) else { continue };
-            let name = format!("socket:[{}]", socket.inode);
-            let is_theirs = sockets.iter().any(|(_, other, _)| other.to_str() == Some(&name));
-            if socket.state == State::Listen && is_theirs {
-                addresses.push(socket.local);
-            }
-        }
-    }
-    Some(addresses)
+/// Returns the TCP sockets with the local port of a server that listens on `addr`, in no order. If
+/// clients connect or disconnect meanwhile, a socket may be missing or appear twice.
+pub fn tcp_sockets(addr: SocketAddr) -> Option<Vec<TcpSocket>> {
+    // A socket on `::` has its IPv4 clients in the second table.
+    let table = if addr.is_ipv4() { "/proc/net/tcp" } else { "/proc/net/tcp6" };
+    let port = format!(":{:04X} ", addr.port());
+    let mut sockets = read_table(table, &port).or_else(read_netstat)?;
+    sockets.retain(|socket| socket.local.port() == addr.port());
+    Some(sockets)
 }
 
-#[cfg(not(target_os = "linux"))]
-pub fn listening_addresses(_processes: &[Process]) -> Option<Vec<SocketAddr>> {
-    None
+/// Returns the addresses on which some of `processes` listen. Empty if not available on this system.
+pub fn listening_addresses(processes: &[Process]) -> Vec<SocketAddr> {
+    let inodes: Vec<u64> = processes.iter().flat_map(|process| process.inodes()).collect();
+    // Without IPv6 there is no second table.
+    let tables = ["/proc/net/tcp", "/proc/net/tcp6"].map(|path| read_table(path, " 0A "));
+    let mut sockets = tables.map(Option::unwrap_or_default).concat();
+    sockets.retain(|socket| socket.state == TcpState::Listen && inodes.contains(&socket.inode));
+    sockets.iter().map(|socket| socket.local).collect()
 }
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
 mod tests {
-    use std::io::Write;
-    use std::net::{TcpListener, TcpStream};
-
     use super::*;
-    use crate::{TIMEOUT, poll_until};
-
-    fn wait_for<T>(what: &str, ask: impl FnMut() -> Option<T>) -> T {
-        poll_until(TIMEOUT, ask).unwrap_or_else(|| panic!("expected {what}"))
-    }
 
     #[test]
-    fn a_connection_that_nobody_accepted_waits_with_its_bytes() {
+    #[cfg(target_os = "linux")]
+    fn tcp_table_shows_a_connection_in_the_backlog() {
+        use std::io::Write;
+        use std::net::{TcpListener, TcpStream};
+
         for host in ["127.0.0.1", "::1", "::"] {
-            let Ok(listening) = TcpListener::bind((host, 0)) else {
-                let _skipped = crate::is_available("IPv6", false);
+            let listener = TcpListener::bind((host, 0));
+            if !crate::is_available(host, listener.is_ok()) {
                 continue;
-            };
-            let addr = listening.local_addr().expect("an address");
-            let other_end = if host == "::" { "127.0.0.1" } else { host };
-            let mut client = TcpStream::connect((other_end, addr.port())).expect("a connection");
-            client.write_all(b"hello\n").expect("sent");
+            }
+            let listener = listener.expect("a listening socket");
+            let addr = listener.local_addr().expect("an address");
+            let target = if host == "::" { "127.0.0.1" } else { host };
+            let mut client = TcpStream::connect((target, addr.port())).expect("a connection");
+            client.write_all(b"hello\n").expect("a message is sent");
             let client = client.local_addr().expect("an address");
-            let socket = || {
-                let sockets = tcp_sockets(addr).expect("sockets of the system");
-                sockets.into_iter().find(|socket| socket.remote == client)
+            let find = |is_wanted: &dyn Fn(&TcpSocket) -> bool| {
+                tcp_sockets(addr).expect("a table").into_iter().find(is_wanted)
             };
-            let waiting = wait_for("six bytes", || socket().filter(|socket| socket.unread == 6));
-            assert!(waiting.is_in_backlog(), "{waiting:?} was expected to wait");
-            let listens = tcp_sockets(addr).expect("sockets of the system");
-            let listens = listens.iter().find(|it| it.state == State::Listen).expect("it listens");
-            assert_eq!((listens.unread, listens.local), (1, addr));
-            let accepted = listening.accept().expect("a connection");
-            let open = socket().expect("it is connected");
-            assert!(open.is_open() && !open.is_in_backlog(), "{open:?} was accepted");
-            drop(accepted);
+            let is_queued = |socket: &TcpSocket| socket.is_in_backlog() && socket.unread == 6;
+            crate::wait_until("six unread bytes in the backlog", || {
+                find(&|socket| socket.remote == client).is_some_and(|socket| is_queued(&socket))
+            });
+            let listening = find(&|socket| socket.state == TcpState::Listen).expect("a row");
+            assert_eq!((listening.unread, listening.local), (1, addr));
+            let _accepted = listener.accept().expect("a connection");
+            let accepted = find(&|socket| socket.remote == client).expect("a row");
+            assert!(accepted.is_open() && !accepted.is_in_backlog(), "{accepted:?}");
         }
     }
 
     #[test]
-    fn a_table_of_netstat_on_macos_is_read() {
+    fn netstat_rows_are_parsed() {
         let table = "\
-Active Internet connections (including servers)
 Proto Recv-Q Send-Q  Local Address          Foreign Address        (state)
-tcp4      14      0  127.0.0.1.5000         127.0.0.1.50318        ESTABLISHED
-tcp4       0      7  127.0.0.1.50318        127.0.0.1.5000         ESTABLISHED
+tcp4      14      7  127.0.0.1.5000         127.0.0.1.50318        ESTABLISHED
 tcp6       0      3  ::1.5000               ::1.50320              CLOSE_WAIT
 tcp4       0      0  *.5000                 *.*                    LISTEN
 ";
-        let read: Vec<_> = table
+        let sockets: Vec<_> = table
             .lines()
-            .filter_map(|row| TcpSocket::parse_netstat(row, 5000))
+            .filter_map(TcpSocket::parse_netstat)
             .map(|socket| (socket.remote.to_string(), socket.state, socket.unread, socket.unsent))
             .collect();
         let expected = [
-            ("127.0.0.1:50318".to_owned(), State::Established, 14, 0),
-            ("[::1]:50320".to_owned(), State::CloseWait, 0, 3),
-            ("0.0.0.0:0".to_owned(), State::Listen, 0, 0),
+            ("127.0.0.1:50318".to_owned(), TcpState::Established, 14, 7),
+            ("[::1]:50320".to_owned(), TcpState::CloseWait, 0, 3),
+            ("0.0.0.0:0".to_owned(), TcpState::Listen, 0, 0),
         ];
-        assert_eq!(read, expected);
+        assert_eq!(sockets, expected);
     }
 }

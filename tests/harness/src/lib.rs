@@ -32,19 +32,19 @@ use std::time::Duration;
 pub use client::{Client, KeptSockets, describe_error, describe_responses, quote, reset_on_close};
 pub use log::{Line, Log};
 pub use process::{
-    ChildGuard, Process, poll_until, raise_file_descriptor_limit, run, start, wait_until,
+    ChildGuard, Process, launch, poll_until, raise_file_descriptor_limit, run, wait_until,
 };
 pub use protocol::{Journal, MESSAGE, Protocol, RESPONSE, Response};
 pub use rustix::process::Signal;
-pub use server::{Program, Server, ServerCommand, free_port};
+pub use server::{Server, ServerCommand, free_port};
 pub use stalled_reader::StalledReader;
 pub use step::{Step, program};
 pub use terminal::PtyProgram;
 
-/// How long to wait for something that should happen at once. A busy machine may need long.
+/// The time to wait for something that should happen at once. A busy machine may need long.
 pub const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The top folder of the workspace.
+/// Returns the top folder of the workspace.
 pub fn root() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
 }
@@ -69,7 +69,7 @@ pub const PROCESS_1: [&str; 4] = ["--pid", "--fork", "--kill-child", "--mount-pr
 
 /// Returns a command that starts `program` in namespaces of its own, see unshare(1) and
 /// [`is_available`].
-pub fn in_namespaces(flags: &[&str], program: &Path) -> Option<Command> {
+pub fn in_namespaces(flags: &[&str], program: impl AsRef<OsStr>) -> Option<Command> {
     let flags = [&["--user", "--map-root-user"], flags].concat();
     let is_allowed = can_run("unshare", &[&flags[..], &["true"]].concat());
     is_available("namespaces", is_allowed).then(|| {

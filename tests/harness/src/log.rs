@@ -1,7 +1,6 @@
 //! The lines that a process prints, with their times.
 
 use std::collections::HashMap;
-use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Read};
 use std::iter;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -10,12 +9,11 @@ use std::time::{Duration, Instant};
 
 use crate::TIMEOUT;
 
-/// The least number of runs of lines that a log keeps, and the greatest number of bytes.
-const KEPT_RUNS: usize = 100_000;
-const KEPT_BYTES: usize = 16 << 20;
+/// The greatest size of a log in bytes. A full log forgets the first half of its lines.
+const MAX_BYTES: usize = 24 << 20;
 
-/// The greatest length of a line. A longer line counts as several.
-const LINE_LENGTH: u64 = 4096;
+/// The greatest length of a line in bytes. A longer line counts as several.
+const MAX_LINE_BYTES: u64 = 4096;
 
 /// A line, or a run of equal lines. A client that never reads makes a server print a line hundreds of
 /// thousands of times.
@@ -27,6 +25,12 @@ pub struct Line {
     pub times: usize,
 }
 
+impl Line {
+    fn bytes(&self) -> usize {
+        size_of::<Self>() + self.text.len()
+    }
+}
+
 #[derive(Debug, Default)]
 struct State {
     lines: Vec<Line>,
@@ -36,33 +40,23 @@ struct State {
 }
 
 impl State {
-    fn count(&self, text: &str) -> usize {
-        self.counts.get(text).copied().unwrap_or(0)
-    }
-
-    fn add(&mut self, text: &str, at: Instant) {
-        if self.lines.len() >= 2 * KEPT_RUNS || self.bytes >= KEPT_BYTES {
+    fn add(&mut self, text: String) {
+        if self.bytes > MAX_BYTES {
             self.lines.drain(..self.lines.len() / 2);
-            self.bytes = self.lines.iter().map(|line| line.text.len()).sum();
+            self.bytes = self.lines.iter().map(Line::bytes).sum();
             // Only lines without an address are counted after that, because there are few of them.
             self.counts.retain(|line, _| line.starts_with("Before "));
         }
-        match self.counts.get_mut(text) {
-            Some(times) => *times += 1,
-            None => _ = self.counts.insert(text.to_owned(), 1),
-        }
+        let at = Instant::now();
+        *self.counts.entry(text.clone()).or_default() += 1;
         match self.lines.last_mut() {
             Some(run) if run.text == text => (run.times, run.last) = (run.times + 1, at),
             _ => {
-                self.bytes += text.len();
-                self.lines.push(Line { text: text.to_owned(), at, last: at, times: 1 });
+                let line = Line { text, at, last: at, times: 1 };
+                self.bytes += line.bytes();
+                self.lines.push(line);
             }
         }
-    }
-
-    fn expanded(&self) -> Vec<String> {
-        let runs = self.lines.iter();
-        runs.flat_map(|line| iter::repeat_n(line.text.clone(), line.times)).collect()
     }
 }
 
@@ -71,12 +65,13 @@ impl State {
 pub struct Log(Arc<(Mutex<State>, Condvar)>);
 
 impl Log {
+    /// Reads `stream` to its end, in a thread of its own.
     pub fn new(stream: impl Read + Send + 'static) -> Self {
         Self::with_line_limit(usize::MAX, stream)
     }
 
     /// Reads the first `lines` of `stream` and then closes it, so that the process has no reader.
-    pub fn with_line_limit(lines: usize, stream: impl Read + Send + 'static) -> Self {
+    pub(crate) fn with_line_limit(lines: usize, stream: impl Read + Send + 'static) -> Self {
         let log = Self::default();
         let writer = log.clone();
         thread::spawn(move || {
@@ -90,15 +85,14 @@ impl Log {
 
     fn read(&self, lines: usize, stream: impl Read) {
         let mut stream = BufReader::new(stream);
-        let mut bytes = Vec::new();
         for _ in 0..lines {
-            bytes.clear();
-            let read = stream.by_ref().take(LINE_LENGTH).read_until(b'\n', &mut bytes);
-            if read.unwrap_or(0) == 0 {
+            let mut bytes = Vec::new();
+            let length = stream.by_ref().take(MAX_LINE_BYTES).read_until(b'\n', &mut bytes);
+            if length.unwrap_or(0) == 0 {
                 return;
             }
             let text = String::from_utf8_lossy(&bytes);
-            self.state().add(text.trim_end_matches('\n'), Instant::now());
+            self.state().add(text.trim_end_matches('\n').to_owned());
             self.0.1.notify_all();
         }
     }
@@ -131,7 +125,7 @@ impl Log {
     }
 
     /// Waits until `find` returns a value from the lines so far. `expected` is for the error message.
-    pub fn try_wait_for<T>(
+    pub(crate) fn try_wait_for<T>(
         &self,
         expected: &str,
         mut find: impl FnMut(&[Line]) -> Option<T>,
@@ -141,7 +135,7 @@ impl Log {
         })
     }
 
-    /// Calls [`Log::try_wait_for`], and panics if it fails.
+    /// Waits until `find` returns a value from the lines so far. Panics after [`TIMEOUT`].
     #[track_caller]
     pub fn wait_for<T>(&self, expected: &str, find: impl FnMut(&[Line]) -> Option<T>) -> T {
         match self.try_wait_for(expected, find) {
@@ -155,15 +149,17 @@ impl Log {
         self.wait_for_count(text, 1);
     }
 
+    /// Waits until the line `text` has been printed `times` times. Panics after [`TIMEOUT`].
     #[track_caller]
     pub fn wait_for_count(&self, text: &str, times: usize) {
-        let is_reached = self.has_count_within(text, times, TIMEOUT);
-        assert!(is_reached, "expected {text:?} {times} times. Printed so far:\n{}", self.text());
-    }
-
-    /// Waits until the line `text` has been printed `times` times. Returns false after the timeout.
-    pub fn has_count_within(&self, text: &str, times: usize, timeout: Duration) -> bool {
-        self.wait_within(timeout, |state| (state.count(text) >= times).then_some(())).is_ok()
+        let result = self.wait_within(TIMEOUT, |state| {
+            state.counts.get(text).filter(|count| **count >= times).copied()
+        });
+        assert!(
+            result.is_ok(),
+            "expected {text:?} {times} times. Printed so far:\n{}",
+            self.text()
+        );
     }
 
     /// Waits until `lines` lines have been printed. Returns false after the timeout.
@@ -172,45 +168,44 @@ impl Log {
         self.wait_within(timeout, |state| (printed(state) >= lines).then_some(())).is_ok()
     }
 
+    /// Waits until the stream has ended, at most for `timeout`.
     pub fn wait_for_end(&self, timeout: Duration) {
+        // The error says only how the wait ended.
         let _ = self.wait_within(timeout, |_| None::<()>);
     }
 
-    /// Waits for the end of the stream and returns all lines. Panics after the timeout.
+    /// Waits for the end of the stream and returns all lines. Panics after [`TIMEOUT`].
     pub fn read_to_end(&self) -> Vec<String> {
         self.wait_for_end(TIMEOUT);
-        let state = self.state();
-        assert!(state.has_ended, "the stream did not end. Printed:\n{}", as_text(&state.lines));
-        state.expanded()
+        assert!(self.state().has_ended, "the stream did not end. Printed:\n{}", self.text());
+        self.lines()
     }
 
     pub fn lines(&self) -> Vec<String> {
-        self.state().expanded()
+        let state = self.state();
+        let runs = state.lines.iter();
+        runs.flat_map(|run| iter::repeat_n(run.text.clone(), run.times)).collect()
     }
 
-    /// Returns the last runs of lines, at most `most`.
-    pub fn last_runs(&self, most: usize) -> Vec<Line> {
+    /// Returns the last runs of lines, at most `limit`.
+    pub fn last_runs(&self, limit: usize) -> Vec<Line> {
         let state = self.state();
-        state.lines[state.lines.len().saturating_sub(most)..].to_vec()
+        state.lines[state.lines.len().saturating_sub(limit)..].to_vec()
     }
 
     pub fn count(&self, text: &str) -> usize {
-        self.state().count(text)
+        self.state().counts.get(text).copied().unwrap_or(0)
     }
 
     /// Returns the last thousand runs of lines as one text.
     pub fn text(&self) -> String {
-        as_text(&self.state().lines)
+        let mut text = String::new();
+        for Line { text: line, times, .. } in self.last_runs(1000) {
+            text += &match times {
+                1 => format!("  {line}\n"),
+                _ => format!("  {line}  ({times} times)\n"),
+            };
+        }
+        text
     }
-}
-
-fn as_text(lines: &[Line]) -> String {
-    let mut text = String::new();
-    for Line { text: line, times, .. } in &lines[lines.len().saturating_sub(1000)..] {
-        let _ = match times {
-            1 => writeln!(text, "  {line}"),
-            _ => writeln!(text, "  {line}  ({times} times)"),
-        };
-    }
-    text
 }

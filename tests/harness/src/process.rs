@@ -1,9 +1,9 @@
 //! Starts programs, and reads what the system reports about processes.
 
-use std::collections::HashSet;
 use std::fs;
 use std::io;
-use std::path::PathBuf;
+use std::os::fd::RawFd;
+use std::path::Path;
 use std::process::{self, Child, Command, Output, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -19,26 +19,26 @@ use rustix::{io::Errno, process::prlimit};
 
 use crate::{Signal, TIMEOUT};
 
-/// After fork(2) a new process has a duplicate of each socket of this process until execve(2) closes
-/// it. On a busy machine this takes a while. A socket that we close meanwhile stays open. So no client
-/// disconnects while a program is being started.
+/// A lock that is held while a program is being started. After fork(2) the new process has a duplicate
+/// of each socket of this process until execve(2) closes it. On a busy machine this takes a while, and
+/// a socket that we close meanwhile stays open. So no client disconnects during that time.
 static STARTING: Mutex<()> = Mutex::new(());
 
 /// `O_CLOEXEC` as proc(5) shows it.
 const CLOSE_ON_EXEC: u32 = 0o200_0000;
 
-/// Keeps [`start`] from starting a program until the returned guard is dropped.
+/// Keeps [`launch`] from starting a program until the returned guard is dropped.
 pub(crate) fn lock_starts() -> MutexGuard<'static, ()> {
     STARTING.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Starts `command`, and returns when it has closed the sockets that it inherited.
-pub fn start(command: &mut Command) -> io::Result<Child> {
-    start_and_register(command, |_| {})
+/// Starts `command`, and returns when the new process has closed the sockets that it inherited.
+pub fn launch(command: &mut Command) -> io::Result<Child> {
+    spawn_and_register(command, |_| {})
 }
 
-/// Starts `command` as [`start`] does, and calls `register` with its process ID before it waits.
-pub(crate) fn start_and_register(
+/// Starts `command` as [`launch`] does, and first calls `register` with the new process ID.
+pub(crate) fn spawn_and_register(
     command: &mut Command,
     register: impl FnOnce(u32),
 ) -> io::Result<Child> {
@@ -46,26 +46,20 @@ pub(crate) fn start_and_register(
     let child = command.spawn()?;
     register(child.id());
     // Linux reports that the new program runs before it has closed the duplicates (vfork(2)).
-    let mut to_close = HashSet::new();
-    for (_, name, flags) in Process(process::id()).sockets() {
-        if flags & CLOSE_ON_EXEC != 0 {
-            to_close.insert(name);
-        }
-    }
-    // If it has ended meanwhile, it has no sockets either.
+    let own = Process(process::id()).sockets();
+    let is_inherited =
+        |socket: &OpenSocket| socket.flags & CLOSE_ON_EXEC != 0 && own.contains(socket);
+    // After the timeout, some sockets may stay open for longer. Nothing else depends on it.
     let _ = poll_until(TIMEOUT, || {
-        let inherited =
-            Process(child.id()).sockets().into_iter().any(|(file_descriptor, name, _)| {
-                !["0", "1", "2"].contains(&&*file_descriptor) && to_close.contains(&name)
-            });
-        (!inherited).then_some(())
+        (!Process(child.id()).sockets().iter().any(is_inherited)).then_some(())
     });
     Ok(child)
 }
 
+/// Runs `command` without input, and returns what it printed.
 pub fn run(command: &mut Command) -> io::Result<Output> {
     let command = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    start(command)?.wait_with_output()
+    launch(command)?.wait_with_output()
 }
 
 /// Polls until `find` returns a value. Returns None after the timeout. Use it if there is no event to
@@ -81,24 +75,42 @@ pub fn poll_until<T>(timeout: Duration, mut find: impl FnMut() -> Option<T>) -> 
     }
 }
 
-/// Polls until `condition` holds. After the timeout it panics with `expected`.
+/// Polls until `condition` holds. After [`TIMEOUT`] it panics with `expected`.
 #[track_caller]
 pub fn wait_until(expected: &str, mut condition: impl FnMut() -> bool) {
     let result = poll_until(TIMEOUT, || condition().then_some(()));
     assert!(result.is_some(), "expected {expected}, but not within {} s", TIMEOUT.as_secs());
 }
 
-/// A process that is killed when this is dropped.
+/// A child that is killed when this is dropped.
 #[derive(Debug)]
 pub struct ChildGuard(pub Child);
 
 impl Drop for ChildGuard {
     fn drop(&mut self) {
+        // Both fail only if the child has ended and its exit status has been taken.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
 }
 
+/// A socket that a process has open.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenSocket {
+    pub file_descriptor: RawFd,
+    /// The number of the socket, which is the same in all processes that share it.
+    pub inode: u64,
+    /// The flags of proc(5), such as `O_NONBLOCK`.
+    pub flags: u32,
+}
+
+/// Returns the inode of the socket that a path of `/proc/PID/fd` stands for.
+pub(crate) fn socket_inode(path: impl AsRef<Path>) -> Option<u64> {
+    let name = fs::read_link(path).ok()?;
+    name.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
+}
+
+/// A process, by its ID.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Process(pub u32);
 
@@ -108,8 +120,9 @@ impl Process {
         pid.unwrap_or_else(|| panic!("{} is no process ID", self.0))
     }
 
-    /// Sends a signal, if the process still exists.
+    /// Sends a signal to this process.
     pub fn signal(self, signal: Signal) {
+        // It fails if the process has ended.
         let _ = kill_process(self.pid(), signal);
     }
 
@@ -120,12 +133,13 @@ impl Process {
         matches!(waitid(WaitId::Pid(self.pid()), options), Ok(Some(_)))
     }
 
-    /// Kills the process group that it leads, and waits a moment until all processes of the group have
-    /// ended. Until then a socket may still listen.
+    /// Kills the process group that this process leads, and waits at most a second until all processes
+    /// of the group have ended. Until then a socket may still listen.
     pub(crate) fn kill_group(self) {
-        // All of them may have ended.
+        // It fails if all of them have ended.
         let _ = kill_process_group(self.pid(), Signal::KILL);
         let is_running = |process: Self| process.stat(3).is_none_or(|state| state != "Z");
+        // A process that the kernel does not end within a second is left behind.
         let _ = poll_until(Duration::from_secs(1), || {
             let is_left = test_kill_process_group(self.pid()).is_ok()
                 && self.group().into_iter().any(is_running);
@@ -133,7 +147,7 @@ impl Process {
         });
     }
 
-    /// Stops it and waits until it has stopped. Requests then wait in the kernel.
+    /// Stops this process, and waits until it has stopped. Requests then wait in the kernel.
     pub fn stop(self) {
         self.signal(Signal::STOP);
         self.wait_until_stopped();
@@ -149,7 +163,7 @@ impl Process {
         self.signal(Signal::CONT);
     }
 
-    /// Returns the resident memory in KiB, or 0 if it has ended.
+    /// Returns the resident memory of this process in KiB, or 0 if it has ended.
     pub fn memory(self) -> u64 {
         let Ok(status) = fs::read_to_string(format!("/proc/{}/status", self.0)) else {
             return self.ps("rss").parse().unwrap_or(0);
@@ -160,29 +174,24 @@ impl Process {
         resident.unwrap_or(0)
     }
 
-    /// Returns whether it was running or ready to run nearly all the time for `period`. This is a busy
-    /// loop, even if other processes leave it little CPU time. None if not available on this system.
+    /// Returns whether this process was running or ready to run nearly all the time for `period`. This
+    /// is a busy loop, even if other processes leave it little CPU time. None if not available on this
+    /// system.
     pub fn is_busy_looping(self, period: Duration) -> Option<bool> {
-        let (mut samples, mut running) = (0, 0);
+        let mut running = 0;
         for _ in 0..20 {
             thread::sleep(period / 20);
-            let state = self.stat(3)?;
-            samples += 1;
-            running += usize::from(state == "R");
+            running += usize::from(self.stat(3)? == "R");
         }
-        Some(running * 5 >= samples * 4)
+        Some(running >= 16)
     }
 
-    pub fn is_runnable(self) -> bool {
-        self.state().starts_with('R')
-    }
-
-    /// Returns the state as a letter of ps(1), or an empty text if it has ended.
-    pub(crate) fn state(self) -> String {
+    /// Returns the state of this process as a letter of ps(1), or an empty text if it has ended.
+    pub fn state(self) -> String {
         self.stat(3).unwrap_or_else(|| self.ps("state"))
     }
 
-    /// Returns a column of ps(1), or an empty text if the process has ended.
+    /// Returns a column of ps(1) for this process, or an empty text if it has ended.
     fn ps(self, column: &str) -> String {
         let column = format!("{column}=");
         let ps = run(Command::new("ps").args(["-o", &column, "-p", &self.0.to_string()]));
@@ -194,15 +203,15 @@ impl Process {
         fs::read_dir(format!("/proc/{}/fd", self.0)).ok().map(Iterator::count)
     }
 
-    /// Returns the CPU time that it has used. None if not available on this system.
+    /// Returns the CPU time that this process has used. None if not available on this system.
     pub fn cpu_time(self) -> Option<Duration> {
-        let ticks: u64 =
-            self.stat(14)?.parse::<u64>().ok()? + self.stat(15)?.parse::<u64>().ok()?;
-        Some(Duration::from_secs(ticks) / u32::try_from(clock_ticks_per_second()).ok()?)
+        let [user, system]: [Option<u64>; 2] = [14, 15].map(|field| self.stat(field)?.parse().ok());
+        let ticks_per_second = u32::try_from(clock_ticks_per_second()).ok()?;
+        Some(Duration::from_secs(user? + system?) / ticks_per_second)
     }
 
-    /// The CPU time that its main thread has used, in nanoseconds and not in ticks. None if not
-    /// available on this system.
+    /// Returns the CPU time of the main thread, in nanoseconds and not in ticks. None if not available
+    /// on this system.
     pub fn main_thread_cpu_time(self) -> Option<Duration> {
         let schedstat = fs::read_to_string(format!("/proc/{}/schedstat", self.0)).ok()?;
         let nanoseconds = schedstat.split(' ').next()?.parse().ok()?;
@@ -218,48 +227,45 @@ impl Process {
         fields.split(' ').nth(number.checked_sub(3)?).map(str::to_owned)
     }
 
-    /// Returns the processes of the group that it leads, or only itself if not available on this system.
+    /// Returns the processes of the group that this process leads. If not available on this system,
+    /// only this process.
     pub fn group(self) -> Vec<Self> {
-        let mut group = Self::list("/proc");
-        group.retain(|process| process.stat(5).is_some_and(|leader| leader == self.0.to_string()));
+        let group = self.find_by_field(5);
         if group.is_empty() { vec![self] } else { group }
     }
 
-    /// Its children. Empty if not available on this system.
+    /// Returns the children of this process. Empty if not available on this system.
     pub fn children(self) -> Vec<Self> {
-        let mut children = Self::list("/proc");
-        children
-            .retain(|process| process.stat(4).is_some_and(|parent| parent == self.0.to_string()));
-        children
+        self.find_by_field(4)
     }
 
-    /// The processes, or threads, of a folder of proc(5).
-    pub(crate) fn list(folder: &str) -> Vec<Self> {
-        let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-        entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok().map(Self)).collect()
+    /// Returns the processes whose `/proc/PID/stat` has the ID of this process in a field.
+    fn find_by_field(self, number: usize) -> Vec<Self> {
+        let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+        let processes =
+            entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok().map(Self));
+        let id = Some(self.0.to_string());
+        processes.filter(|process| process.stat(number) == id).collect()
     }
 
-    /// Returns its open sockets: the file descriptor, the name and the flags, such as `O_NONBLOCK`
-    /// (proc(5)). All processes that share a socket see one name. Empty if not available on this system.
-    pub fn sockets(self) -> Vec<(String, PathBuf, u32)> {
+    /// Returns the open sockets of this process. Empty if not available on this system.
+    pub fn sockets(self) -> Vec<OpenSocket> {
         let folder = format!("/proc/{}", self.0);
         let entries = fs::read_dir(format!("{folder}/fd")).into_iter().flatten().flatten();
         let socket = |entry: fs::DirEntry| {
-            let name = fs::read_link(entry.path()).ok()?;
-            if !name.to_string_lossy().starts_with("socket:") {
-                return None;
-            }
-            let file_descriptor = entry.file_name().to_string_lossy().into_owned();
+            let inode = socket_inode(entry.path())?;
+            let file_descriptor = entry.file_name().to_str()?.parse().ok()?;
             let info = fs::read_to_string(format!("{folder}/fdinfo/{file_descriptor}")).ok()?;
             let octal = info.lines().find_map(|line| line.strip_prefix("flags:"))?.trim();
-            Some((file_descriptor, name, u32::from_str_radix(octal, 8).ok()?))
+            Some(OpenSocket { file_descriptor, inode, flags: u32::from_str_radix(octal, 8).ok()? })
         };
         entries.filter_map(socket).collect()
     }
 
+    /// Sets the soft limit on open file descriptors of this process, if it still runs.
     #[cfg(target_os = "linux")]
     pub fn limit_file_descriptors(self, limit: u64) {
-        // It has inherited the hard limit of this process.
+        // A child has inherited our hard limit.
         let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
         let limit = Rlimit { current: Some(limit), maximum };
         match prlimit(Some(self.pid()), Resource::Nofile, limit) {

@@ -8,10 +8,10 @@ pub const RESPONSE: &[u8] = b"Hello World\n";
 /// A message, as a student types it.
 pub const MESSAGE: &[u8] = b"hello\n";
 
-/// How a server responds.
+/// The greeting and the responses of a server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Protocol {
-    /// Sent once, before the first response of a connection.
+    /// Bytes that are sent once, before the first response of a connection.
     pub greeting: Vec<u8>,
     pub response: Response,
 }
@@ -37,7 +37,7 @@ impl Default for Protocol {
 pub struct Journal(Arc<Mutex<Vec<(String, usize)>>>);
 
 impl Journal {
-    /// Adds a step. It counts equal steps in a row.
+    /// Adds a step, and counts equal steps in a row.
     pub fn note(&self, step: String) {
         let mut steps = self.steps();
         match steps.last_mut() {

@@ -1,7 +1,5 @@
-//! A running server.
+//! Commands that start servers, and running servers.
 
-use std::ffi::OsString;
-use std::fmt::{self, Display, Formatter};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::process::CommandExt;
@@ -11,7 +9,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use crate::process::{poll_until, start_and_register};
+use crate::process::{poll_until, spawn_and_register};
 use crate::{Client, Log, Process, Step, TIMEOUT, guard};
 
 /// Closes the file descriptors from 3 on, which the tests may have inherited. Otherwise a limit on file
@@ -19,64 +17,39 @@ use crate::{Client, Log, Process, Step, TIMEOUT, guard};
 const CLOSE_INHERITED: &str =
     "for d in /dev/fd/*; do d=${d##*/}; ((d > 2)) && eval \"exec $d>&-\"; done";
 
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Program {
-    /// The binary of a step. It prints its address.
-    Step(Step),
-    /// Any command. Only its port is known.
-    Command { words: Vec<String>, port: u16 },
-}
-
-impl Display for Program {
-    fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Step(step) => step.fmt(formatter),
-            Self::Command { words, .. } => formatter.write_str(&words.join(" ")),
-        }
-    }
-}
-
-/// How to start a server.
-#[derive(Debug, Clone)]
+/// The command that starts a server: a step, or any program.
+#[derive(Debug, Clone, Default)]
 pub struct ServerCommand {
-    pub program: Program,
-    host: String,
+    /// The step, or None if the command has words.
+    pub step: Option<Step>,
+    words: Vec<String>,
+    host: Option<String>,
     port: u16,
     is_quiet: bool,
     shell_lines: Vec<String>,
-    fault: Option<String>,
-    call_log: Option<(String, String)>,
+    strace: Vec<String>,
     is_stdout_closed: bool,
-    has_no_readers: bool,
+    has_closed_readers: bool,
 }
 
 impl ServerCommand {
     pub fn for_step(step: Step) -> Self {
-        Self::with_program(Program::Step(step))
+        Self { step: Some(step), ..Self::default() }
     }
 
-    /// Starts any command, which should listen on 127.0.0.1 and `port`. The other settings for host,
-    /// port and `quiet` have no effect on it.
+    /// Returns the command of any program, which should listen on 127.0.0.1 and `port`. The host and
+    /// `quiet` have no effect on it.
     pub fn from_words(words: Vec<String>, port: u16) -> Self {
-        Self::with_program(Program::Command { words, port })
+        Self { words, port, ..Self::default() }
     }
 
-    fn with_program(program: Program) -> Self {
-        Self {
-            program,
-            host: "127.0.0.1".to_owned(),
-            port: 0,
-            is_quiet: false,
-            shell_lines: Vec::new(),
-            fault: None,
-            call_log: None,
-            is_stdout_closed: false,
-            has_no_readers: false,
-        }
+    /// Returns the name of the step, or the words of the command.
+    pub fn name(&self) -> String {
+        self.step.map_or_else(|| self.words.join(" "), |step| step.name().to_owned())
     }
 
     pub fn host(mut self, host: &str) -> Self {
-        host.clone_into(&mut self.host);
+        self.host = Some(host.to_owned());
         self
     }
 
@@ -101,21 +74,17 @@ impl ServerCommand {
         self.shell(&take)
     }
 
-    /// Closes standard output. A server that listens beyond loopback prints its address on standard
-    /// error, so `--host` is set, and the system can still choose the port.
+    /// Closes standard output of the server. It also listens beyond loopback, because it then prints its
+    /// address on standard error.
     pub fn close_stdout(mut self) -> Self {
         self.is_stdout_closed = true;
         self.host("0.0.0.0").shell("exec 1>&-")
     }
 
-    pub fn close_stderr(self) -> Self {
-        self.shell("exec 2>&-")
-    }
-
-    /// Lets the readers of both outputs exit at once, like `2>&1 | head -1`. Of a step they first read
-    /// its address.
+    /// Lets the readers of both outputs exit at once, like `2>&1 | head -1`. They first read the address
+    /// of a step.
     pub fn close_readers(mut self) -> Self {
-        self.has_no_readers = true;
+        self.has_closed_readers = true;
         self
     }
 
@@ -126,108 +95,88 @@ impl ServerCommand {
         self
     }
 
-    /// Lets system calls fail with strace(1). `fault` is the value for `-e inject=`, such as
-    /// `accept4:error=ENOMEM:when=1`. See [`crate::has_strace`].
-    pub fn inject_fault(mut self, fault: &str) -> Self {
-        self.fault = Some(fault.to_owned());
+    /// Lets system calls fail with strace(1), which writes `calls` into the file `log`, with each byte of
+    /// a string as `\xNN`. `fault` is the value for `-e inject=`, such as `accept4:error=ENOMEM:when=1`.
+    /// See [`crate::has_strace`].
+    pub fn trace(mut self, fault: &str, calls: &str, log: &str) -> Self {
+        // -D: the server stays the child of this process, not of strace.
+        let strace = format!("strace -D -f -qq -xx -s 4096 -e trace={calls} -e inject={fault} -o");
+        self.strace = strace.split(' ').chain([log]).map(str::to_owned).collect();
         self
     }
 
-    /// Lets the strace(1) that injects a fault write these calls into a file.
-    pub fn log_calls(mut self, calls: &str, path: &str) -> Self {
-        self.call_log = Some((calls.to_owned(), path.to_owned()));
-        self
+    /// Lets system calls fail, as [`Self::trace`] does, without a log.
+    pub fn inject_fault(self, fault: &str) -> Self {
+        self.trace(fault, fault.split(':').next().unwrap_or_default(), "/dev/null")
     }
 
     pub fn command(&self) -> Command {
-        let mut words: Vec<OsString> = Vec::new();
+        let mut words: Vec<String> = Vec::new();
         if !self.shell_lines.is_empty() {
             let lines = self.shell_lines.join(" && ");
             let script = format!("{CLOSE_INHERITED}; {lines} && exec \"$0\" \"$@\"");
-            words.extend(["bash".into(), "-c".into(), script.into()]);
+            words.extend(["bash", "-c", &script].map(str::to_owned));
         }
-        if let Some(fault) = &self.fault {
-            let calls = fault.split(':').next().unwrap_or_default().to_owned();
-            let (calls, log) = self.call_log.clone().unwrap_or((calls, "/dev/null".to_owned()));
-            let (trace, inject) = (format!("trace={calls}"), format!("inject={fault}"));
-            // -D: the server stays the child of this process, not of strace.
-            let strace =
-                ["strace", "-D", "-f", "-qq", "-s", "4096", "-o", &log, "-e", &trace, "-e"];
-            words.extend(strace.map(OsString::from));
-            words.push(inject.into());
+        words.extend_from_slice(&self.strace);
+        if let Some(step) = self.step {
+            let host = self.host.as_deref().unwrap_or("127.0.0.1");
+            words.push(step.binary().display().to_string());
+            words.extend(["--host", host, "--port", &self.port.to_string()].map(str::to_owned));
         }
-        match &self.program {
-            Program::Step(step) => {
-                words.push(step.binary().into());
-                words.extend(["--host".into(), (&self.host).into()]);
-                words.extend(["--port".into(), self.port.to_string().into()]);
-                if self.is_quiet {
-                    words.push("--quiet".into());
-                }
-            }
-            Program::Command { words: given, .. } => words.extend(given.iter().map(Into::into)),
+        if self.step.is_some() && self.is_quiet {
+            words.push("--quiet".to_owned());
         }
+        words.extend_from_slice(&self.words);
         let mut command = Command::new(&words[0]);
         command.args(&words[1..]).stdin(Stdio::null());
         command
     }
 
-    /// Starts it, and does not wait until it listens. The port of a step is still 0.
+    /// Starts the server, and does not wait until it listens. The port is still 0 if the system chooses it.
     pub fn spawn(&self) -> io::Result<Server> {
-        guard::prepare();
+        // The guard must run before, because it cannot be started while the server is.
+        guard::change_groups(|_| {});
         let mut command = self.command();
         // A process group of its own, which the guard and `kill` end as a whole.
         let command = command.process_group(0).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = start_and_register(command, guard::add).map_err(|error| {
-            let name = match &self.program {
-                Program::Step(step) => step.name(),
-                Program::Command { words, .. } => &words[0],
-            };
-            io::Error::new(error.kind(), format!("{name}: {error}"))
-        })?;
-        let (lines_read, port) = match self.program {
-            Program::Step(_) => (1, 0),
-            Program::Command { port, .. } => (0, port),
-        };
+        let mut child =
+            spawn_and_register(command, |id| guard::change_groups(|groups| groups.push(id)))
+                .map_err(|error| {
+                    io::Error::new(error.kind(), format!("{}: {error}", self.name()))
+                })?;
+        let address_lines = usize::from(self.step.is_some());
         let [stdout_lines, stderr_lines] =
-            if self.has_no_readers { [lines_read, 0] } else { [usize::MAX; 2] };
-        let narration =
-            child.stdout.take().map(|stdout| Log::with_line_limit(stdout_lines, stdout));
-        let errors = child.stderr.take().map(|stderr| Log::with_line_limit(stderr_lines, stderr));
+            if self.has_closed_readers { [address_lines, 0] } else { [usize::MAX; 2] };
+        let stdout = child.stdout.take().expect("a pipe");
+        let stderr = child.stderr.take().expect("a pipe");
         Ok(Server {
-            start: self.clone(),
+            command: self.clone(),
             child,
             status: None,
-            narration: narration.unwrap_or_default(),
-            errors: errors.unwrap_or_default(),
-            addr: SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
+            narration: Log::with_line_limit(stdout_lines, stdout),
+            errors: Log::with_line_limit(stderr_lines, stderr),
+            addr: SocketAddr::from((Ipv4Addr::LOCALHOST, self.port)),
         })
     }
 
-    /// Starts it, and waits until a step listens. Other commands do not report when they listen, so
-    /// their first client has to try again.
+    /// Starts the server, and waits until it listens if it is a step. Other servers do not report when
+    /// they listen, so their first client has to try again.
     pub fn try_start(&self) -> io::Result<Server> {
         let mut server = self.spawn()?;
-        if matches!(self.program, Program::Command { .. }) {
+        if self.step.is_none() {
             return Ok(server);
         }
-        let addr = if self.is_stdout_closed {
-            let addr = server.errors.try_wait_for("an address that is not loopback", |lines| {
-                let mut words = lines.iter().filter_map(|line| line.text.split(' ').next());
-                words.find_map(|word| word.parse::<SocketAddr>().ok())
-            });
-            addr.map(|addr| SocketAddr::from((Ipv4Addr::LOCALHOST, addr.port())))
-        } else {
-            server.narration.try_wait_for("`Listening on` and an address", |lines| {
-                lines.iter().find_map(|line| line.text.strip_prefix("Listening on ")?.parse().ok())
-            })
-        };
+        let log = if self.is_stdout_closed { &server.errors } else { &server.narration };
+        let addr = log.try_wait_for("the address of the server", |lines| {
+            let mut words = lines.iter().flat_map(|line| line.text.split(' '));
+            words.find_map(|word| word.parse().ok())
+        });
         server.addr = addr.map_err(|why| {
             server.errors.wait_for_end(Duration::from_secs(1));
             let errors = server.errors.text();
-            io::Error::other(format!("{}: {why}Standard error:\n{errors}", self.program))
+            io::Error::other(format!("{}: {why}Standard error:\n{errors}", self.name()))
         })?;
-        if self.has_no_readers {
+        if self.has_closed_readers {
             server.narration.read_to_end();
             server.errors.read_to_end();
         }
@@ -246,10 +195,8 @@ impl ServerCommand {
         let mut server = self.spawn().unwrap_or_else(|error| panic!("{error}"));
         let status = server.wait();
         let (narration, errors) = (server.narration.read_to_end(), server.errors.read_to_end());
-        let [line] = &errors[..] else {
-            panic!("{}: expected one line: {errors:#?}", self.program)
-        };
-        assert_eq!(status.code(), Some(1), "exit code of {}, which printed {line}", self.program);
+        let [line] = &errors[..] else { panic!("{}: expected one line: {errors:#?}", self.name()) };
+        assert_eq!(status.code(), Some(1), "exit code of {}, which printed {line}", self.name());
         (narration, line.clone())
     }
 
@@ -257,7 +204,7 @@ impl ServerCommand {
     #[track_caller]
     pub fn expect_refusal(&self) -> String {
         let (narration, line) = self.expect_failure();
-        assert!(narration.is_empty(), "{} narrated {narration:#?}", self.program);
+        assert!(narration.is_empty(), "{} narrated {narration:#?}", self.name());
         line
     }
 }
@@ -278,27 +225,19 @@ pub fn free_port() -> io::Result<u16> {
 /// A server. When this is dropped, the server and all processes that it started are killed.
 #[derive(Debug)]
 pub struct Server {
-    pub start: ServerCommand,
+    pub command: ServerCommand,
     pub addr: SocketAddr,
     pub narration: Log,
     pub errors: Log,
     child: Child,
-    /// Its exit status, after we have waited for it. Its process ID may belong to another process then,
-    /// so it gets no signal any more.
+    /// The exit status, after this process has waited for the server. Then the process ID may belong to
+    /// another process, so it gets no more signals.
     status: Option<ExitStatus>,
 }
 
 impl Server {
     pub fn start(step: Step) -> Self {
         ServerCommand::for_step(step).start()
-    }
-
-    pub fn program(&self) -> &Program {
-        &self.start.program
-    }
-
-    pub fn is_blocking(&self) -> bool {
-        matches!(self.start.program, Program::Step(step) if step.is_blocking())
     }
 
     #[track_caller]
@@ -325,7 +264,7 @@ impl Server {
         self.exit_status().is_none()
     }
 
-    /// Returns its exit status if it has ended. The processes that it started are killed then.
+    /// Returns the exit status if the server has ended. The processes that it started are killed then.
     pub fn exit_status(&mut self) -> Option<ExitStatus> {
         if self.status.is_none() && self.process().has_ended() {
             self.kill();
@@ -333,13 +272,14 @@ impl Server {
         self.status
     }
 
+    /// Waits until the server has ended. Returns None after the timeout.
     pub fn wait_for(&mut self, timeout: Duration) -> Option<ExitStatus> {
         poll_until(timeout, || self.exit_status())
     }
 
     pub fn wait(&mut self) -> ExitStatus {
         let status = self.wait_for(TIMEOUT);
-        status.unwrap_or_else(|| panic!("{} was expected to end", self.start.program))
+        status.unwrap_or_else(|| panic!("{} was expected to end", self.command.name()))
     }
 
     pub fn kill_and_read_narration(mut self) -> Vec<String> {
@@ -358,7 +298,7 @@ impl Server {
         }
         // Wait for it last, because until then the process ID belongs to it even if it has ended.
         self.process().kill_group();
-        guard::remove(self.child.id());
+        guard::change_groups(|groups| groups.retain(|group| *group != self.child.id()));
         self.status = self.child.wait().ok();
     }
 }
@@ -371,7 +311,7 @@ impl Drop for Server {
             let end = status.map_or_else(String::new, |status| format!(", ended with {status}"));
             eprintln!(
                 "{} on {}{end}. Standard output:\n{}Standard error:\n{}",
-                self.start.program,
+                self.command.name(),
                 self.addr,
                 self.narration.text(),
                 self.errors.text()

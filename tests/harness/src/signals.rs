@@ -1,4 +1,4 @@
-//! The signals of a program. The tests of a step do without, and build no crate for it.
+//! The signals of a program. The tests of a step need none of this, and build no crate for it.
 
 use std::io;
 use std::process::{self, Command};
@@ -9,9 +9,9 @@ use signal_hook::consts::{SIGCHLD, SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SI
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::emulate_default_handler;
 
-/// Lets this process wait for its children. If its parent ignores SIGCHLD, this process inherits
-/// that, and wait(2) fails with ECHILD. With a handler the signal is no longer ignored.
-pub fn heed_children() {
+/// Handles SIGCHLD in this process if its parent has ignored that signal. Otherwise wait(2) would fail
+/// with ECHILD.
+pub fn stop_ignoring_sigchld() {
     let waited = Command::new("true").status();
     if waited.is_err_and(|error| error.raw_os_error() == Some(libc::ECHILD)) {
         // It fails only for a signal that may not be handled.
@@ -30,7 +30,7 @@ pub fn end_process_1_on_signals() -> io::Result<()> {
     Ok(())
 }
 
-/// Does what `signal` does by default, also to process 1.
+/// Takes the default action of `signal`, also in process 1.
 pub fn take_default_action(signal: i32) {
     if process::id() == 1 && ![SIGCONT, SIGTSTP].contains(&signal) {
         process::exit(128 + signal);

@@ -1,16 +1,12 @@
 //! The servers, and the binaries that cargo builds.
 
-use std::collections::HashMap;
 use std::env;
 use std::fmt::{self, Display, Formatter};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::process::Command;
 use std::sync::OnceLock;
 
-use escargot::CargoBuild;
-use escargot::error::{CargoError, ErrorKind};
-use escargot::format::Message;
-
-use crate::{can_run, root};
+use crate::{root, run};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Step {
@@ -53,7 +49,7 @@ impl Step {
         Self::ALL.into_iter().find(|step| step.name() == name)
     }
 
-    /// The source that a student reads.
+    /// Returns the source that a student reads.
     pub fn source(self) -> PathBuf {
         root().join(match self {
             Self::Blocking | Self::Functions | Self::Select => format!("{self}/src/main.rs"),
@@ -65,16 +61,16 @@ impl Step {
         matches!(self, Self::Blocking | Self::Functions)
     }
 
-    pub fn binary(self) -> &'static Path {
+    pub fn binary(self) -> PathBuf {
         self.try_binary().unwrap_or_else(|error| panic!("{error}"))
     }
 
-    /// The binary, built by cargo in the profile of this library: `cargo test` builds no binary of
-    /// another package.
-    pub fn try_binary(self) -> Result<&'static Path, &'static str> {
-        static STEPS: OnceLock<Built> = OnceLock::new();
-        static AFTER: OnceLock<Built> = OnceLock::new();
-        let built = if Self::AFTER.contains(&self) {
+    /// Builds the binary with cargo, and returns its path. `cargo test` builds no binary of another
+    /// package.
+    pub fn try_binary(self) -> Result<PathBuf, String> {
+        static STEPS: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+        static AFTER: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+        let folder = if Self::AFTER.contains(&self) {
             // A call of its own, because step 3 would be built again with this feature.
             let after = "-p step3-select --features after --example mio --example tokio";
             AFTER.get_or_init(|| build(after))
@@ -82,7 +78,9 @@ impl Step {
             let steps = "-p step1-blocking -p step2-functions -p step3-select --bins --examples";
             STEPS.get_or_init(|| build(steps))
         };
-        binary_in(built, self.name())
+        let folder = folder.clone()?;
+        let is_example = !Self::STEPS.contains(&self);
+        Ok(if is_example { folder.join("examples") } else { folder }.join(self.name()))
     }
 }
 
@@ -92,76 +90,43 @@ impl Display for Step {
     }
 }
 
-type Built = Result<HashMap<String, PathBuf>, String>;
-
-/// Returns the binary of a program in `tests`, for the tests of another package.
-pub fn program(name: &str) -> &'static Path {
-    static PROGRAMS: OnceLock<Built> = OnceLock::new();
+/// Builds the programs in `tests`, and returns the path of one, for the tests of another package.
+pub fn program(name: &str) -> PathBuf {
+    static FOLDER: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     // These packages have the features that `cargo test` uses, so it has built the programs already.
     let packages = "-p client -p compare -p pages -p step3-select --bins";
-    let built = PROGRAMS.get_or_init(|| build(packages));
-    binary_in(built, name).unwrap_or_else(|error| panic!("{error}"))
+    let folder = FOLDER.get_or_init(|| build(packages)).as_ref();
+    folder.unwrap_or_else(|error| panic!("{error}")).join(name)
 }
 
-fn binary_in(built: &'static Built, name: &str) -> Result<&'static Path, &'static str> {
-    let binary = built.as_ref().map_err(String::as_str)?.get(name);
-    binary.map(PathBuf::as_path).ok_or("error: cargo did not build this program")
-}
-
-/// Builds with cargo. If cargo cannot be run here, by another user for example, it returns what was
-/// built before, unless the code has an error.
-fn build(arguments: &str) -> Built {
-    run_cargo(arguments).or_else(|error| {
-        let existing = existing_binaries();
-        if existing.is_empty() || error.contains("could not compile") {
-            Err(error)
-        } else {
-            Ok(existing)
-        }
-    })
-}
-
-/// Returns the steps that can run beside this program. Tests are in another folder.
-fn existing_binaries() -> HashMap<String, PathBuf> {
-    let program = env::current_exe().unwrap_or_default();
-    let folder = program.parent().unwrap_or(Path::new("."));
-    let mut binaries = HashMap::new();
-    for step in Step::ALL {
-        for path in [folder.join(step.name()), folder.join("examples").join(step.name())] {
-            if can_run(&path, &["--version"]) {
-                binaries.insert(step.name().to_owned(), path);
-            }
-        }
+/// Builds binaries with cargo in the profile of this program, and returns the folder of that profile.
+fn build(arguments: &str) -> Result<PathBuf, String> {
+    // A test is in the folder `deps`.
+    let program = env::current_exe().map_err(|error| format!("error: this program: {error}"))?;
+    let folders = program.ancestors().skip(1);
+    let mut folders = folders.skip_while(|folder| folder.ends_with("deps"));
+    let (folder, target) = folders.next().zip(folders.next()).unwrap_or((root(), root()));
+    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or("cargo".into()));
+    cargo.arg("build").args(arguments.split(' '));
+    cargo.arg("--manifest-path").arg(root().join("Cargo.toml"));
+    cargo.arg("--target-dir").arg(target);
+    if !cfg!(debug_assertions) {
+        cargo.arg("--release");
     }
-    binaries
-}
-
-fn run_cargo(arguments: &str) -> Built {
-    let cargo = CargoBuild::new().manifest_path(root().join("Cargo.toml"));
-    let cargo = if cfg!(debug_assertions) { cargo } else { cargo.release() };
-    let mut binaries = HashMap::new();
-    for message in cargo.args(arguments.split(' ')).exec().map_err(explain)? {
-        let message = message.map_err(explain)?;
-        if let Ok(Message::CompilerArtifact(artifact)) = message.decode()
-            && let Some(executable) = artifact.executable
-        {
-            binaries.insert(artifact.target.name.into_owned(), executable.into_owned());
+    let error = match run(&mut cargo) {
+        Ok(output) if output.status.success() => return Ok(folder.to_owned()),
+        Ok(output) => {
+            format!("the servers do not build:\n{}", String::from_utf8_lossy(&output.stderr))
         }
-    }
-    Ok(binaries)
-}
-
-fn explain(error: CargoError) -> String {
-    let text = error.to_string();
-    // The first line of an error of escargot 1.0.1 can name the wrong cause.
-    let reason = text.split_once('\n').map_or("", |(_, reason)| reason.trim());
-    match error.kind() {
-        ErrorKind::InvalidCommand => {
-            let cause = reason.trim_start_matches("Cause: ");
-            format!(
-                "error: cargo does not start ({cause}). Is cargo on the PATH? sudo uses a different PATH"
-            )
+        Err(error) => {
+            let hint = "Is cargo on the PATH? sudo uses a different PATH";
+            format!("error: cargo does not start ({error}). {hint}")
         }
-        _ => format!("the servers do not build:\n{reason}"),
+    };
+    // If cargo cannot be run here, for example by another user, the binaries may still be there.
+    let has_binaries = folder.join(Step::Blocking.name()).exists();
+    if has_binaries && !error.contains("could not compile") {
+        return Ok(folder.to_owned());
     }
+    Err(error)
 }

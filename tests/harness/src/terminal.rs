@@ -10,15 +10,14 @@ use std::time::{Duration, Instant};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
 
-use crate::process::start;
-use crate::{Process, Signal, TIMEOUT, poll_until};
+use crate::{Process, Signal, TIMEOUT, launch, poll_until};
 
 /// A program that runs on a terminal of its own until this is dropped.
 pub struct PtyProgram {
     pub child: Child,
-    /// Writing to it types keys.
+    /// The keyboard of the terminal, to write to.
     pub keys: File,
-    /// The bytes that it prints, with their times.
+    /// The bytes that the program prints, with their times.
     pub output: Receiver<(Instant, Vec<u8>)>,
 }
 
@@ -39,7 +38,7 @@ impl PtyProgram {
             Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 },
         )?;
         command.env("TERM", "xterm").stdin(terminal.try_clone()?).stdout(terminal);
-        let child = start(command);
+        let child = launch(command);
         // The output of the terminal ends only if the command does not hold it open.
         command.stdin(Stdio::null()).stdout(Stdio::null());
         let mut reader = keys.try_clone()?;
@@ -73,9 +72,10 @@ impl PtyProgram {
 impl Drop for PtyProgram {
     fn drop(&mut self) {
         if matches!(self.child.try_wait(), Ok(None)) {
-            // After TERM it can also end the programs that it has started.
+            // At TERM the program can also end the programs that it has started.
             Process(self.child.id()).signal(Signal::TERM);
         }
+        // A program that goes on is killed. All of these fail only if the program has ended.
         let _ = poll_until(Duration::from_secs(5), || self.child.try_wait().ok()?);
         let _ = self.child.kill();
         let _ = self.child.wait();

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::thread;
 
 use check::{Case, Failure, Level, Setup, Verdict};
-use harness::{Program, ServerCommand, Step, TIMEOUT, free_port, has_python, python, root};
+use harness::{ServerCommand, Step, TIMEOUT, free_port, has_python, python, root};
 
 /// A server, and the cases in which it fails.
 struct Expectation {
@@ -105,7 +105,7 @@ impl Expectation {
     }
 
     fn is_step(&self) -> bool {
-        matches!((self.start)().program, Program::Step(step) if Step::STEPS.contains(&step))
+        (self.start)().step.is_some_and(|step| Step::STEPS.contains(&step))
     }
 
     /// Returns what is wrong with the verdicts of a level.

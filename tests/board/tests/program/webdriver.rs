@@ -2,7 +2,7 @@
 
 use std::process::{Command, Stdio};
 
-use harness::{ChildGuard, Log, can_run, is_available, start};
+use harness::{ChildGuard, Log, can_run, is_available, launch};
 use serde_json::{Value, json};
 
 /// A headless Chromium, which ends when this is dropped.
@@ -19,7 +19,7 @@ impl Browser {
         }
         let mut command = Command::new("chromedriver");
         command.arg("--port=0").stdin(Stdio::null()).stdout(Stdio::piped());
-        let mut driver = ChildGuard(start(&mut command).expect("chromedriver"));
+        let mut driver = ChildGuard(launch(&mut command).expect("chromedriver"));
         let log = Log::new(driver.0.stdout.take().expect("standard output"));
         let port = log.wait_for("a port", |lines| {
             let text =

@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::process::{Command, Output, Stdio};
 
 use harness::{
-    Process, ServerCommand, Signal, Step, free_port, has_python, has_strace, python, run, start,
+    Process, ServerCommand, Signal, Step, free_port, has_python, has_strace, launch, python, run,
     wait_until,
 };
 
@@ -123,7 +123,7 @@ fn interrupted_check_kills_its_server() {
             check.stderr(Stdio::null());
         }
         check.args(["--port", &port.to_string(), "--only", "silent clients"]);
-        let mut check = start(check.args(words).stdout(Stdio::piped())).expect("check starts");
+        let mut check = launch(check.args(words).stdout(Stdio::piped())).expect("check starts");
         let mut output = check.stdout.take().map(BufReader::new).expect("standard output");
         let mut first = String::new();
         output.read_line(&mut first).expect("a line");

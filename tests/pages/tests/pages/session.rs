@@ -217,7 +217,7 @@ impl Terminal {
     /// The signal is not Ctrl-C's, which a test that runs in the background may ignore.
     fn end(mut self, place: &str) {
         let process = Process(self.program.child.id());
-        wait_until("the program to be blocked", || !process.is_runnable());
+        wait_until("the program to be blocked", || !process.state().starts_with('R'));
         process.signal(Signal::TERM);
         self.program.child.wait().expect("the program ends");
         while self.read() {}

@@ -57,8 +57,8 @@ fn storm(server: &Server, seed: u64, duration: Duration) {
         timeout: TIMEOUT,
         protocol: Arc::default(),
         deadline: Instant::now() + duration + 2 * TIMEOUT,
-        is_one_at_a_time: server.is_blocking(),
+        is_one_at_a_time: server.command.step.is_some_and(Step::is_blocking),
     };
     let result = storm.run(seed, duration);
-    result.unwrap_or_else(|error| panic!("{}: {error}", server.program()));
+    result.unwrap_or_else(|error| panic!("{}: {error}", server.command.name()));
 }

@@ -248,7 +248,7 @@ mod changed_limits {
         let _clients = connect_and_request(&server, 3);
         let sockets = server.process().sockets();
         assert_eq!(sockets.len(), 4, "the listening socket and three clients: {sockets:?}");
-        let is_nonblocking = sockets.iter().all(|(_, _, flags)| flags & NONBLOCK != 0);
+        let is_nonblocking = sockets.iter().all(|socket| socket.flags & NONBLOCK != 0);
         assert!(is_nonblocking, "file descriptor, name and flags of each: {sockets:?}");
     }
 }

@@ -24,7 +24,7 @@ use harness::{Server, Step, is_available, raise_file_descriptor_limit};
 fn serve_next(server: &mut Server) {
     let next = server.connect_and_request();
     next.close().unwrap();
-    assert!(server.is_running(), "{} was expected to go on", server.program());
+    assert!(server.is_running(), "{} was expected to go on", server.command.name());
 }
 
 /// Counts the calls of `recv` for the client at `addr`, which was alone. Steps 1 and 2 print each call.

@@ -30,7 +30,7 @@ fn expect_one_response_for_each_recv(step: Step, message: &[u8], mut piece: impl
     assert!(
         received == RESPONSE.repeat(responses),
         "{step}: expected whole responses to {length} bytes, got {}",
-        describe_responses(&received)
+        describe_responses(RESPONSE, &received)
     );
     assert!(
         (length.div_ceil(REQUEST)..=length).contains(&responses),

@@ -11,7 +11,7 @@ const SLACK: u64 = 1024;
 
 fn stall(server: &Server) -> StalledReader {
     let mut client = StalledReader::connect(server.addr).unwrap();
-    client.send_until_surely_stuck().unwrap();
+    client.send_until_stuck().unwrap();
     client
 }
 
