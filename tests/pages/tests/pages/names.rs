@@ -36,7 +36,7 @@ pub fn problems(document: &Document) -> Vec<String> {
 /// Returns the first word in `code` that names something that does not exist.
 fn unknown_word<'a>(document: &Document, code: &'a str) -> Option<&'a str> {
     let is_cargo = code.contains("cargo ");
-    // Our programs have the arguments that follow, and not cargo.
+    // True if the next word is an argument of our program, and not of cargo.
     let mut is_argument = code.starts_with("--");
     let mut option = "";
     code.split([' ', ')']).find(|word| {

@@ -15,7 +15,7 @@ use crate::{has_file_descriptors, serve_next, side_by_side};
 /// The length of the first storm, in which a server allocates the memory that it needs.
 const WARM_UP: Duration = Duration::from_secs(2);
 
-/// How much the server's memory may change in the second storm.
+/// The greatest change of the server's memory in the second storm.
 const MAX_CHANGE_KIB: u64 = 1024;
 
 #[test]

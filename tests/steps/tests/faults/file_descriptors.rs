@@ -7,17 +7,17 @@ use crate::{has_file_descriptors, serve_next};
 /// The limit of this process, whose tests fill an `fd_set` with clients twice at the same time.
 const CLIENT_LIMIT: u64 = 4096;
 
-/// How many clients wait while the server is full: on macOS the backlog holds 128.
+/// The number of clients that wait while the server is full. On macOS the backlog holds 128.
 const WAITING_CLIENTS: usize = 20;
 
-/// How many requests a client sends while the server is full.
+/// The number of requests that a client sends while the server is full.
 const REQUESTS: usize = 100;
 
-/// Limits on file descriptors, and how many clients fit. Standard input, output and error and the
-/// listening socket take four.
+/// Limits on file descriptors, with the number of clients that fit. Standard input, output and error
+/// and the listening socket take four.
 const LOW_LIMITS: [(u64, usize); 3] = [(32, 28), (6, 2), (5, 1)];
 
-/// A limit above 1024, so that `FD_SETSIZE` is what limits the clients.
+/// A limit above 1024, so that `FD_SETSIZE` limits the clients.
 const HIGH_LIMIT: (u64, usize) = (1100, 1020);
 
 fn connect_and_send(server: &Server) -> Client {

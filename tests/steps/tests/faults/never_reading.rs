@@ -6,7 +6,7 @@ use harness::{MESSAGE, Server, ServerCommand, StalledReader, Step, TIMEOUT};
 
 use crate::{count_recvs, serve_next, side_by_side};
 
-/// How much a server's memory may grow. Allocators round up.
+/// The greatest growth of a server's memory. Allocators round up.
 const MAX_GROWTH_KIB: u64 = 1024;
 
 fn stall(server: &Server) -> StalledReader {
