@@ -7,8 +7,8 @@ use std::process::Command;
 
 use harness::{Step, root};
 
-/// Returns what cargo would build for `packages` with these kinds of dependencies: each crate with its
-/// version and its features.
+/// Returns the crates that cargo would build for `packages`, each with its version and its features.
+/// `edges` names the kinds of dependencies.
 fn crates(packages: &[&str], edges: &str) -> BTreeSet<String> {
     let tree = Command::new(env!("CARGO"))
         .current_dir(root())
@@ -25,7 +25,7 @@ fn crates(packages: &[&str], edges: &str) -> BTreeSet<String> {
 }
 
 #[test]
-fn each_step_has_the_same_features_with_package_and_with_bin() {
+fn step_has_the_same_features_with_package_and_bin() {
     for features in [&["--workspace"][..], &["--workspace", "--all-features"]] {
         let together = crates(features, "normal,build,dev");
         for step in Step::STEPS {
@@ -57,7 +57,7 @@ fn feature_after_adds_no_crate_to_step_3_and_bare() {
 }
 
 #[test]
-fn each_step_is_built_of_at_most_twelve_crates() {
+fn step_is_built_of_at_most_twelve_crates() {
     for step in Step::STEPS {
         let crates = crates(&["--package", step.name()], "normal");
         assert!(crates.len() <= 12, "{step} is built of {}: {crates:#?}", crates.len());

@@ -1,140 +1,123 @@
-//! Our own servers and the four listings, put through every case.
+//! Our own servers and the four listings in Python, put through every case of `check`.
 
 #![forbid(unsafe_code)]
 
 use std::collections::HashSet;
-use std::fs;
 use std::net::SocketAddr;
 use std::thread;
 
 use check::{Case, Failure, Level, Setup, Verdict};
 use harness::{ServerCommand, Step, TIMEOUT, free_port, has_python, python, root};
 
-/// A server, and the cases in which it fails.
+/// A server, and the cases in which it fails, with commas between their names.
 struct Expectation {
     name: &'static str,
-    start: fn() -> ServerCommand,
-    fails: &'static [&'static str],
+    program: Program,
+    fails: &'static str,
 }
 
-fn listing(number: u8) -> ServerCommand {
-    let port = free_port().unwrap();
-    let mut words = python(&format!("listings/{number}.py"));
-    words.push(port.to_string());
-    ServerCommand::from_words(words, port)
+#[derive(Clone, Copy)]
+enum Program {
+    Listing(u8),
+    Step(Step),
 }
 
-const RESETS: &[&str] = &[
-    "reset while silent",
-    "reset with a response unread",
-    "reset while queued",
-    "a second client",
+const SERVERS: [Expectation; 11] = [
+    Expectation::new("listing 1 in Python", Program::Listing(1), RESETS_AND_SECOND_CLIENT),
+    Expectation::new("listing 2 in Python", Program::Listing(2), RESETS_AND_SECOND_CLIENT),
+    Expectation::new(
+        "listing 3 in Python",
+        Program::Listing(3),
+        "one after the other, reset while silent, reset with a response unread, \
+         reset while queued, file descriptors, ten clients, a stalled reader, a late reader, \
+         flooding clients, more than FD_SETSIZE, out of file descriptors, \
+         a freed file descriptor, a limit that is raised, stopped and continued, \
+         output without a reader, all kinds at once",
+    ),
+    Expectation::new(
+        "listing 4 in Python",
+        Program::Listing(4),
+        "reset while silent, reset with a response unread, reset while queued, \
+         a stalled reader, flooding clients, more than FD_SETSIZE, out of file descriptors, \
+         a freed file descriptor, a limit that is raised, output without a reader, \
+         all kinds at once",
+    ),
+    Expectation::new("step 1", Program::Step(Step::Blocking), "a second client"),
+    Expectation::new("step 2", Program::Step(Step::Functions), "a second client"),
+    Expectation::new(
+        "`bare`",
+        Program::Step(Step::Bare),
+        "a stalled reader, more than FD_SETSIZE, a freed file descriptor",
+    ),
+    Expectation::new("step 3", Program::Step(Step::Select), ""),
+    Expectation::new("`mio`", Program::Step(Step::Mio), ""),
+    Expectation::new(
+        "`tasks`",
+        Program::Step(Step::Tasks),
+        "more than FD_SETSIZE, a freed file descriptor",
+    ),
+    Expectation::new("`tokio`", Program::Step(Step::Tokio), ""),
 ];
 
-const SERVERS: &[Expectation] = &[
-    Expectation { name: "listing 1 in Python", start: || listing(1), fails: RESETS },
-    Expectation { name: "listing 2 in Python", start: || listing(2), fails: RESETS },
-    Expectation {
-        name: "listing 3 in Python",
-        start: || listing(3),
-        fails: &[
-            "one after the other",
-            "reset while silent",
-            "reset with a response unread",
-            "reset while queued",
-            "file descriptors",
-            "ten clients",
-            "a stalled reader",
-            "a late reader",
-            "flooding clients",
-            "more than FD_SETSIZE",
-            "out of file descriptors",
-            "a freed file descriptor",
-            "a limit that is raised",
-            "stopped and continued",
-            "output without a reader",
-            "all kinds at once",
-        ],
-    },
-    Expectation {
-        name: "listing 4 in Python",
-        start: || listing(4),
-        fails: &[
-            "reset while silent",
-            "reset with a response unread",
-            "reset while queued",
-            "a stalled reader",
-            "flooding clients",
-            "more than FD_SETSIZE",
-            "out of file descriptors",
-            "a freed file descriptor",
-            "a limit that is raised",
-            "output without a reader",
-            "all kinds at once",
-        ],
-    },
-    Expectation {
-        name: "step 1",
-        start: || ServerCommand::for_step(Step::Blocking),
-        fails: &["a second client"],
-    },
-    Expectation {
-        name: "step 2",
-        start: || ServerCommand::for_step(Step::Functions),
-        fails: &["a second client"],
-    },
-    Expectation {
-        name: "`bare`",
-        start: || ServerCommand::for_step(Step::Bare),
-        fails: &["a stalled reader", "more than FD_SETSIZE", "a freed file descriptor"],
-    },
-    Expectation { name: "step 3", start: || ServerCommand::for_step(Step::Select), fails: &[] },
-];
+/// The cases in which listings 1 and 2 fail: they end when a client resets, and serve one at a time.
+const RESETS_AND_SECOND_CLIENT: &str = "reset while silent, reset with a response unread, \
+     reset while queued, a second client";
 
 impl Expectation {
-    /// Returns whether the server serves one client at a time, so that `check` skips the cases after
-    /// "a second client".
-    fn is_one_at_a_time(&self) -> bool {
-        self.fails.contains(&"a second client")
+    const fn new(name: &'static str, program: Program, fails: &'static str) -> Self {
+        Self { name, program, fails }
     }
 
+    fn command(&self) -> ServerCommand {
+        match self.program {
+            Program::Step(step) => ServerCommand::for_step(step),
+            Program::Listing(number) => {
+                let port = free_port().unwrap();
+                let mut words = python(&format!("listings/{number}.py"));
+                words.push(port.to_string());
+                ServerCommand::from_words(words, port)
+            }
+        }
+    }
+
+    fn is_failure_expected(&self, case: &str) -> bool {
+        self.fails.split(", ").any(|name| name == case)
+    }
+
+    /// Returns whether `check` skips the case, because the server serves one client at a time.
     fn is_skipped(&self, case: &Case) -> bool {
-        self.is_one_at_a_time()
+        self.is_failure_expected("a second client")
             && case.level() > Level::Disconnecting
             && case.name != "a second client"
     }
 
-    fn is_step(&self) -> bool {
-        (self.start)().step.is_some_and(|step| Step::STEPS.contains(&step))
-    }
-
-    /// Returns what is wrong with the verdicts of a level.
+    /// Returns the problems with the verdicts of a level.
     fn problems(&self, level: Level) -> Vec<String> {
-        let is_step = self.is_step();
+        let is_step = matches!(self.program, Program::Step(_));
         // Steps 1 and 2 pass these too, although `check` skips them.
         let is_extra = |case: &Case| {
             is_step && (case.level() == Level::System || case.name == "a late reader")
         };
         let cases = level.cases().iter();
         let cases = cases.filter(|case| !self.is_skipped(case) || is_extra(case));
-        cases.filter_map(|case| self.problem(case, is_step)).collect()
+        cases.filter_map(|case| self.problem(case)).collect()
     }
 
-    fn problem(&self, case: &Case, is_step: bool) -> Option<String> {
-        let should_fail = self.fails.contains(&case.name);
-        let timeout = if should_fail { TIMEOUT / 10 } else { TIMEOUT };
-        let start = (self.start)();
-        let start = if case.level() == Level::System { start } else { start.quiet() };
-        let lines = if is_step { lines_of_a_step(case) } else { None };
+    fn problem(&self, case: &Case) -> Option<String> {
+        let name = case.name;
+        let is_failure_expected = self.is_failure_expected(name);
+        let timeout = if is_failure_expected { TIMEOUT / 10 } else { TIMEOUT };
+        let command = self.command();
+        let command = if case.level() == Level::System { command } else { command.quiet() };
+        let lines = self.report_count(case);
         let mut errors = Vec::new();
-        let verdict = case.run_and_inspect(&Setup::new(start, timeout), |server| {
+        let verdict = case.run_and_inspect(&Setup::new(command, timeout), |server| {
             server.errors.has_lines_within(lines.unwrap_or(0), TIMEOUT);
             server.kill();
             errors = server.errors.read_to_end();
         });
-        let name = case.name;
         match verdict.unwrap_or_else(|error| panic!("{}: {error}", self.name)) {
-            Verdict::Pass(_) if !should_fail => {
+            Verdict::Pass(_) if !is_failure_expected => {
                 let lines = lines.filter(|lines| !are_reports(&errors, *lines))?;
                 let (count, first) = (errors.len(), &errors[..errors.len().min(4)]);
                 Some(format!(
@@ -142,29 +125,37 @@ impl Expectation {
                      another client, the call and the reason; got {count}: {first:#?}"
                 ))
             }
-            Verdict::Skipped(why) => {
-                case.skip(&why);
+            Verdict::Fail(report) if is_failure_expected && is_expected(case, &report.failure) => {
                 None
             }
-            Verdict::Fail(report) if should_fail && self.is_expected(case, &report.failure) => None,
+            Verdict::Skipped(reason) => {
+                case.skip(&reason);
+                None
+            }
             verdict => Some(format!("\"{name}\": {verdict:#?}")),
         }
     }
 
-    fn is_expected(&self, case: &Case, failure: &Failure) -> bool {
-        match failure {
-            Failure::OneAtATime { is_served_later } => self.is_one_at_a_time() && *is_served_later,
-            Failure::Unexpected { .. } => case.name != "a second client",
-            // A listing that prints a line before it accepts its first client.
-            Failure::NotListening(_) => case.name == "output without a reader",
-            _ => false,
+    /// Returns how many lines the server prints on standard error, if that is promised: one for each
+    /// client that resets, and none for one that disconnects otherwise.
+    fn report_count(&self, case: &Case) -> Option<usize> {
+        match (self.program, case.name) {
+            // These do not report errors.
+            (Program::Listing(_) | Program::Step(Step::Bare | Step::Mio), _) => None,
+            // On other systems accept may skip a connection that was reset.
+            (_, "reset while queued") if !cfg!(target_os = "linux") => None,
+            (_, name) if name.starts_with("reset") => Some(21),
+            (_, "ten clients") => Some(0),
+            _ if case.level() <= Level::Disconnecting => Some(0),
+            _ => None,
         }
     }
 
     /// Returns the row of the table in step3-select/HARDENING.md.
     fn row(&self) -> String {
         let cells = Level::ALL.map(|level| {
-            let fails = level.cases().iter().filter(|case| self.fails.contains(&case.name)).count();
+            let fails =
+                level.cases().iter().filter(|case| self.is_failure_expected(case.name)).count();
             match fails {
                 0 if level.cases().iter().any(|case| self.is_skipped(case)) => "skipped".to_owned(),
                 0 => "pass".to_owned(),
@@ -175,16 +166,16 @@ impl Expectation {
     }
 }
 
-/// Returns how many lines a step prints on standard error in `case`, if that is promised: one for each
-/// client that resets, and none for one that disconnects otherwise.
-fn lines_of_a_step(case: &Case) -> Option<usize> {
-    match case.name {
-        // On other systems accept may skip a connection that was reset.
-        "reset while queued" if !cfg!(target_os = "linux") => None,
-        name if name.starts_with("reset") => Some(21),
-        "ten clients" => Some(0),
-        _ if case.level() <= Level::Disconnecting => Some(0),
-        _ => None,
+/// Returns whether a server that should fail the case has failed it for the expected reason.
+fn is_expected(case: &Case, failure: &Failure) -> bool {
+    match failure {
+        Failure::OneAtATime { is_served_later } => {
+            case.name == "a second client" && *is_served_later
+        }
+        Failure::Unexpected { .. } => case.name != "a second client",
+        // A listing prints a line before it accepts its first client.
+        Failure::NotListening(_) => case.name == "output without a reader",
+        Failure::Skipped(_) => false,
     }
 }
 
@@ -199,14 +190,24 @@ fn are_reports(errors: &[String], lines: usize) -> bool {
     errors.len() == lines && addresses.collect::<HashSet<_>>().len() == lines
 }
 
+/// Puts a server through all cases. The levels run side by side, because the cases mostly wait.
 fn expect_verdicts(name: &str) {
     let server = SERVERS.iter().find(|server| server.name == name).expect("a server of this name");
-    // Side by side, because the cases mostly wait.
     let problems = thread::scope(|scope| {
         let levels = Level::ALL.map(|level| scope.spawn(move || server.problems(level)));
         levels.into_iter().flat_map(|level| level.join().unwrap()).collect::<Vec<String>>()
     });
     assert!(problems.is_empty(), "{name}:\n{}", problems.join("\n"));
+}
+
+/// The listings run one after another, because many clients that never read need much CPU time.
+#[test]
+fn listings_in_python_fail_in_their_cases() {
+    if has_python() {
+        for number in 1..=4 {
+            expect_verdicts(&format!("listing {number} in Python"));
+        }
+    }
 }
 
 #[test]
@@ -230,22 +231,29 @@ fn step_3_passes_each_case() {
 }
 
 #[test]
-fn listings_in_python_fail_in_their_cases() {
-    if !has_python() {
-        return;
-    }
-    for server in SERVERS.iter().filter(|server| server.name.starts_with("listing")) {
-        expect_verdicts(server.name);
-    }
+fn mio_passes_each_case() {
+    expect_verdicts("`mio`");
+}
+
+#[test]
+fn tasks_fails_only_beyond_fd_setsize() {
+    expect_verdicts("`tasks`");
+}
+
+#[test]
+fn tokio_passes_each_case() {
+    expect_verdicts("`tokio`");
 }
 
 #[test]
 fn page_shows_in_which_levels_each_server_fails() {
     let page = root().join("step3-select/HARDENING.md");
-    let text = fs::read_to_string(&page).unwrap_or_else(|error| panic!("{page:?}: {error}"));
+    let text = std::fs::read_to_string(&page).unwrap_or_else(|error| panic!("{page:?}: {error}"));
     let head = format!("| | {} |", Level::ALL.map(Level::name).join(" | "));
-    let rows = SERVERS.iter().map(Expectation::row);
-    let table = [vec![head, format!("|{}", " --- |".repeat(8))], rows.collect()].concat();
+    let mut table = vec![head, format!("|{}", " --- |".repeat(8))];
+    // The servers after step 3 are not on this page.
+    let servers = SERVERS.iter().take_while(|server| server.name != "`mio`");
+    table.extend(servers.map(Expectation::row));
     let table = table.join("\n");
     assert!(text.contains(&format!("\n{table}\n")), "expected in {page:?}:\n{table}");
 }

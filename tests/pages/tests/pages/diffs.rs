@@ -15,13 +15,14 @@ use crate::markdown::{Block, Document, read};
 pub fn renewed(document: &Document) -> String {
     let mut text = document.text.clone();
     for block in document.blocks_with("old") {
-        let shown = format!("```{}\n{}```", block.info, block.text);
-        text = text.replace(&shown, &format!("```{}\n{}```", block.info, real_diff(block)));
+        let [shown, real] =
+            [&block.text, &real_diff(block)].map(|diff| format!("```{}\n{diff}```", block.info));
+        text = text.replace(&shown, &real);
     }
     text
 }
 
-/// Returns what is wrong with the diff blocks of `document` and with the lines it shows of a listing.
+/// Returns the problems with the diff blocks of `document` and with the lines of a listing that it shows.
 pub fn problems(document: &Document) -> Vec<String> {
     let mut problems = Vec::new();
     for block in document.blocks_with("old").filter(|block| real_diff(block) != block.text) {
@@ -36,7 +37,7 @@ pub fn problems(document: &Document) -> Vec<String> {
     problems
 }
 
-/// Returns what a diff block should say.
+/// Returns the real diff for a block.
 fn real_diff(block: &Block) -> String {
     let [old, new] =
         ["old", "new"].map(|side| read(block.attribute(side).expect("a diff has two sides")));
@@ -44,11 +45,9 @@ fn real_diff(block: &Block) -> String {
         None => listing(source),
         Some(name) => function(source, name),
     });
-    let around = match block.attribute("around") {
-        None => 10_000, // more lines than any listing has
-        Some(lines) => lines.parse().expect("`around` is a number"),
-    };
-    difference(&old, &new, around)
+    // No listing has 10,000 lines.
+    let around = block.attribute("around").unwrap_or("10000");
+    difference(&old, &new, around.parse().expect("`around` is a number"))
 }
 
 /// Returns the lines of a source without the module comment on top.

@@ -41,42 +41,40 @@ fn names(block: &Block, key: &str) -> BTreeSet<String> {
     names.filter(|name| !name.is_empty()).map(str::to_owned).collect()
 }
 
-/// Returns what is wrong with the experiments of `document`, without running them.
+/// Returns the problems with the experiments of `document`, without running them.
 pub fn problems(document: &Document) -> Vec<String> {
     let mut problems = Vec::new();
     for block in document.blocks_with("experiment") {
-        let mut promised = Vec::new();
+        let place = &block.place;
+        // The page has to show these commands and names.
+        let mut shown = names(block, "red");
         match changed(block) {
-            Ok((file, _)) => promised.push(format!("git restore {file}")),
+            Ok((file, _)) => _ = shown.insert(format!("git restore {file}")),
             Err(problem) => problems.push(problem),
         }
         if let Some(target) = block.attribute("test") {
-            promised.push(format!("cargo test -p steps --test {target}"));
             let tests = read(&format!("tests/steps/tests/{target}.rs"));
-            for test in names(block, "red") {
-                if !tests.contains(&format!("fn {test}()")) {
-                    problems.push(format!("{}: {target} has no test {test}", block.place));
-                }
-                promised.push(test);
-            }
+            let mut unknown = names(block, "red");
+            unknown.retain(|test| !tests.contains(&format!("fn {test}()")));
+            problems.extend(unknown.iter().map(|test| format!("{place}: there is no test {test}")));
+            shown.insert(format!("cargo test -p steps --test {target}"));
         }
         if !names(block, "fails").is_empty() {
-            promised.extend(cases(block).iter().map(|case| case.name.to_owned()));
+            shown.extend(cases(block).iter().map(|case| case.name.to_owned()));
         }
-        promised.retain(|code| !document.spans.iter().any(|(span, _)| span.contains(code)));
-        let place = &block.place;
-        problems.extend(promised.iter().map(|code| format!("{place}: no `{code}` on the page")));
+        shown.retain(|code| !document.spans.iter().any(|(span, _)| span.contains(code)));
+        problems.extend(shown.iter().map(|code| format!("{place}: no `{code}` on the page")));
     }
     problems
 }
 
-/// Makes the change in a copy of the workspace, and expects what the page says.
+/// Makes the change in a copy of the workspace, and expects the result on the page.
 pub fn run_experiment(document: &Document, block: &Block) {
     let place = &block.place;
-    let target_folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    let folder = target_folder.join("experiment");
+    let temporary = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let (folder, target_folder) = (temporary.join("experiment"), temporary.join("experiments"));
     let _ = fs::remove_dir_all(&folder); // there is none the first time
-    copy(root(), &folder);
+    copy_workspace(&folder);
     let (file, text) = changed(block).unwrap_or_else(|problem| panic!("{problem}"));
     fs::write(folder.join(file), text).expect("the copy can be written");
 
@@ -86,7 +84,6 @@ pub fn run_experiment(document: &Document, block: &Block) {
         None => vec!["build", "-p", "step1-blocking", "-p", "step3-select", "--bins", "--examples"],
     };
     let mut cargo = Command::new(env!("CARGO"));
-    let target_folder = target_folder.join("experiments");
     cargo.args(arguments).arg("--offline").current_dir(&folder);
     let cargo = run(cargo.env("CARGO_TARGET_DIR", &target_folder)).expect("cargo starts");
     let errors = String::from_utf8_lossy(&cargo.stderr);
@@ -108,7 +105,7 @@ pub fn run_experiment(document: &Document, block: &Block) {
     }
 }
 
-/// Returns the cases of `check` that the block says fail, or all if it says that no case fails.
+/// Returns the cases of `check` that should fail, or all cases if none should.
 fn cases(block: &Block) -> Vec<&'static check::Case> {
     let named = names(block, "fails");
     let is_named = |case: &&check::Case| named.contains(&case.name.replace(' ', "-"));
@@ -117,16 +114,16 @@ fn cases(block: &Block) -> Vec<&'static check::Case> {
     cases
 }
 
-/// Runs the cases of `check` on the changed server, and has the conversation that the block promises.
+/// Runs the cases of `check` on the changed server, and has the conversation of the block.
 fn run_cases(block: &Block, server: &Path) {
-    let start = || {
+    let command = || {
         let port = free_port().expect("a port is free");
         let words = [server.display().to_string(), "--port".to_owned(), port.to_string()];
         ServerCommand::from_words(words.to_vec(), port)
     };
     let is_failure_expected = !names(block, "fails").is_empty();
     for case in cases(block) {
-        let verdict = case.run(&Setup::new(start(), TIMEOUT / 5)).expect("the case runs");
+        let verdict = case.run(&Setup::new(command(), TIMEOUT / 5)).expect("the case runs");
         let is_expected = match verdict {
             Verdict::Pass(_) => !is_failure_expected,
             Verdict::Fail(_) => is_failure_expected,
@@ -135,27 +132,24 @@ fn run_cases(block: &Block, server: &Path) {
         assert!(is_expected, "{}: \"{}\": {verdict:#?}", block.place, case.name);
     }
     let Some(last_line) = block.attribute("ends-with") else { return };
-    let server = start().start();
+    let server = command().start();
     server.narration.wait_for_line(&format!("Listening on {}", server.addr));
     let mut client = server.connect();
+    // A longer line does not end the conversation, and the last line may arrive in two parts.
     for request in [&*format!("{last_line}s\n"), &last_line[..2]] {
-        client.send(request.as_bytes()).unwrap();
-        client.receive().unwrap();
+        client.exchange(request.as_bytes()).unwrap();
     }
     client.send(format!("{}\n", &last_line[2..]).as_bytes()).unwrap();
     client.expect_end().unwrap();
 }
 
-/// Copies the folder `from`, without git's files and build results.
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap_or_else(|error| panic!("{to:?}: {error}"));
-    for entry in fs::read_dir(from).expect("a folder can be read").flatten() {
-        let name = entry.file_name();
-        let (from, to) = (entry.path(), to.join(&name));
-        if from.is_file() {
-            fs::copy(&from, &to).unwrap_or_else(|error| panic!("{from:?}: {error}"));
-        } else if name != "target" && name != ".git" {
-            copy(&from, &to);
+/// Copies the workspace without git's files and build results.
+fn copy_workspace(folder: &Path) {
+    fs::create_dir_all(folder).expect("the copy can be written");
+    for entry in fs::read_dir(root()).expect("the workspace can be read").flatten() {
+        if !["target", ".git"].iter().any(|name| entry.file_name() == *name) {
+            let copy = run(Command::new("cp").arg("-R").arg(entry.path()).arg(folder));
+            assert!(copy.is_ok_and(|copy| copy.status.success()), "{entry:?} can be copied");
         }
     }
 }

@@ -9,84 +9,64 @@ mod experiments;
 mod markdown;
 mod names;
 mod session;
-mod tables;
 
 use std::{env, fs, thread};
 
 use harness::root;
 use markdown::{Document, PAGES};
 
-fn documents() -> impl Iterator<Item = Document> {
-    PAGES.into_iter().map(Document::read)
-}
+const HARDENING: &str = "step3-select/HARDENING.md";
 
-fn expect_none(problems: impl IntoIterator<Item = String>) {
-    let problems: Vec<String> = problems.into_iter().collect();
+#[test]
+fn pages_match_the_code() {
+    let mut problems = names::wrong_cases(&Document::read(HARDENING));
+    for path in PAGES {
+        if env::var_os("UPDATE_PAGES").is_some() {
+            let text = diffs::renewed(&Document::read(path));
+            fs::write(root().join(path), text).expect("a page can be written");
+        }
+        let document = Document::read(path);
+        for checker in [diffs::problems, experiments::problems, names::problems, names::dead_links]
+        {
+            problems.extend(checker(&document));
+        }
+    }
     assert!(problems.is_empty(), "{} problems:\n{}", problems.len(), problems.join("\n"));
 }
 
 #[test]
-fn each_diff_is_the_real_one() {
-    if env::var_os("UPDATE_PAGES").is_some() {
-        for document in documents() {
-            fs::write(root().join(&document.path), diffs::renewed(&document))
-                .expect("a page can be written");
-        }
-    }
-    expect_none(documents().flat_map(|document| diffs::problems(&document)));
+fn case_of_check_links_to_a_section() {
+    let diagnoses = check::Diagnosis::all().map(|diagnosis| diagnosis.section);
+    let sections = check::all().map(|case| case.section).chain(diagnoses);
+    let links: String = sections.map(|section| format!("[]({section})\n")).collect();
+    let dead = names::dead_links(&Document::parse("README.md", &links));
+    assert!(dead.is_empty(), "{}", dead.join("\n"));
 }
 
 #[test]
-fn each_console_shows_what_happens() {
+fn console_block_shows_the_real_output() {
     thread::scope(|scope| {
-        for document in documents() {
-            scope.spawn(move || session::play(&document));
+        for path in PAGES {
+            scope.spawn(|| session::play(&Document::read(path)));
         }
     });
 }
 
 #[test]
-fn tables_name_each_case_of_check_and_what_the_benchmark_prints() {
-    expect_none(tables::wrong_cases(&Document::read("step3-select/HARDENING.md")));
-    expect_none(tables::wrong_loads(&Document::read("tests/bench/README.md")));
-}
-
-#[test]
-fn each_case_of_check_names_a_page_and_a_section() {
-    let diagnoses = check::Diagnosis::all().map(|diagnosis| diagnosis.section);
-    let pages = check::all().map(|case| case.section).chain(diagnoses);
-    let links: String = pages.map(|page| format!("[]({page})\n")).collect();
-    expect_none(names::dead_links(&Document::parse("README.md", &links)));
-}
-
-#[test]
-fn each_file_program_test_and_flag_exists() {
-    expect_none(documents().flat_map(|document| names::problems(&document)));
-}
-
-#[test]
-fn each_link_leads_somewhere() {
-    expect_none(documents().flat_map(|document| names::dead_links(&document)));
-}
-
-#[test]
-fn each_experiment_fits_the_code_and_names_its_tests() {
-    expect_none(documents().flat_map(|document| experiments::problems(&document)));
-}
-
-#[test]
 #[ignore = "builds the workspace again for each experiment, which takes some minutes"]
-fn each_experiment_does_what_the_page_says() {
-    for document in documents() {
+fn experiment_has_the_result_on_the_page() {
+    for document in PAGES.map(Document::read) {
         for block in document.blocks_with("experiment") {
             experiments::run_experiment(&document, block);
         }
     }
 }
 
-/// Each checker finds a page that was right and has one thing changed.
-mod red {
+/// Tests that each checker finds one change on a page that was right.
+mod tests {
     use super::*;
+
+    const STEP_1: &str = "step1-blocking/README.md";
 
     fn changed(path: &str, from: &str, to: &str) -> Document {
         let text = markdown::read(path);
@@ -95,14 +75,12 @@ mod red {
     }
 
     #[test]
-    fn each_checker_finds_a_changed_page() {
+    fn checker_finds_a_change_on_a_page() {
         type Checker = fn(&Document) -> Vec<String>;
-        const STEP_1: &str = "step1-blocking/README.md";
-        let changes: [(Checker, &str, &str, &str); 8] = [
+        let changes: [(Checker, &str, &str, &str); 7] = [
             (diffs::problems, "step2-functions/README.md", "\n-fn main()", "\n-fn start()"),
-            (diffs::problems, "step3-select/HARDENING.md", "set_nonblocking(", "set_blocking("),
-            (tables::wrong_cases, "step3-select/HARDENING.md", "| `half-close`", "| `half-open`"),
-            (tables::wrong_loads, "tests/bench/README.md", "| round_trip ", "| square_trip "),
+            (diffs::problems, HARDENING, "set_nonblocking(", "set_blocking("),
+            (names::wrong_cases, HARDENING, "| `half-close`", "| `half-open`"),
             (names::dead_links, STEP_1, "(src/main.rs)", "(src/mian.rs)"),
             (names::dead_links, STEP_1, "#troubleshooting", "#trouble"),
             (experiments::problems, STEP_1, "[0; 4096];\n", "[0; 4095];\n"),
@@ -114,7 +92,7 @@ mod red {
     }
 
     #[test]
-    fn wrong_name_is_found() {
+    fn checker_finds_a_wrong_name() {
         for code in [
             "src/mian.rs",
             "git diff step1*/src/mian.rs",
@@ -127,15 +105,14 @@ mod red {
             "cargo run -p step1-blocking -- --silent",
             "--silent",
         ] {
-            let document = Document::parse("step1-blocking/README.md", &format!("`{code}`"));
+            let document = Document::parse(STEP_1, &format!("`{code}`"));
             assert_eq!(names::problems(&document).len(), 1, "{code}");
         }
     }
 
     #[test]
     #[should_panic(expected = "all that was printed")]
-    fn missing_line_of_a_server_is_found() {
-        let path = "step1-blocking/README.md";
-        session::play(&changed(path, "\nBefore accept()\n^C", "\n^C"));
+    fn replay_finds_a_missing_line() {
+        session::play(&changed(STEP_1, "\nBefore accept()\n^C", "\n^C"));
     }
 }

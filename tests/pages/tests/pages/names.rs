@@ -1,11 +1,12 @@
-//! Checks that every file, package, program, test and flag named on a page exists, and that each link
-//! leads to a page. Other words in code are not checked.
+//! The names on a page: each file, package, program, test, flag and case of `check` exists, and each link
+//! has a target. Other words in code are not checked.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::sync::LazyLock;
 
-use harness::root;
+use harness::{Step, root};
 
 use crate::markdown::{Document, read};
 
@@ -19,7 +20,7 @@ static SOURCES: LazyLock<String> = LazyLock::new(|| {
     tools + &read("common/src/command_line.rs")
 });
 
-/// Returns what is wrong with the names in the code spans and the commands of `document`.
+/// Returns the problems with the names in the code spans and the commands of `document`.
 pub fn problems(document: &Document) -> Vec<String> {
     let mut code = document.spans.clone();
     for block in document.blocks_in("sh") {
@@ -35,16 +36,14 @@ pub fn problems(document: &Document) -> Vec<String> {
 /// Returns the first word in `code` that names something that does not exist.
 fn unknown_word<'a>(document: &Document, code: &'a str) -> Option<&'a str> {
     let is_cargo = code.contains("cargo ");
-    // Whether the next word is one for a program of ours, and not for cargo.
+    // True if the next word is an argument of our program, and not of cargo.
     let mut is_argument = code.starts_with("--");
     let mut option = "";
     code.split([' ', ')']).find(|word| {
         let is_known = if let Some(flag) = word.strip_prefix("--").filter(|_| is_argument) {
             ["", "help", "version"].contains(&flag) || SOURCES.contains(&format!("\"{flag}\""))
         } else if let Some(name) = word.strip_prefix("target/debug/") {
-            let is_example = name.starts_with("examples/");
-            let option = if is_example { "--example" } else { "--bin" };
-            is_target(option, name.trim_start_matches("examples/"))
+            Step::from_name(name.trim_start_matches("examples/")).is_some()
         } else {
             (!is_cargo || is_target(option, word)) && is_path_known(document, code, word)
         };
@@ -91,22 +90,33 @@ fn exists(folder: &Path, path: &str) -> bool {
     })
 }
 
-/// Returns the links of `document` that lead nowhere. Of those to the web nothing is checked.
+/// Returns the links of `document` without a target. Links to the web are not checked.
 pub fn dead_links(document: &Document) -> Vec<String> {
     let mut dead = Vec::new();
     for (link, place) in document.links.iter().filter(|(link, _)| !link.starts_with("https://")) {
         let (path, anchor) = link.split_once('#').unwrap_or((link, ""));
         let page = root().join(&document.path);
         let target = if path.is_empty() { page } else { page.with_file_name(path) };
-        let has_anchor = || {
+        // In a recorded run an anchor is a state, which the tests of board open.
+        let has_anchor = anchor.is_empty() || path.ends_with(".html") || {
             let text = fs::read_to_string(&target).unwrap_or_default();
             Document::parse("", &text).anchors.iter().any(|known| known == anchor)
         };
-        // In a recorded run an anchor is a state, which the tests of board open.
-        let has_checked_anchor = !anchor.is_empty() && !path.ends_with(".html");
-        if !target.exists() || has_checked_anchor && !has_anchor() {
-            dead.push(format!("{place}: {link:?} leads nowhere"));
+        if !target.exists() || !has_anchor {
+            dead.push(format!("{place}: {link:?} has no target"));
         }
     }
     dead
+}
+
+/// Returns the cases that differ between `check` and the table with the column "case of `check`".
+pub fn wrong_cases(document: &Document) -> Vec<String> {
+    let lines = document.text.lines().skip_while(|line| !line.contains("| case of `check` |"));
+    let rows = lines.skip(2).take_while(|line| line.starts_with('|'));
+    let cells = rows.filter_map(|row| row.split('|').nth(4));
+    // The names are the code spans of the cell.
+    let named: BTreeSet<&str> = cells.flat_map(|cell| cell.split('`').skip(1).step_by(2)).collect();
+    let known = check::all().map(|case| case.name).collect();
+    let wrong = named.symmetric_difference(&known);
+    wrong.map(|name| format!("{}: the case {name:?} of `check`", document.path)).collect()
 }

@@ -44,7 +44,7 @@ fn expect_output(shown: &str) {
     assert_eq!(shown, String::from_utf8_lossy(&printed), "the output of `{command}`");
 }
 
-/// A server and its clients, by the numbers of their terminals. It has none if it is skipped.
+/// A server and its clients, by the numbers of their terminals. A skipped story has no programs.
 #[derive(Default)]
 struct Story(BTreeMap<String, Terminal>);
 
@@ -66,19 +66,21 @@ impl Story {
                 self.expect_sockets(&line[2..], &shown.join("\n"));
             } else if let Some(command) = line.strip_prefix("$ ") {
                 let client = client(command, self.server());
-                let is_typed_in = command.starts_with("nc ") || command.ends_with("--reset");
-                self.0.insert(name.to_owned(), Terminal::start(client, is_typed_in));
+                let has_input = command.starts_with("nc ") || command.ends_with("--reset");
+                self.0.insert(name.to_owned(), Terminal::start(client, has_input));
             } else if line == "^C" {
                 self.0.remove(name).expect("a program runs here").end(&place);
             } else {
                 self.0.get_mut(name).expect("a program runs here").play(line, &place);
             }
         }
-        let unread = self.0.get(name).map_or(0, |terminal| terminal.unanswered);
-        wait_until(&format!("{}: {unread} bytes that wait in the kernel", block.place), || {
-            let sockets = || tcp_sockets(self.server()).expect("the system shows its sockets");
-            unread == 0 || sockets().iter().any(|socket| socket.unread == unread)
-        });
+        let unread = self.0.get(name).map_or(0, |terminal| terminal.unanswered_bytes);
+        if unread > 0 {
+            wait_until(&format!("{}: {unread} bytes that wait in the kernel", block.place), || {
+                let sockets = tcp_sockets(self.server()).expect("the system shows its sockets");
+                sockets.iter().any(|socket| socket.unread == unread)
+            });
+        }
     }
 
     /// Returns the address of the server.
@@ -129,35 +131,23 @@ fn table(printed: &str) -> String {
     rows.join("\n")
 }
 
-/// Returns the server that `command` starts, if it starts one. `(ulimit -n 4096 && ...)` may stand
-/// around it.
+/// Returns a command for the server that `command` starts, if it starts one. It starts the binary without
+/// cargo, on a free port. A limit, as in `(ulimit -n 4096 && ...)`, or strace(1) may come first.
 fn server(command: &str) -> Option<Command> {
-    if let Some((strace, server)) = command.split_once("target/debug/") {
-        let (name, flags) = server.split_once(' ').unwrap_or((server, ""));
-        let step = Step::from_name(name.trim_start_matches("examples/"))?;
-        let line = format!("exec {strace} \"$0\" --port 0 {flags} 2>&1");
-        let mut shell = Command::new("sh");
-        shell.args(["-c", &line]).arg(step.binary());
-        return Some(shell);
-    }
-    Some(server_start(command)?.shell("exec 2>&1").command())
-}
-
-fn server_start(command: &str) -> Option<ServerCommand> {
-    if let Some(limited) = command.strip_prefix("(ulimit -n ") {
-        let (limit, command) = limited.strip_suffix(')')?.split_once(" && ")?;
-        return Some(server_start(command)?.file_descriptor_limit(limit.parse().ok()?));
-    }
-    let cargo = command.strip_suffix(" -- --quiet").unwrap_or(command);
-    let start = ServerCommand::for_step(Step::from_name(cargo.rsplit(' ').next()?)?);
-    Some(if cargo == command { start } else { start.quiet() })
+    let step = command.split([' ', '/', ')']).filter_map(Step::from_name).next_back()?;
+    let command = command.trim_matches(['(', ')']);
+    let (limit, command) = command.split_once(" && ").unwrap_or(("true", command));
+    let strace = command.split_once("target/").map_or("", |(strace, _)| strace);
+    let server = ServerCommand::for_step(step).shell(limit);
+    let server = server.shell(&format!("exec {strace}\"$0\" \"$@\" 2>&1"));
+    Some(if command.ends_with("--quiet") { server.quiet().command() } else { server.command() })
 }
 
 fn client(command: &str, server: SocketAddr) -> Command {
-    let arguments = command.strip_prefix("cargo run --bin client -- ").unwrap_or_else(|| {
-        assert_eq!(command, format!("nc 127.0.0.1 {SHOWN_PORT}"), "not a known command");
-        ""
-    });
+    let arguments = match command.strip_prefix("cargo run --bin client -- ") {
+        None if command == format!("nc 127.0.0.1 {SHOWN_PORT}") => "",
+        arguments => arguments.expect("a command that starts a client"),
+    };
     let mut client = Command::new(program("client"));
     client.args(arguments.split_whitespace()).args(["--port", &server.port().to_string()]);
     client
@@ -166,19 +156,19 @@ fn client(command: &str, server: SocketAddr) -> Command {
 /// A program on its terminal.
 struct Terminal {
     program: PtyProgram,
-    is_typed_in: bool,
-    /// How many bytes were typed since the last response.
-    unanswered: u64,
-    /// The text that the page shows of it so far, and the text that it has printed.
+    has_input: bool,
+    /// The bytes that were typed since the last response.
+    unanswered_bytes: u64,
+    /// The text that the page shows so far.
     shown: String,
     printed: String,
 }
 
 impl Terminal {
-    fn start(mut command: Command, is_typed_in: bool) -> Self {
+    fn start(mut command: Command, has_input: bool) -> Self {
         let program = PtyProgram::start(&mut command, (24, 100)).expect("a terminal");
         let (shown, printed) = (String::new(), String::new());
-        Self { program, is_typed_in, unanswered: 0, shown, printed }
+        Self { program, has_input, unanswered_bytes: 0, shown, printed }
     }
 
     /// Types the line, unless it is a response, and expects that the terminal shows it.
@@ -186,18 +176,14 @@ impl Terminal {
         if line == "^D" {
             return self.program.keys.write_all(b"\x04").expect("a terminal takes what is typed");
         }
-        if self.is_typed_in && line != "Hello World" {
+        if self.has_input && line != "Hello World" {
             writeln!(self.program.keys, "{line}").expect("a terminal takes what is typed");
-            self.unanswered += line.len() as u64 + 1;
+            self.unanswered_bytes += line.len() as u64 + 1;
         } else {
-            self.unanswered = 0;
+            self.unanswered_bytes = 0;
         }
+        // Wait until all lines that the page shows so far have been printed.
         self.shown += &format!("{line}\n");
-        self.expect_shown(place);
-    }
-
-    /// Waits until all lines that the page shows so far have been printed.
-    fn expect_shown(&mut self, place: &str) {
         while !numbered(&self.printed).starts_with(numbered(&self.shown).trim_end()) {
             let is_read = self.read() && self.printed.len() < self.shown.len() + 10_000;
             let Self { shown, printed, .. } = self;
@@ -205,12 +191,11 @@ impl Terminal {
         }
     }
 
-    /// Reads more of what the program prints, and returns whether there was more.
+    /// Reads more of the output. Returns false if the program has printed nothing more.
     fn read(&mut self) -> bool {
-        let more = self.program.output.recv_timeout(TIMEOUT);
-        let bytes = more.as_ref().map(|(_, bytes)| &**bytes).unwrap_or_default();
-        self.printed += &String::from_utf8_lossy(bytes).replace('\r', "");
-        more.is_ok()
+        let Ok((_, bytes)) = self.program.output.recv_timeout(TIMEOUT) else { return false };
+        self.printed += &String::from_utf8_lossy(&bytes).replace('\r', "");
+        true
     }
 
     /// Ends the program once it is blocked, and expects that it has printed no more than the page shows.
@@ -227,19 +212,18 @@ impl Terminal {
 
 /// Returns `text` with its ports, which follow 127.0.0.1, numbered in the order in which they appear.
 fn numbered(text: &str) -> String {
-    let mut known = Vec::new();
-    let text = text.replace("htons(", "127.0.0.1 "); // by strace
-    let mut parts = text.split("127.0.0.1");
+    let text = text.replace("htons(", "127.0.0.1:").replace("127.0.0.1 ", "127.0.0.1:"); // strace, nc
+    let mut ports = Vec::new();
+    let mut parts = text.split("127.0.0.1:");
     let mut numbered = parts.next().unwrap_or_default().to_owned();
     for part in parts {
-        let rest = part.trim_start_matches([':', ' ']);
-        let after = rest.trim_start_matches(|letter: char| letter.is_ascii_digit());
-        let port = rest.strip_suffix(after).unwrap_or_default();
-        let index = known.iter().position(|known| *known == port).unwrap_or(known.len());
-        if index == known.len() {
-            known.push(port);
+        let after = part.trim_start_matches(|letter: char| letter.is_ascii_digit());
+        let port = part.strip_suffix(after);
+        if !ports.contains(&port) {
+            ports.push(port);
         }
-        numbered += &format!("127.0.0.1:{index}{after}");
+        let number = ports.iter().position(|known| *known == port);
+        numbered += &format!("127.0.0.1:{}{after}", number.unwrap_or_default());
     }
     numbered
 }

@@ -1,7 +1,7 @@
-//! Clients of all kinds at once, chosen at random from a seed that is printed. (The tests run in
-//! alphabetical order, so this long one starts first.)
+//! Clients of all kinds at once, chosen at random from a seed that is printed. `STORM_SECONDS=3600` makes
+//! the storm longer, and `STORM_SEED` repeats a storm.
 //!
-//! `STORM_SECONDS=3600` makes it longer, and `STORM_SEED` repeats one.
+//! Tests run in alphabetical order. The name of this module lets the longest test start first.
 
 use std::env;
 use std::sync::Arc;
@@ -12,11 +12,11 @@ use harness::{Server, ServerCommand, Step, TIMEOUT, wait_until};
 
 use crate::{has_file_descriptors, serve_next, side_by_side};
 
-/// How long the first storm lasts, in which a server allocates the memory that it needs.
-const FIRST: Duration = Duration::from_secs(2);
+/// The length of the first storm, in which a server allocates the memory that it needs.
+const WARM_UP: Duration = Duration::from_secs(2);
 
-/// How much its memory may change in the second storm, in KiB.
-const SLACK: u64 = 1024;
+/// The greatest change of the server's memory in the second storm.
+const MAX_CHANGE_KIB: u64 = 1024;
 
 #[test]
 fn memory_and_file_descriptors_are_unchanged_after_a_storm() {
@@ -29,18 +29,15 @@ fn memory_and_file_descriptors_are_unchanged_after_a_storm() {
     side_by_side(&Step::STEPS, |step| {
         let mut server = ServerCommand::for_step(step).quiet().start();
         let file_descriptors = server.process().file_descriptors();
-        let memory =
-            [(seed, FIRST), (!seed, Duration::from_secs(seconds))].map(|(seed, duration)| {
-                storm(&server, seed, duration);
-                serve_next(&mut server);
-                wait_until(
-                    &format!("{file_descriptors:?} file descriptors at {step} as before"),
-                    || server.process().file_descriptors() == file_descriptors,
-                );
-                server.process().memory()
-            });
-        let [before, after] = memory;
-        assert!(before.abs_diff(after) <= SLACK, "{step}: {before} KiB, then {after} KiB");
+        let storms = [(seed, WARM_UP), (!seed, Duration::from_secs(seconds))];
+        let [before, after] = storms.map(|(seed, duration)| {
+            storm(&server, seed, duration);
+            serve_next(&mut server);
+            let expected = format!("{file_descriptors:?} file descriptors at {step} as before");
+            wait_until(&expected, || server.process().file_descriptors() == file_descriptors);
+            server.process().memory()
+        });
+        assert!(before.abs_diff(after) <= MAX_CHANGE_KIB, "{step}: {before} KiB, then {after} KiB");
         let errors = server.errors.text();
         assert!(!errors.contains("panicked"), "{step} panicked: {errors}");
     });
@@ -59,6 +56,5 @@ fn storm(server: &Server, seed: u64, duration: Duration) {
         deadline: Instant::now() + duration + 2 * TIMEOUT,
         is_one_at_a_time: server.command.step.is_some_and(Step::is_blocking),
     };
-    let result = storm.run(seed, duration);
-    result.unwrap_or_else(|error| panic!("{}: {error}", server.command.name()));
+    storm.run(seed, duration).unwrap_or_else(|error| panic!("{}: {error}", server.command.name()));
 }

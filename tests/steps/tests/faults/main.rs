@@ -1,7 +1,7 @@
-//! Faults that a client or the system causes: one in each test, for every step for which it makes
-//! sense. Steps 1 and 2 may block, but they go on when the misbehaving client disconnects.
+//! Faults that a client or the system causes: one in each test, for each step for which it makes sense.
+//! Steps 1 and 2 may block, but they go on when the misbehaving client disconnects.
 //!
-//! One binary, so that the other tests run during the storm.
+//! All faults are in one binary, so that the other tests run during the storm.
 
 #![forbid(unsafe_code)]
 
@@ -12,14 +12,13 @@ mod injected;
 mod messages;
 mod never_reading;
 mod process;
-mod resets;
 
 use std::net::SocketAddr;
 use std::thread;
 
 use harness::{Server, Step, is_available, raise_file_descriptor_limit};
 
-/// Expects that the next client is served, and that the server goes on.
+/// Expects that the next client is served, and that the server then still runs.
 #[track_caller]
 fn serve_next(server: &mut Server) {
     let next = server.connect_and_request();
@@ -27,12 +26,12 @@ fn serve_next(server: &mut Server) {
     assert!(server.is_running(), "{} was expected to go on", server.command.name());
 }
 
-/// Counts the calls of `recv` for the client at `addr`, which was alone. Steps 1 and 2 print each call.
-/// Step 3 prints each iteration in which the client is ready, and may call `recv` only once there.
+/// Counts the calls of `recv` for the client at `addr`, which was the only one. Steps 1 and 2 print each
+/// call. Step 3 prints each iteration in which the client is ready, and may call `recv` only once there.
 fn count_recvs(narration: &[String], addr: SocketAddr) -> usize {
-    let (connected, is_ready) =
-        (format!("Connection from {addr}"), format!("Ready to read: {addr}"));
-    let lines = narration.iter().skip_while(|line| **line != connected).skip(1);
+    let connection = format!("Connection from {addr}");
+    let is_ready = format!("Ready to read: {addr}");
+    let lines = narration.iter().skip_while(|line| **line != connection).skip(1);
     let lines = lines.take_while(|line| !line.starts_with("Connection from"));
     lines.filter(|line| **line == is_ready || *line == "Before recv()").count()
 }

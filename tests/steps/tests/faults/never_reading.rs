@@ -6,8 +6,8 @@ use harness::{MESSAGE, Server, ServerCommand, StalledReader, Step, TIMEOUT};
 
 use crate::{count_recvs, serve_next, side_by_side};
 
-/// How much a server's memory may grow, in KiB: allocators round up.
-const SLACK: u64 = 1024;
+/// The greatest growth of a server's memory. Allocators round up.
+const MAX_GROWTH_KIB: u64 = 1024;
 
 fn stall(server: &Server) -> StalledReader {
     let mut client = StalledReader::connect(server.addr).unwrap();
@@ -26,7 +26,7 @@ fn clients_wait_until_one_that_never_reads_disconnects() {
         waiting.iter_mut().for_each(|client| client.send(MESSAGE).unwrap());
         waiting.iter().for_each(|client| client.expect_silence().unwrap());
         let after = server.process().memory();
-        assert!(after <= before + SLACK, "{step}: {before} KiB, then {after} KiB");
+        assert!(after <= before + MAX_GROWTH_KIB, "{step}: {before} KiB, then {after} KiB");
         drop(stalled);
         for mut client in waiting {
             client.receive().unwrap();
