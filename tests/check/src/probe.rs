@@ -1,4 +1,4 @@
-//! Finds out how a server responds, before the first case.
+//! The messages that show how a server responds, before the first case.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use harness::{Protocol, Response, quote};
 use crate::trial::Trial;
 use crate::{Failure, Setup};
 
-/// A response is complete when no byte has arrived for so long.
+/// The time without a byte after which a response is complete.
 const SILENCE: Duration = Duration::from_millis(200);
 
 /// The messages of two connections. The server is started again for the second one, because many
@@ -22,11 +22,11 @@ type Responses = [[Vec<u8>; 2]; 2];
 #[derive(Debug)]
 pub struct Probe {
     pub protocol: Protocol,
-    /// How that differs from our servers, in one line.
+    /// The difference from our servers, in one line.
     pub remark: Option<String>,
 }
 
-/// Finds out how the server responds. None if it does not respond, which the first case reports.
+/// Returns how the server responds. None if it does not respond, which the first case reports.
 pub fn probe(setup: &Setup) -> Result<Option<Probe>, Failure> {
     let mut responses = Responses::default();
     for (messages, responses) in MESSAGES.iter().zip(&mut responses) {
@@ -55,9 +55,10 @@ fn converse(trial: &mut Trial, messages: &[&str; 2]) -> Result<[Vec<u8>; 2], Fai
     let mut responses = [Vec::new(), Vec::new()];
     for (message, response) in messages.iter().zip(&mut responses) {
         let sent = client.send(message.as_bytes());
-        if matches!(sent.and_then(|()| client.has_byte_within(trial.timeout)), Ok(true)) {
-            *response = client.receive_until_silence(SILENCE).unwrap_or_default();
+        if !matches!(sent.and_then(|()| client.has_byte_within(trial.timeout)), Ok(true)) {
+            break;
         }
+        *response = client.receive_until_silence(SILENCE).unwrap_or_default();
     }
     Ok(responses)
 }
@@ -106,10 +107,10 @@ fn describe(protocol: &Protocol, responses: &Responses) -> Option<String> {
             );
         }
         Response::Echo => {
-            remark += "The server sends back what it receives, and the cases expect its bytes."
+            remark += "The server sends back what it receives, so the cases expect that."
         }
         Response::Dependent => {
-            remark += "Its response depends on the request: ";
+            remark += "The response depends on the request: ";
             for (messages, responses) in MESSAGES.iter().zip(responses) {
                 let (message, response) = (quote(messages[0].as_bytes()), quote(&responses[0]));
                 remark += &format!("{response} for {message}, ");

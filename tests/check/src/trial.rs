@@ -1,4 +1,4 @@
-//! A server that is put through a case.
+//! A server that is put through one case.
 
 use std::io;
 use std::net::{Ipv6Addr, SocketAddr, TcpStream};
@@ -13,10 +13,6 @@ use crate::{Diagnosis, Expecting, Failure, Kind, Outcome, Report, Setup, is_loca
 
 /// How long a case may take, with the timeout of the program `check`.
 const CASE_TIMEOUT: Duration = Duration::from_secs(120);
-
-/// How long a server may take to end after its clients have seen the end of their connections: Python
-/// prints a traceback between the two.
-const END_TIMEOUT: Duration = Duration::from_secs(5);
 
 #[derive(Debug)]
 pub struct Trial {
@@ -122,7 +118,8 @@ impl Trial {
         Ok(client.with_journal(&self.journal, &name).keep_open_in(&self.kept))
     }
 
-    /// Finds out whether the server listens on `::1`, which `localhost` may mean, or on another port.
+    /// Connects to `::1` from now on if the server listens there: `localhost` may mean that address. If
+    /// the server listens only on another port, this is an error.
     fn find_address(&mut self) -> Outcome {
         let port = self.server.addr.port();
         let Some(addresses) = listening_addresses(&self.processes()) else { return Ok(()) };
@@ -173,7 +170,7 @@ impl Trial {
         self.server.process().group()
     }
 
-    /// Stops the server while `act` runs, so that everything waits in the kernel meanwhile.
+    /// Stops the server while `act` runs. Connections and bytes wait in the kernel meanwhile.
     pub fn stop_during<T>(
         &mut self,
         act: impl FnOnce(&mut Self) -> Result<T, Failure>,
@@ -208,7 +205,7 @@ impl Trial {
         self.processes().into_iter().map(Process::memory).sum()
     }
 
-    /// Finds out what the server does after `failure`, and what it printed.
+    /// Reports what the server does after `failure`, and what it printed.
     pub(crate) fn report(mut self, failure: Failure) -> Report {
         let steps = self.numbered_steps();
         let kind = match failure {
@@ -216,14 +213,15 @@ impl Trial {
             _ => None,
         };
         let ended = match kind {
-            Some(Kind::End) => self.server.wait_for(END_TIMEOUT),
+            // Between the end of its connections and its own end, Python prints a traceback.
+            Some(Kind::End) => self.server.wait_for(self.timeout),
             _ => self.server.exit_status(),
         };
         let server = match (ended, kind) {
             (Some(status), _) => {
                 // Its last lines may not have been read yet.
-                self.server.errors.wait_for_end(END_TIMEOUT);
-                self.server.narration.wait_for_end(END_TIMEOUT);
+                self.server.errors.wait_for_end(self.timeout);
+                self.server.narration.wait_for_end(self.timeout);
                 format!("the server ended ({status})")
             }
             // It may be busy with other clients.
@@ -231,7 +229,7 @@ impl Trial {
             (None, _) if self.is_busy_looping() => "the server is in a busy loop".to_owned(),
             (None, Some(Kind::Silence)) => "the server hangs".to_owned(),
             (None, Some(Kind::End)) => {
-                "the server closed that connection and is still running".to_owned()
+                "the server closed the connection and is still running".to_owned()
             }
             (None, _) => "the server is still running".to_owned(),
         };
@@ -243,15 +241,18 @@ impl Trial {
 
     /// Returns the steps as numbered lines. Of many only the first and the last are shown.
     fn numbered_steps(&self) -> Vec<String> {
-        const SHOWN: usize = 5;
+        const SHOWN_STEPS: usize = 5;
         let mut lines = Vec::new();
         for (number, (step, times)) in self.journal.steps().iter().enumerate() {
             let times = if *times > 1 { format!(", {times} times") } else { String::new() };
             lines.push(format!("{}. {step}{times}", number + 1));
         }
-        if lines.len() > 2 * SHOWN + 1 {
-            let omitted = lines.len() - 2 * SHOWN;
-            lines.splice(SHOWN..lines.len() - SHOWN, [format!("... {omitted} more steps ...")]);
+        if lines.len() > 2 * SHOWN_STEPS + 1 {
+            let omitted = lines.len() - 2 * SHOWN_STEPS;
+            lines.splice(
+                SHOWN_STEPS..lines.len() - SHOWN_STEPS,
+                [format!("... {omitted} more steps ...")],
+            );
         }
         lines
     }
@@ -261,11 +262,11 @@ impl Trial {
     /// backtrace of Rust is left out: its message comes before.
     fn last_lines(&self) -> Vec<String> {
         let mut lines = Vec::new();
-        let (mut is_in_trace, mut most, mut place) = (false, 3, None);
+        let (mut is_in_trace, mut max_lines, mut place) = (false, 3, None);
         for line in self.server.errors.last_runs(1000) {
             let text = line.text;
             if text.starts_with("Traceback (") {
-                (is_in_trace, most, place) = (true, 1, None);
+                (is_in_trace, max_lines, place) = (true, 1, None);
                 lines.clear();
             } else if is_in_trace && text.starts_with("  File \"") {
                 let is_library = text.contains("/lib/python") || text.contains("\"<");
@@ -284,7 +285,7 @@ impl Trial {
         if lines.is_empty() {
             lines.extend(self.server.narration.last_runs(1).into_iter().map(|line| line.text));
         }
-        let mut last = lines.split_off(lines.len().saturating_sub(most));
+        let mut last = lines.split_off(lines.len().saturating_sub(max_lines));
         if let (Some(place), Some(line)) = (place, last.last_mut()) {
             *line = format!("{line} ({place})");
         }

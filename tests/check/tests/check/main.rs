@@ -7,13 +7,18 @@ mod faulty_servers;
 mod program;
 mod specimens;
 
+use std::process::Command;
 use std::sync::Mutex;
 use std::thread;
+
+use harness::run;
+
+const CHECK: &str = env!("CARGO_BIN_EXE_check");
 
 /// Servers with one mistake each. They are started with a mode and a port.
 const FAULTY: &str = "check/tests/check/servers.py";
 
-/// Runs `check` on each of `items`, eight at a time, and fails with all the problems that it returns.
+/// Calls `check` with each of `items`, eight at a time, and fails with all the problems that it returns.
 #[track_caller]
 fn expect_no_problems<T: Sync>(items: &[T], check: impl Fn(&T) -> Option<String> + Sync) {
     let next = Mutex::new(items.iter());
@@ -29,4 +34,15 @@ fn expect_no_problems<T: Sync>(items: &[T], check: impl Fn(&T) -> Option<String>
     thread::scope(|scope| (0..8).for_each(|_| _ = scope.spawn(work)));
     let problems = problems.into_inner().unwrap();
     assert!(problems.is_empty(), "{}", problems.join("\n"));
+}
+
+/// Runs the program `check`. Returns what is missing in its exit code and in what it prints.
+fn missing_part(options: &[&str], words: &[String], expected: &[&str]) -> Option<String> {
+    let mut check = Command::new(CHECK);
+    check.env("RUST_BACKTRACE", "1").args(options).args(words);
+    let output = run(&mut check).expect("check starts");
+    let printed = [output.stdout, output.stderr].concat();
+    let printed = format!("{}\n{}", output.status, String::from_utf8_lossy(&printed));
+    let missing = expected.iter().find(|part| !printed.contains(**part))?;
+    Some(format!("check {options:?} {words:?}: expected {missing:?}, got\n{printed}"))
 }
