@@ -62,8 +62,8 @@ fn stalled_reader(trial: &mut Trial) -> Outcome {
     let mut early = trial.connect_and_request("the first client")?;
     let memory_before = trial.memory();
     let addr = trial.server.addr;
-    // Half of the time is left for the other clients.
-    let deadline = trial.deadline - trial.deadline.saturating_duration_since(Instant::now()) / 2;
+    // This leaves time for the other clients.
+    let deadline = trial.deadline - 6 * trial.timeout;
     let stalled: Result<Vec<StalledReader>, Failure> = thread::scope(|scope| {
         let clients = [(); STALLED_CLIENTS].map(|()| scope.spawn(move || stall(addr, deadline)));
         clients.into_iter().map(|client| client.join().expect("no panic in a client")).collect()
