@@ -9,8 +9,8 @@ use crate::{Case, Expecting, Failure, Kind, Outcome, Trial};
 /// The number of clients that disconnect in a row.
 const CLIENTS: usize = 20;
 
-/// How long a client tries to connect to a stopped server. If the backlog is full, the kernel drops
-/// its SYN.
+/// The time that a client has to connect to a stopped server. If the backlog is full, the kernel
+/// drops its SYN.
 const BACKLOG_TIMEOUT: Duration = Duration::from_millis(500);
 
 const BASE: Case = Case { section: "step3-select/HARDENING.md#a-client-that-resets", ..Case::BASE };
@@ -24,7 +24,7 @@ pub const CASES: &[Case] = &[
         section: "step1-blocking/README.md#what-happens",
         by_hand: "nc 127.0.0.1 {port}, type hello, Ctrl-C; then once more",
         run: |trial| {
-            disconnect_in_turn(trial, "disconnected", |trial| {
+            disconnect_in_turn(trial, "disconnect", |trial| {
                 trial.connect_and_request("each client")?.close().expecting("to disconnect")
             })
         },
@@ -56,7 +56,7 @@ pub const CASES: &[Case] = &[
     },
     Case {
         name: "reset while queued",
-        question: "Clients in the backlog reset before the server accepts them. Is the next one served?",
+        question: "Clients reset in the backlog, before the server accepts them. Is the next one served?",
         section: "step3-select/HARDENING.md#a-client-that-is-gone-before-it-is-accepted",
         by_hand: "stop the server with Ctrl-Z, connect and reset clients, continue it with fg",
         run: reset_in_backlog,
@@ -72,18 +72,18 @@ pub const CASES: &[Case] = &[
     },
 ];
 
-/// Expects that the next client is served after one has disconnected, and again after many have.
+/// Expects that the next client is served after one calls `disconnect`, and again after 20 more do.
 fn disconnect_in_turn(
     trial: &mut Trial,
-    verb: &str,
+    event: &str,
     disconnect: impl Fn(&mut Trial) -> Outcome,
 ) -> Outcome {
     disconnect(trial)?;
-    trial.serve_next(&format!("a client {verb}"))?;
+    trial.serve_next(&format!("a {event}"))?;
     for _ in 0..CLIENTS {
         disconnect(trial)?;
     }
-    trial.serve_next(&format!("{CLIENTS} more clients {verb}"))
+    trial.serve_next(&format!("{CLIENTS} more {event}s"))
 }
 
 fn reset_in_backlog(trial: &mut Trial) -> Outcome {
@@ -98,7 +98,7 @@ fn reset_in_backlog(trial: &mut Trial) -> Outcome {
             }
             Ok(())
         })?;
-        trial.serve_next("clients in the backlog reset")?;
+        trial.serve_next("resets in the backlog")?;
     }
     Ok(())
 }

@@ -79,8 +79,8 @@ pub struct Case {
     pub question: &'static str,
     /// The page and section that explain it.
     pub section: &'static str,
-    /// The instructions to do it by hand. `{server}` stands for the command that starts the server, and `{port}` for
-    /// its port. Without `{server}` the server is started as usual.
+    /// The instructions to do it by hand. `{server}` stands for the command that starts the server, and
+    /// `{port}` for its port. Without `{server}` the server is started as usual.
     pub by_hand: &'static str,
     /// True if responses are compared byte by byte, so that they must be known in advance.
     pub is_exact: bool,
@@ -142,7 +142,7 @@ impl Case {
     }
 }
 
-/// How a server is started and what its clients expect.
+/// The start of a server, and what its clients expect.
 #[derive(Debug, Clone)]
 pub struct Setup {
     pub start: ServerCommand,

@@ -17,7 +17,7 @@ use harness::{
 
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The limit of this process, for its clients.
+/// The limit on file descriptors of this process, which its clients need.
 const FILE_DESCRIPTORS: u64 = 4096;
 
 fn main() -> ExitCode {
@@ -120,10 +120,9 @@ impl Check {
     fn run(&mut self, cases: &[&Case]) -> io::Result<ExitCode> {
         let mut output = io::stdout();
         if self.protocol.is_none() {
-            let probe = check::probe(&self.setup()?);
-            if let Some(probe) = probe.map_err(|failure| io::Error::other(failure.to_string()))? {
-                if let Some(remark) = &probe.remark {
-                    writeln!(output, "{remark}")?;
+            if let Some(probe) = check::probe(&self.setup()?)? {
+                if !probe.remark.is_empty() {
+                    writeln!(output, "{}", probe.remark)?;
                 }
                 self.protocol = Some(Arc::new(probe.protocol));
             }

@@ -93,8 +93,8 @@ fn stalled_reader(trial: &mut Trial) -> Outcome {
     Err(Failure::unexpected("at most 8 MiB more memory", got, Kind::Measured))
 }
 
-/// The server may drop a client that reads late. But it may not lose a part of a response, as it does
-/// if it ignores that `send` took less than it was given.
+/// Expects complete responses, unless the server drops the client. A server that ignores how many bytes
+/// `send` took loses a part of a response.
 fn late_reader(trial: &mut Trial) -> Outcome {
     trial.serve_next("the start")?;
     let client = stall(trial.server.addr, trial.deadline)?;
@@ -106,7 +106,7 @@ fn late_reader(trial: &mut Trial) -> Outcome {
             if matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::NotConnected) =>
         {
             trial.measured = "the server closed the connection".to_owned();
-            return trial.serve_next("a client was dropped");
+            return trial.serve_next("the server closed a connection");
         }
         responses => responses.expecting("whole responses and the end of the stream")?,
     };

@@ -21,7 +21,7 @@ pub const CASES: &[Case] = &[
     },
     Case {
         name: "many messages",
-        question: "A client sends a hundred messages, each after a response. Does it get a response to each?",
+        question: "A client sends a hundred messages, one after the other. Does it get a response to each?",
         by_hand: "nc 127.0.0.1 {port}, then type several lines",
         run: |trial| send_one_by_one(trial, MESSAGE, 100),
         ..BASE

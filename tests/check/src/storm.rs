@@ -41,11 +41,11 @@ pub(crate) const CASES: &[Case] = &[Case {
 #[derive(Debug, Clone)]
 pub struct Storm {
     pub server: SocketAddr,
-    /// How long a client that behaves well waits for a response.
+    /// The timeout of a client that behaves well.
     pub timeout: Duration,
     pub protocol: Arc<Protocol>,
     pub deadline: Instant,
-    /// Whether the server serves one client at a time. Then a client waits until the misbehaving ones
+    /// True if the server serves one client at a time. Then a client waits until the misbehaving ones
     /// ahead of it have disconnected, so there are fewer.
     pub is_one_at_a_time: bool,
 }

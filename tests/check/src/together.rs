@@ -8,7 +8,7 @@ use crate::{Case, Expecting, Failure, Kind, Outcome, Trial};
 
 const BASE: Case = Case { section: "step3-select/README.md#what-happens", ..Case::BASE };
 
-/// How long the server is watched while all clients are silent.
+/// The time for which the server is watched while all clients are silent.
 const SILENT_PERIOD: Duration = Duration::from_secs(2);
 
 /// The share of a core that a server may use while all clients are silent.

@@ -12,8 +12,8 @@ const BASE: Case =
 /// The number of clients that wait while the server is full.
 const WAITING_CLIENTS: usize = 5;
 
-/// How long a client waits for a response before the server counts as full. A full server may try again
-/// after a second, so it is longer than that.
+/// The time that a client waits for a response before the server counts as full. It is longer than
+/// a second, because a full server may try again after a second.
 const FULL_TIMEOUT: Duration = Duration::from_millis(1500);
 
 pub const CASES: &[Case] = &[

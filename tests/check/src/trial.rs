@@ -11,7 +11,7 @@ use harness::{Client, Journal, KeptSockets, MESSAGE, Process, Program, Protocol,
 
 use crate::{Diagnosis, Expecting, Failure, Kind, Outcome, Report, Setup, is_local};
 
-/// How long a case may take, with the timeout of the program `check`.
+/// The time limit of a case, with the timeout of the program `check`.
 const CASE_TIMEOUT: Duration = Duration::from_secs(120);
 
 #[derive(Debug)]
@@ -224,7 +224,7 @@ impl Trial {
                 self.server.narration.wait_for_end(self.timeout);
                 format!("the server ended ({status})")
             }
-            // It may be busy with other clients.
+            // The server may be busy with other clients.
             (None, Some(Kind::OtherBytes)) => "the server sent a wrong response".to_owned(),
             (None, _) if self.is_busy_looping() => "the server is in a busy loop".to_owned(),
             (None, Some(Kind::Silence)) => "the server hangs".to_owned(),
@@ -257,27 +257,26 @@ impl Trial {
         lines
     }
 
-    /// Returns the last lines on standard error, or else on standard output. A traceback of Python is
-    /// cut to its last line, which names the error, and the last place outside Python's own library. A
-    /// backtrace of Rust is left out: its message comes before.
+    /// Returns the last lines on standard error, or else on standard output. Of a traceback of Python
+    /// it returns the last line, which names the error, and the last place outside Python's library.
+    /// Other indented lines are left out, such as a backtrace of Rust.
     fn last_lines(&self) -> Vec<String> {
         let mut lines = Vec::new();
-        let (mut is_in_trace, mut max_lines, mut place) = (false, 3, None);
+        let (mut max_lines, mut place) = (3, None);
         for line in self.server.errors.last_runs(1000) {
             let text = line.text;
             if text.starts_with("Traceback (") {
-                (is_in_trace, max_lines, place) = (true, 1, None);
+                (max_lines, place) = (1, None);
                 lines.clear();
-            } else if is_in_trace && text.starts_with("  File \"") {
+            } else if text.starts_with("  File \"") {
                 let is_library = text.contains("/lib/python") || text.contains("\"<");
                 if !is_library || place.is_none() {
                     place = Some(text.trim().to_owned());
                 }
-            } else if text == "stack backtrace:" {
-                is_in_trace = true;
             } else if !(text.trim().is_empty()
-                || text.contains("RUST_BACKTRACE=")
-                || is_in_trace && text.starts_with(' '))
+                || text.starts_with(' ')
+                || text == "stack backtrace:"
+                || text.contains("RUST_BACKTRACE="))
             {
                 lines.push(text);
             }

@@ -62,8 +62,8 @@ const FAILURES: &[ExpectedFailure] = &[
     ("one_at_a_time", "a limit that is raised", ""),
 ];
 
-/// Failures that follow from other mistakes than the one that the case is for, and take long. They
-/// are only expected with `ALL_CASES=1`.
+/// Failures that take long, in cases in which another server fails too. They are only tested with
+/// `ALL_CASES=1`.
 const SLOW_FAILURES: &[ExpectedFailure] = &[
     ("ends_at_a_reset", "a stalled reader", ""),
     ("ends_at_a_reset", "flooding clients", ""),
