@@ -73,8 +73,8 @@ const DIAGNOSES: &[Diagnosis] = &[
 ];
 
 impl Diagnosis {
-    /// Returns the diagnosis of a server that printed `lines` before it ended with `status`. For a server
-    /// that is still running, `status` is the failure.
+    /// Returns the diagnosis of a server that printed `lines` before it ended with `status`. For a
+    /// server that is still running, `status` is the failure.
     pub fn find(lines: &[String], status: &str) -> Option<&'static Self> {
         // The last line names the error.
         let mut texts = lines.iter().rev().map(String::as_str).chain([status]);

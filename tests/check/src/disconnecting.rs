@@ -127,6 +127,7 @@ fn file_descriptors(trial: &mut Trial) -> Outcome {
     for _ in 0..CLIENTS {
         trial.connect_and_request("each client")?.close().expecting("to disconnect")?;
     }
+    // If the server has ended, `before` can be None too, but then one of the clients has failed.
     let Some(before) = before else {
         return Err(Failure::Skipped(
             "file descriptors are not available on this system".to_owned(),

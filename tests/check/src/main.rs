@@ -119,13 +119,13 @@ impl Check {
     /// Runs the cases and prints their verdicts.
     fn run(&mut self, cases: &[&Case]) -> io::Result<ExitCode> {
         let mut output = io::stdout();
-        if self.protocol.is_none() {
-            if let Some(probe) = check::probe(&self.setup()?)? {
-                if !probe.remark.is_empty() {
-                    writeln!(output, "{}", probe.remark)?;
-                }
-                self.protocol = Some(Arc::new(probe.protocol));
+        if self.protocol.is_none()
+            && let Some(probe) = check::probe(&self.setup()?)?
+        {
+            if !probe.remark.is_empty() {
+                writeln!(output, "{}", probe.remark)?;
             }
+            self.protocol = Some(Arc::new(probe.protocol));
         }
         let mut passed: Vec<&str> = Vec::new();
         let mut first_failure: Option<(Level, &str)> = None;

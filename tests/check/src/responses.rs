@@ -77,10 +77,7 @@ fn count_responses(trial: &mut Trial, message: &[u8], max_responses: usize) -> O
             let more = receive_rest(&mut client)?;
             let count = 1 + more.len() / response.len().max(1);
             if more != response.repeat(count - 1) || count > max_responses {
-                let expected = match max_responses {
-                    1 => "1 response".to_owned(),
-                    _ => format!("1 to {max_responses} responses, one for each recv"),
-                };
+                let expected = format!("one response for each recv, so at most {max_responses}");
                 let got = client.describe(&[response, more].concat());
                 return Err(Failure::unexpected(expected, got, Kind::OtherBytes));
             }

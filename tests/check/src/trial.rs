@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use harness::kernel::listening_addresses;
-use harness::{Client, Journal, KeptSockets, MESSAGE, Process, Program, Protocol, Server, TIMEOUT};
+use harness::{Client, Journal, KeptSockets, MESSAGE, Process, Protocol, Server, TIMEOUT};
 
 use crate::{Diagnosis, Expecting, Failure, Kind, Outcome, Report, Setup, is_local};
 
@@ -122,7 +122,7 @@ impl Trial {
     /// the server listens only on another port, this is an error.
     fn find_address(&mut self) -> Outcome {
         let port = self.server.addr.port();
-        let Some(addresses) = listening_addresses(&self.processes()) else { return Ok(()) };
+        let addresses = listening_addresses(&self.processes()).unwrap_or_default();
         if addresses.iter().any(|addr| addr.port() == port && addr.is_ipv6()) {
             self.server.addr = SocketAddr::from((Ipv6Addr::LOCALHOST, port));
             return Ok(());
@@ -157,10 +157,8 @@ impl Trial {
     }
 
     pub fn start_again(&mut self) -> io::Result<()> {
-        let mut start = self.server.start.clone();
-        if let Program::Step(_) = self.server.program() {
-            start = start.port(self.server.addr.port());
-        }
+        // The port of a step would be another one.
+        let start = self.server.start.clone().port(self.server.addr.port());
         self.server = start.try_start()?;
         self.is_listening = false;
         Ok(())

@@ -18,16 +18,16 @@ const CHECK: &str = env!("CARGO_BIN_EXE_check");
 /// Servers with one mistake each. They are started with a mode and a port.
 const FAULTY: &str = "check/tests/check/servers.py";
 
-/// Calls `check` with each of `items`, eight at a time, and fails with all the problems that it returns.
+/// Calls `find_problem` with each of `items`, eight at a time, and panics with all the problems.
 #[track_caller]
-fn expect_no_problems<T: Sync>(items: &[T], check: impl Fn(&T) -> Option<String> + Sync) {
+fn expect_no_problems<T: Sync>(items: &[T], find_problem: impl Fn(&T) -> Option<String> + Sync) {
     let next = Mutex::new(items.iter());
     let problems = Mutex::new(Vec::new());
     let work = || {
         loop {
             let item = next.lock().unwrap().next();
             let Some(item) = item else { break };
-            let problem = check(item);
+            let problem = find_problem(item);
             problems.lock().unwrap().extend(problem);
         }
     };
