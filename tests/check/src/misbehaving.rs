@@ -15,7 +15,7 @@ const BASE: Case =
 
 /// The number of clients that never read. TCP may stall one of them before the server does, but
 /// hardly all.
-const STALLED_CLIENTS: usize = 5;
+const STALLED_CLIENTS: usize = 3;
 
 /// The memory that the server may use for all of them, in KiB.
 const MAX_MEMORY_KIB: u64 = 8 * 1024;
