@@ -4,10 +4,10 @@ use std::env;
 use std::time::Duration;
 
 use check::{Case, Level, Setup, Verdict};
-use harness::{ServerCommand, TIMEOUT, free_port, has_python, python};
+use harness::{ServerCommand, TIMEOUT, free_port, has_python};
 
-use crate::expect_no_problems;
 use crate::specimens::SPECIMENS;
+use crate::{expect_no_problems, python};
 
 /// The timeout in a case that fails. Some mistakes show only when nothing arrives.
 const FAILURE_TIMEOUT: Duration = Duration::from_secs(10);

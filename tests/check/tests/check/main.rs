@@ -8,7 +8,7 @@ mod program;
 mod specimens;
 
 use std::process::Command;
-use std::sync::Mutex;
+use std::sync::{LazyLock, Mutex};
 use std::thread;
 
 use harness::run;
@@ -17,6 +17,19 @@ const CHECK: &str = env!("CARGO_BIN_EXE_check");
 
 /// Servers with one mistake each. They are started with a mode and a port.
 const FAULTY: &str = "check/tests/check/servers.py";
+
+/// Returns the command that starts a Python script in `tests`. It names the interpreter itself, because
+/// a `python3` that first looks for a version can take seconds on a busy machine.
+fn python(script: &str) -> Vec<String> {
+    static INTERPRETER: LazyLock<String> = LazyLock::new(|| {
+        let mut python = Command::new("python3");
+        let output = run(python.args(["-c", "import sys; print(sys.executable)"]));
+        String::from_utf8_lossy(&output.expect("python3 starts").stdout).trim().to_owned()
+    });
+    let mut words = harness::python(script);
+    words[0].clone_from(&INTERPRETER);
+    words
+}
 
 /// Calls `find_problem` with each of `items`, eight at a time, and panics with all the problems.
 #[track_caller]

@@ -5,11 +5,10 @@ use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::process::{Command, Stdio};
 
 use harness::{
-    Process, ServerCommand, Signal, Step, free_port, has_python, has_strace, python, start,
-    wait_until,
+    Process, ServerCommand, Signal, Step, free_port, has_python, has_strace, start, wait_until,
 };
 
-use crate::{CHECK, expect_no_problems, missing_part};
+use crate::{CHECK, expect_no_problems, missing_part, python};
 
 fn words(words: &[&str]) -> Vec<String> {
     words.iter().map(|word| (*word).to_owned()).collect()
@@ -67,7 +66,7 @@ fn check_prints_its_verdict_and_exits_with_its_code() {
             &[
                 "status: 1",
                 "after the first client had disconnected, the second one was served\n",
-                "By hand: sh -c 'exec \"$0\" \"$@\"' python3 ",
+                "By hand: sh -c 'exec \"$0\" \"$@\"' /",
                 "one_at_a_time 5000\nThen, in other terminals: nc 127.0.0.1 5000 in two terminals",
             ],
         ),

@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use harness::{can_run, has_python, is_available, python};
+use harness::{can_run, has_python, is_available};
 
-use crate::{expect_no_problems, missing_part};
+use crate::{expect_no_problems, missing_part, python};
 
 const RESET: &str = "Read step3-select/HARDENING.md#a-client-that-resets\n";
 
