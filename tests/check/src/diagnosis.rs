@@ -3,7 +3,7 @@
 /// A mistake that is known by what the server prints when it ends.
 #[derive(Debug)]
 pub struct Diagnosis {
-    /// One of these is in a line that the server printed.
+    /// The texts of which one is in a line that the server printed.
     signs: &'static [&'static str],
     pub sentence: &'static str,
     pub section: &'static str,
@@ -73,13 +73,14 @@ const DIAGNOSES: &[Diagnosis] = &[
 ];
 
 impl Diagnosis {
-    /// Finds the diagnosis of a server that printed `lines` before it ended with `status`. For a server
-    /// that goes on, `status` is the failure.
+    /// Returns the diagnosis of a server that printed `lines` before it ended with `status`. For a
+    /// server that is still running, `status` is the failure.
     pub fn find(lines: &[String], status: &str) -> Option<&'static Self> {
         // The last line names the error.
         let mut texts = lines.iter().rev().map(String::as_str).chain([status]);
         texts.find_map(|text| {
-            let has_sign = |diagnosis: &&Self| diagnosis.signs.iter().any(|it| text.contains(it));
+            let has_sign =
+                |diagnosis: &&Self| diagnosis.signs.iter().any(|sign| text.contains(sign));
             DIAGNOSES.iter().find(has_sign)
         })
     }

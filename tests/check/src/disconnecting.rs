@@ -6,11 +6,12 @@ use harness::{Client, MESSAGE, Process, poll_until};
 
 use crate::{Case, Expecting, Failure, Kind, Outcome, Trial};
 
-/// How many clients disconnect in a row.
-const MANY: usize = 20;
+/// The number of clients that disconnect in a row.
+const CLIENTS: usize = 20;
 
-/// How long a client waits for a place in the backlog. If there is none, its SYN is dropped.
-const QUEUE_TIMEOUT: Duration = Duration::from_millis(500);
+/// The time that a client has to connect to a stopped server. If the backlog is full, the kernel
+/// drops its SYN.
+const BACKLOG_TIMEOUT: Duration = Duration::from_millis(500);
 
 const BASE: Case = Case { section: "step3-select/HARDENING.md#a-client-that-resets", ..Case::BASE };
 const RESET: &str =
@@ -23,7 +24,7 @@ pub const CASES: &[Case] = &[
         section: "step1-blocking/README.md#what-happens",
         by_hand: "nc 127.0.0.1 {port}, type hello, Ctrl-C; then once more",
         run: |trial| {
-            disconnect_in_turn(trial, "disconnected", |trial| {
+            disconnect_in_turn(trial, "disconnect", |trial| {
                 trial.connect_and_request("each client")?.close().expecting("to disconnect")
             })
         },
@@ -31,34 +32,34 @@ pub const CASES: &[Case] = &[
     },
     Case {
         name: "reset while silent",
-        question: "A client resets its connection and has sent nothing. Is the next one served?",
+        question: "A client sends nothing and resets its connection. Is the next one served?",
         by_hand: RESET,
         run: |trial| {
             disconnect_in_turn(trial, "reset", |trial| {
-                trial.connect()?.reset().expecting("to reset")
+                trial.connect()?.reset().expecting("to reset the connection")
             })
         },
         ..BASE
     },
     Case {
         name: "reset with a response unread",
-        question: "A client resets and has not read its response. Is the next one served?",
+        question: "A client resets its connection with a response unread. Is the next one served?",
         by_hand: RESET,
         run: |trial| {
             disconnect_in_turn(trial, "reset", |trial| {
                 let client = trial.connect_and_send()?;
                 client.leave_response_unread().expecting("a response")?;
-                client.reset().expecting("to reset")
+                client.reset().expecting("to reset the connection")
             })
         },
         ..BASE
     },
     Case {
         name: "reset while queued",
-        question: "A client resets before the server accepts it. Is the next one served?",
+        question: "Clients reset in the backlog, before the server accepts them. Is the next one served?",
         section: "step3-select/HARDENING.md#a-client-that-is-gone-before-it-is-accepted",
         by_hand: "stop the server with Ctrl-Z, connect and reset clients, continue it with fg",
-        run: reset_while_queued,
+        run: reset_in_backlog,
         ..BASE
     },
     Case {
@@ -71,53 +72,51 @@ pub const CASES: &[Case] = &[
     },
 ];
 
-/// Expects that the next client is served after one has disconnected, and again after many have.
+/// Expects that the next client is served after one calls `disconnect`, and again after 20 more do.
 fn disconnect_in_turn(
     trial: &mut Trial,
-    verb: &str,
+    event: &str,
     disconnect: impl Fn(&mut Trial) -> Outcome,
 ) -> Outcome {
     disconnect(trial)?;
-    trial.serve_next(&format!("a client {verb}"))?;
-    for _ in 0..MANY {
+    trial.serve_next(&format!("a {event}"))?;
+    for _ in 0..CLIENTS {
         disconnect(trial)?;
     }
-    trial.serve_next(&format!("{MANY} more clients {verb}"))
+    trial.serve_next(&format!("{CLIENTS} more {event}s"))
 }
 
-fn reset_while_queued(trial: &mut Trial) -> Outcome {
+fn reset_in_backlog(trial: &mut Trial) -> Outcome {
     trial.serve_next("the start")?;
-    for clients in [1, MANY] {
-        let queued = trial.stop_during(|trial| {
-            let queued = fill_backlog(trial, clients)?;
-            let count = queued.len();
-            for (number, mut client) in queued.into_iter().enumerate() {
+    for clients in [1, CLIENTS] {
+        trial.stop_during(|trial| {
+            for (number, mut client) in fill_backlog(trial, clients)?.into_iter().enumerate() {
                 if number % 2 == 1 {
                     client.send(MESSAGE).expecting("to send a message")?;
                 }
-                client.reset().expecting("to reset")?;
+                client.reset().expecting("to reset the connection")?;
             }
-            Ok(count)
+            Ok(())
         })?;
-        trial.serve_next(&format!("{queued} in the backlog reset"))?;
+        trial.serve_next("resets in the backlog")?;
     }
     Ok(())
 }
 
-/// Connects `most` clients to a stopped server, or as many as its backlog holds.
-fn fill_backlog(trial: &mut Trial, most: usize) -> Result<Vec<Client>, Failure> {
-    let mut queued: Vec<Client> = Vec::new();
-    while queued.len() < most {
-        match trial.connect_within(QUEUE_TIMEOUT) {
-            Ok(client) => queued.push(client),
-            Err(Failure::Unexpected { kind: Kind::Silence, .. }) if !queued.is_empty() => {
-                trial.measured = format!("its backlog holds {}", queued.len());
+/// Connects up to `max_clients` clients to the stopped server, until its backlog is full.
+fn fill_backlog(trial: &mut Trial, max_clients: usize) -> Result<Vec<Client>, Failure> {
+    let mut clients: Vec<Client> = Vec::new();
+    while clients.len() < max_clients {
+        match trial.connect_within(BACKLOG_TIMEOUT) {
+            Ok(client) => clients.push(client),
+            Err(Failure::Unexpected { kind: Kind::Silence, .. }) if !clients.is_empty() => {
+                trial.measured = format!("its backlog holds {} clients", clients.len());
                 break;
             }
             Err(failure) => return Err(failure),
         }
     }
-    Ok(queued)
+    Ok(clients)
 }
 
 fn file_descriptors(trial: &mut Trial) -> Outcome {
@@ -125,10 +124,10 @@ fn file_descriptors(trial: &mut Trial) -> Outcome {
     trial.serve_next("the start")?;
     // The server may not have closed its first client's socket yet. A leak is many more.
     let before: Option<usize> = count(trial);
-    for _ in 0..MANY {
+    for _ in 0..CLIENTS {
         trial.connect_and_request("each client")?.close().expecting("to disconnect")?;
     }
-    // Nor are those of a server that ends, but then the next client has failed.
+    // If the server has ended, `before` can be None too, but then one of the clients has failed.
     let Some(before) = before else {
         return Err(Failure::Skipped(
             "file descriptors are not available on this system".to_owned(),
@@ -137,11 +136,11 @@ fn file_descriptors(trial: &mut Trial) -> Outcome {
     let is_closed = || count(trial).filter(|after| *after <= before);
     let Some(after) = poll_until(trial.timeout, is_closed) else {
         return Err(Failure::unexpected(
-            format!("at most {before} file descriptors, as before {MANY} clients"),
+            format!("at most {before} file descriptors, as before {CLIENTS} clients"),
             format!("{} file descriptors", count(trial).unwrap_or_default()),
             Kind::Measured,
         ));
     };
-    trial.measured = format!("{after} file descriptors after {MANY} clients");
+    trial.measured = format!("{after} file descriptors after {CLIENTS} clients");
     Ok(())
 }

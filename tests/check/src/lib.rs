@@ -25,7 +25,7 @@ pub use diagnosis::Diagnosis;
 pub use probe::{Probe, constant, probe};
 pub use trial::Trial;
 
-/// The levels, in the order in which a student meets them.
+/// A group of cases. The levels are in the order in which a student meets them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
     Responses,
@@ -70,7 +70,7 @@ impl Level {
     }
 }
 
-/// Something that a server is expected to do.
+/// A situation, and what is expected of a server in it.
 #[derive(Debug, Clone, Copy)]
 pub struct Case {
     /// The name that `check` prints and takes.
@@ -79,10 +79,10 @@ pub struct Case {
     pub question: &'static str,
     /// The page and section that explain it.
     pub section: &'static str,
-    /// How to do it by hand. `{server}` stands for the command that starts the server, and `{port}` for
-    /// its port. Without `{server}` the server is started as usual.
+    /// The instructions to do it by hand. `{server}` stands for the command that starts the server, and
+    /// `{port}` for its port. Without `{server}` the server is started as usual.
     pub by_hand: &'static str,
-    /// Whether responses are compared byte by byte, so that they must be known in advance.
+    /// True if responses are compared byte by byte, so that they must be known in advance.
     pub is_exact: bool,
     prepare: fn(ServerCommand) -> ServerCommand,
     run: fn(&mut Trial) -> Outcome,
@@ -127,7 +127,7 @@ impl Case {
         inspect: impl FnOnce(&mut Server),
     ) -> io::Result<Verdict> {
         if self.is_exact && setup.protocol.response == Response::Dependent {
-            return Ok(Verdict::Skipped("its response is not known in advance".to_owned()));
+            return Ok(Verdict::Skipped("the response is not known in advance".to_owned()));
         }
         let setup = Setup { start: (self.prepare)(setup.start.clone()), ..setup.clone() };
         let mut trial = Trial::new(&setup)?;
@@ -142,7 +142,7 @@ impl Case {
     }
 }
 
-/// How a server is started and what its clients expect.
+/// The start of a server, and what its clients expect.
 #[derive(Debug, Clone)]
 pub struct Setup {
     pub start: ServerCommand,
@@ -151,7 +151,7 @@ pub struct Setup {
 }
 
 impl Setup {
-    /// A server that responds as ours do.
+    /// Returns the setup of a server that responds as ours do.
     pub fn new(start: ServerCommand, timeout: Duration) -> Self {
         Self { start, protocol: Arc::default(), timeout }
     }
@@ -159,7 +159,7 @@ impl Setup {
 
 #[derive(Debug, Clone)]
 pub enum Verdict {
-    /// With what was measured, if anything was.
+    /// A pass, with the result of a measurement in words.
     Pass(String),
     Fail(Report),
     Skipped(String),
@@ -192,7 +192,7 @@ pub enum Failure {
     Skipped(String),
 }
 
-/// The kind of event that was got in place of the expected one.
+/// The kind of event that the client got instead of the expected one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     Silence,
@@ -235,7 +235,7 @@ impl<T> Expecting<T> for io::Result<T> {
     fn expecting(self, expected: &str) -> Result<T, Failure> {
         self.map_err(|error| {
             if is_local(&error) {
-                return Failure::Skipped(format!("this machine refused its own client: {error}"));
+                return Failure::Skipped(format!("this machine could not run the client: {error}"));
             }
             let kind = match error.kind() {
                 ErrorKind::WouldBlock | ErrorKind::TimedOut => Kind::Silence,

@@ -17,7 +17,7 @@ use harness::{
 
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The limit of this process, for its clients.
+/// The limit on file descriptors of this process, which its clients need.
 const FILE_DESCRIPTORS: u64 = 4096;
 
 fn main() -> ExitCode {
@@ -56,17 +56,17 @@ fn command() -> Command {
     let option = |name, value, help| Arg::new(name).long(name).value_name(value).help(help);
     Command::new("check")
         .version(env!("CARGO_PKG_VERSION"))
-        .about("Tests any TCP server with the cases that our last server passes")
+        .about("Tests any TCP server with the cases that step 3 passes")
         .after_help(
             "check starts the command again for each case, and kills it and its children afterwards.\n\
-             If an argument contains {port}, check replaces it with a free port. The server must\n\
-             listen on localhost.\n\n\
-             First check sends two messages to find out how the server responds: always with the same\n\
-             text, with what it received, or with something else. The server has 30 seconds to\n\
-             listen, and 5 seconds for each response. A case ends after 120 seconds.",
+             In the arguments of the command, check replaces {port} with a free port. The server\n\
+             must listen on localhost.\n\n\
+             First check sends a few messages to find out how the server responds. A response can be\n\
+             a fixed text, the received bytes, or something else. The server must listen within 30\n\
+             seconds, and send each response within 5 seconds. A case ends after 120 seconds.",
         )
         .arg(
-            option("port", "PORT", "Port on which the server listens if no argument has {port}")
+            option("port", "PORT", "Port of the server, if no argument contains {port}")
                 .default_value("5000")
                 .value_parser(value_parser!(u16)),
         )
@@ -85,7 +85,7 @@ fn command() -> Command {
             Arg::new("list")
                 .long("list")
                 .action(ArgAction::SetTrue)
-                .help("Show the cases, by level"),
+                .help("List the cases of each level"),
         )
         .arg(
             Arg::new("command")
@@ -119,14 +119,13 @@ impl Check {
     /// Runs the cases and prints their verdicts.
     fn run(&mut self, cases: &[&Case]) -> io::Result<ExitCode> {
         let mut output = io::stdout();
-        if self.protocol.is_none() {
-            let probe = check::probe(&self.setup()?);
-            if let Some(probe) = probe.map_err(|failure| io::Error::other(failure.to_string()))? {
-                if let Some(remark) = &probe.remark {
-                    writeln!(output, "{remark}")?;
-                }
-                self.protocol = Some(Arc::new(probe.protocol));
+        if self.protocol.is_none()
+            && let Some(probe) = check::probe(&self.setup()?)?
+        {
+            if !probe.remark.is_empty() {
+                writeln!(output, "{}", probe.remark)?;
             }
+            self.protocol = Some(Arc::new(probe.protocol));
         }
         let mut passed: Vec<&str> = Vec::new();
         let mut first_failure: Option<(Level, &str)> = None;
@@ -151,7 +150,7 @@ impl Check {
                 }
                 Verdict::Skipped(reason) => writeln!(output, "skipped: {reason}")?,
                 Verdict::Fail(report) => {
-                    // What the server printed says more than the case.
+                    // The diagnosis is about this server, the section of the case is not.
                     let read = report.diagnosis.map_or(case.section, |diagnosis| diagnosis.section);
                     print_report(&report, read)?;
                     if matches!(report.failure, Failure::OneAtATime { .. }) {
@@ -215,12 +214,13 @@ fn sum_up(
     write!(output, "{} of {} cases passed.", passed.len(), cases.len())?;
     let first_missed = cases.iter().find(|case| !passed.contains(&case.name));
     let complete = cases.iter().map(|case| case.level());
-    let complete = complete.take_while(|level| first_missed.is_none_or(|it| *level < it.level()));
+    let complete =
+        complete.take_while(|level| first_missed.is_none_or(|case| *level < case.level()));
     if let Some(level) = complete.last() {
         write!(output, " Last complete level: \"{}\".", level.name())?;
     }
     if let Some((level, read)) = first_failure {
-        write!(output, " Next level: \"{}\", read {read}", level.name())?;
+        write!(output, " Next level: \"{}\". Read {read}", level.name())?;
     }
     writeln!(output)
 }

@@ -13,16 +13,17 @@ use crate::{Case, Expecting, Failure, Kind, Outcome, Trial};
 const BASE: Case =
     Case { section: "step3-select/HARDENING.md#a-client-that-never-reads", ..Case::BASE };
 
-/// How many clients never read. TCP may stall one of them before the server does, but hardly all.
-const STALLED: usize = 5;
+/// The number of clients that never read. TCP may stall one of them before the server does, but
+/// hardly all.
+const STALLED_CLIENTS: usize = 3;
 
-/// How much memory the server may use for them, in KiB.
-const MOST_MEMORY: u64 = 8 * 1024;
+/// The memory that the server may use for all of them, in KiB.
+const MAX_MEMORY_KIB: u64 = 8 * 1024;
 
 pub const CASES: &[Case] = &[
     Case {
         name: "a stalled reader",
-        question: "Clients send and never read. Are others served, with bounded memory?",
+        question: "Clients send and never read. Are other clients served, and is the memory of the server bounded?",
         by_hand: "cargo run --bin client -- --port {port} --stall; at the same time, nc 127.0.0.1 {port}",
         run: stalled_reader,
         ..BASE
@@ -37,7 +38,7 @@ pub const CASES: &[Case] = &[
     },
     Case {
         name: "flooding clients",
-        question: "Clients send as fast as they can. Are others served?",
+        question: "Clients send as fast as they can. Are other clients served?",
         by_hand: "nc 127.0.0.1 {port} < /dev/zero > /dev/null; at the same time, nc 127.0.0.1 {port}",
         run: flooding_clients,
         ..BASE
@@ -49,9 +50,9 @@ fn stall(server: SocketAddr, deadline: Instant) -> Result<StalledReader, Failure
     let mut client =
         StalledReader::connect(server).expecting("a connection")?.with_deadline(deadline);
     match client.send_until_stuck() {
-        Err(error) if error.kind() == ErrorKind::TimedOut => Err(Failure::Skipped(
-            "the server still took requests when the time was over".to_owned(),
-        )),
+        Err(error) if error.kind() == ErrorKind::TimedOut => {
+            Err(Failure::Skipped("the client was not stuck before the time limit".to_owned()))
+        }
         // A server that takes everything, or drops the client, does not block either.
         _ => Ok(client),
     }
@@ -61,17 +62,17 @@ fn stalled_reader(trial: &mut Trial) -> Outcome {
     let mut early = trial.connect_and_request("the first client")?;
     let memory_before = trial.memory();
     let addr = trial.server.addr;
-    // Half of the time is left for the other clients.
-    let deadline = trial.deadline - trial.deadline.saturating_duration_since(Instant::now()) / 2;
+    // This leaves time for the other clients.
+    let deadline = trial.deadline - 6 * trial.timeout;
     let stalled: Result<Vec<StalledReader>, Failure> = thread::scope(|scope| {
-        let clients = [(); STALLED].map(|()| scope.spawn(move || stall(addr, deadline)));
+        let clients = [(); STALLED_CLIENTS].map(|()| scope.spawn(move || stall(addr, deadline)));
         clients.into_iter().map(|client| client.join().expect("no panic in a client")).collect()
     });
     let stalled = stalled?;
     for client in &stalled {
         trial.kept.keep(client.stream());
     }
-    trial.note(&format!("{STALLED} other clients send and never read"));
+    trial.note(&format!("{STALLED_CLIENTS} other clients send and never read"));
     early.request().expecting("a response to the first client while others never read")?;
     let mut late = trial.connect()?;
     for _ in 0..10 {
@@ -83,17 +84,17 @@ fn stalled_reader(trial: &mut Trial) -> Outcome {
     drop(stalled);
     trial.note("the clients that never read disconnect");
     late.request().expecting("a response when the clients that never read have disconnected")?;
-    trial.serve_next("that")?;
+    trial.serve_next("the stalled clients disconnected")?;
     trial.measured = format!("{grown} KiB more memory for {} MiB of requests", sent >> 20);
-    if grown <= MOST_MEMORY {
+    if grown <= MAX_MEMORY_KIB {
         return Ok(());
     }
     let got = trial.measured.clone();
     Err(Failure::unexpected("at most 8 MiB more memory", got, Kind::Measured))
 }
 
-/// The server may drop a client that reads late. But it may not lose a part of a response, as it does
-/// if it ignores that `send` took less than it was given.
+/// Expects complete responses, unless the server drops the client. A server that ignores how many bytes
+/// `send` took loses a part of a response.
 fn late_reader(trial: &mut Trial) -> Outcome {
     trial.serve_next("the start")?;
     let client = stall(trial.server.addr, trial.deadline)?;
@@ -104,14 +105,14 @@ fn late_reader(trial: &mut Trial) -> Outcome {
         Err(error)
             if matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::NotConnected) =>
         {
-            trial.measured = "the server closed that connection".to_owned();
-            return trial.serve_next("a client was dropped");
+            trial.measured = "the server closed the connection".to_owned();
+            return trial.serve_next("the server closed a connection");
         }
         responses => responses.expecting("whole responses and the end of the stream")?,
     };
     if responses == 0 || trial.protocol.response == Response::Echo && responses != sent {
         let got = format!("{responses} responses to {sent} bytes");
-        return Err(Failure::unexpected("its responses", got, Kind::OtherBytes));
+        return Err(Failure::unexpected("its complete responses", got, Kind::OtherBytes));
     }
     trial.measured = format!("{responses} responses");
     trial.serve_next("a client read late")
@@ -154,9 +155,9 @@ fn flooding_clients(trial: &mut Trial) -> Outcome {
         (responses, floods)
     });
     responses.expecting("a response to another client while three flood")?;
-    floods.expecting("that the flooding clients stay connected")?;
+    floods.expecting("the flooding clients to stay connected")?;
     for client in flooding {
-        client.reset().expecting("to reset")?;
+        client.reset().expecting("to reset the connection")?;
     }
     trial.serve_next("clients flooded")
 }

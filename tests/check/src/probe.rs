@@ -1,5 +1,6 @@
-//! Finds out how a server responds, before the first case.
+//! The messages that show how a server responds, before the first case.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use harness::{Protocol, Response, quote};
 use crate::trial::Trial;
 use crate::{Failure, Setup};
 
-/// A response is complete when no byte has arrived for so long.
+/// The time without a byte after which a response is complete.
 const SILENCE: Duration = Duration::from_millis(200);
 
 /// The messages of two connections. The server is started again for the second one, because many
@@ -18,20 +19,19 @@ const MESSAGES: [[&str; 2]; 2] = [["hello\n", "how are you\n"], ["are you there\
 /// The responses to [`MESSAGES`].
 type Responses = [[Vec<u8>; 2]; 2];
 
-/// How a server responds.
+/// The protocol of a server.
 #[derive(Debug)]
 pub struct Probe {
     pub protocol: Protocol,
-    /// How that differs from our servers, in one line.
-    pub remark: Option<String>,
+    /// The difference from our servers, in one line. Empty if there is none.
+    pub remark: String,
 }
 
-/// Finds out how the server responds. None if it does not respond, which the first case reports.
-pub fn probe(setup: &Setup) -> Result<Option<Probe>, Failure> {
+/// Returns how the server responds. None if it does not respond, which the first case reports.
+pub fn probe(setup: &Setup) -> io::Result<Option<Probe>> {
     let mut responses = Responses::default();
     for (messages, responses) in MESSAGES.iter().zip(&mut responses) {
-        let started = Trial::new(setup);
-        let mut trial = started.map_err(|error| Failure::NotListening(error.to_string()))?;
+        let mut trial = Trial::new(setup)?;
         match converse(&mut trial, messages) {
             Ok(received) if !received[0].is_empty() => *responses = received,
             Err(Failure::NotListening(mut why)) => {
@@ -39,7 +39,7 @@ pub fn probe(setup: &Setup) -> Result<Option<Probe>, Failure> {
                 if !report.last_lines.is_empty() {
                     why += &format!("; the server printed: {}", report.last_lines.join(" / "));
                 }
-                return Err(Failure::NotListening(why));
+                return Err(io::Error::other(why));
             }
             _ => return Ok(None),
         }
@@ -55,9 +55,10 @@ fn converse(trial: &mut Trial, messages: &[&str; 2]) -> Result<[Vec<u8>; 2], Fai
     let mut responses = [Vec::new(), Vec::new()];
     for (message, response) in messages.iter().zip(&mut responses) {
         let sent = client.send(message.as_bytes());
-        if matches!(sent.and_then(|()| client.has_byte_within(trial.timeout)), Ok(true)) {
-            *response = client.receive_until_silence(SILENCE).unwrap_or_default();
+        if !matches!(sent.and_then(|()| client.has_byte_within(trial.timeout)), Ok(true)) {
+            break;
         }
+        *response = client.receive_until_silence(SILENCE).unwrap_or_default();
     }
     Ok(responses)
 }
@@ -92,7 +93,7 @@ fn greeting(responses: &Responses, expected: [&[u8]; 2]) -> Option<Vec<u8>> {
 }
 
 /// Describes in one line how the responses differ from those of our servers.
-fn describe(protocol: &Protocol, responses: &Responses) -> Option<String> {
+fn describe(protocol: &Protocol, responses: &Responses) -> String {
     let mut remark = String::new();
     if !protocol.greeting.is_empty() {
         remark += &format!("The server sends the greeting {} first. ", quote(&protocol.greeting));
@@ -106,10 +107,10 @@ fn describe(protocol: &Protocol, responses: &Responses) -> Option<String> {
             );
         }
         Response::Echo => {
-            remark += "The server sends back what it receives, and the cases expect its bytes."
+            remark += "The server sends back what it receives, so the cases expect that."
         }
         Response::Dependent => {
-            remark += "Its response depends on the request: ";
+            remark += "The response depends on the request: ";
             for (messages, responses) in MESSAGES.iter().zip(responses) {
                 let (message, response) = (quote(messages[0].as_bytes()), quote(&responses[0]));
                 remark += &format!("{response} for {message}, ");
@@ -117,8 +118,7 @@ fn describe(protocol: &Protocol, responses: &Responses) -> Option<String> {
             remark += "so the cases that compare responses are skipped.";
         }
     }
-    let remark = remark.trim_end().to_owned();
-    (!remark.is_empty()).then_some(remark)
+    remark.trim_end().to_owned()
 }
 
 /// Returns the protocol of a server that always sends `text`, in which `\n`, `\r` and `\t` are escapes.

@@ -11,9 +11,9 @@ use harness::{Client, Protocol, StalledReader, reset_on_close};
 
 use crate::{Case, Expecting};
 
-const WELL_BEHAVED: usize = 16;
+const WELL_BEHAVED_CLIENTS: usize = 16;
 
-const DURATION: Duration = Duration::from_secs(5);
+const DURATION: Duration = Duration::from_secs(3);
 
 pub(crate) const CASES: &[Case] = &[Case {
     name: "all kinds at once",
@@ -29,7 +29,7 @@ pub(crate) const CASES: &[Case] = &[Case {
             deadline: trial.deadline,
             is_one_at_a_time: false,
         };
-        trial.note("for five seconds 16 clients behave well and 180 misbehave");
+        trial.note("for three seconds 16 clients behave well and 180 misbehave");
         let result = storm.run(fastrand::u64(..), DURATION);
         result.expecting("a response to each client that behaves well")?;
         trial.serve_next("the storm")
@@ -41,11 +41,11 @@ pub(crate) const CASES: &[Case] = &[Case {
 #[derive(Debug, Clone)]
 pub struct Storm {
     pub server: SocketAddr,
-    /// How long a client that behaves well waits for a response.
+    /// The timeout of a client that behaves well.
     pub timeout: Duration,
     pub protocol: Arc<Protocol>,
     pub deadline: Instant,
-    /// Whether the server serves one client at a time. Then a client waits until the misbehaving ones
+    /// True if the server serves one client at a time. Then a client waits until the misbehaving ones
     /// ahead of it have disconnected, so there are fewer.
     pub is_one_at_a_time: bool,
 }
@@ -56,7 +56,7 @@ impl Storm {
         let end = Instant::now() + duration;
         let mut seeds = Rng::with_seed(seed);
         let (well_behaved, misbehaving) =
-            if self.is_one_at_a_time { (1, 10) } else { (WELL_BEHAVED, 60) };
+            if self.is_one_at_a_time { (1, 10) } else { (WELL_BEHAVED_CLIENTS, 60) };
         thread::scope(|scope| {
             for _ in 0..3 {
                 let rng = seeds.fork();
@@ -65,18 +65,18 @@ impl Storm {
             let mut clients = Vec::new();
             for _ in 0..well_behaved {
                 let rng = seeds.fork();
-                clients.push(
-                    scope.spawn(move || self.behave_well(WELL_BEHAVED / well_behaved, end, rng)),
-                );
+                clients.push(scope.spawn(move || {
+                    self.behave_well(WELL_BEHAVED_CLIENTS / well_behaved, end, rng)
+                }));
             }
             clients.into_iter().try_for_each(|client| client.join().expect("no panic in a client"))
         })
     }
 
-    /// Runs clients that behave well, one after another, until `end` and at least `least` of them.
-    fn behave_well(&self, least: usize, end: Instant, mut rng: Rng) -> io::Result<()> {
+    /// Runs clients that behave well, one after the other, until `end`, but at least `min_clients`.
+    fn behave_well(&self, min_clients: usize, end: Instant, mut rng: Rng) -> io::Result<()> {
         let mut clients = 0;
-        while clients < least || Instant::now() < end {
+        while clients < min_clients || Instant::now() < end {
             let client = Client::connect(self.server, self.timeout)?;
             let mut client = client.with_protocol(&self.protocol, self.deadline);
             for _ in 0..rng.u8(1..20) {
@@ -90,9 +90,9 @@ impl Storm {
         Ok(())
     }
 
-    /// Runs `most` misbehaving clients at a time, until `end`. Then all of them disconnect.
-    fn misbehave(&self, most: usize, end: Instant, mut rng: Rng) {
-        let mut clients: Vec<Option<TcpStream>> = (0..most).map(|_| None).collect();
+    /// Runs `count` misbehaving clients at a time, until `end`. Then all of them disconnect.
+    fn misbehave(&self, count: usize, end: Instant, mut rng: Rng) {
+        let mut clients: Vec<Option<TcpStream>> = (0..count).map(|_| None).collect();
         while Instant::now() < end {
             if let Some(client) = rng.choice(&mut clients) {
                 *client = match client.take() {

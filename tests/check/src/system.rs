@@ -7,7 +7,7 @@ use crate::{Case, Expecting, Failure, Kind, Outcome, Trial};
 pub const CASES: &[Case] = &[
     Case {
         name: "stopped and continued",
-        question: "The server is stopped with Ctrl-Z and continued with fg. Does it go on?",
+        question: "The server is stopped with Ctrl-Z and continued with fg. Does it go on serving clients?",
         section: "step3-select/HARDENING.md#a-signal",
         by_hand: "connect with nc, then Ctrl-Z and fg in the server's terminal",
         run: stopped_and_continued,
@@ -15,7 +15,7 @@ pub const CASES: &[Case] = &[
     },
     Case {
         name: "output without a reader",
-        question: "The reader of the server's output exits. Does the server go on?",
+        question: "The program that reads the server's output exits. Does the server go on serving clients?",
         section: "step3-select/HARDENING.md#output-without-a-reader",
         by_hand: "{server} 2>&1 | head -1, then nc 127.0.0.1 {port}",
         prepare: ServerCommand::close_readers,
@@ -51,13 +51,13 @@ fn stopped_and_continued(trial: &mut Trial) -> Outcome {
     trial.stop_during(|_| client.send(MESSAGE).expecting("to send a message"))?;
     client.receive().expecting(EXPECTED)?;
     client.close().expecting("to disconnect")?;
-    trial.serve_next("that")
+    trial.serve_next("the server was continued")
 }
 
 fn output_without_reader(trial: &mut Trial) -> Outcome {
     for _ in 0..3 {
         let client = trial.connect_and_request("a client after the reader has exited")?;
-        client.reset().expecting("to reset")?;
+        client.reset().expecting("to reset the connection")?;
         trial.serve_next("a client reset")?;
     }
     Ok(())
@@ -70,7 +70,11 @@ fn termination(trial: &mut Trial) -> Outcome {
     }
     match trial.server.wait_for(trial.timeout) {
         Some(_) => Ok(()),
-        None => Err(Failure::unexpected("that TERM ends the server", "no effect", Kind::Measured)),
+        None => Err(Failure::unexpected(
+            "the server to end after the signal TERM",
+            "no effect",
+            Kind::Measured,
+        )),
     }
 }
 

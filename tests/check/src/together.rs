@@ -8,11 +8,11 @@ use crate::{Case, Expecting, Failure, Kind, Outcome, Trial};
 
 const BASE: Case = Case { section: "step3-select/README.md#what-happens", ..Case::BASE };
 
-/// How long the server is watched while all clients are silent.
-const IDLE: Duration = Duration::from_secs(2);
+/// The time for which the server is watched while all clients are silent.
+const SILENT_PERIOD: Duration = Duration::from_secs(2);
 
-/// Which share of a core it may use meanwhile.
-const SHARE: f64 = 0.05;
+/// The share of a core that a server may use while all clients are silent.
+const MAX_CPU_SHARE: f64 = 0.05;
 
 pub const CASES: &[Case] = &[
     Case {
@@ -73,14 +73,18 @@ fn ten_clients(trial: &mut Trial) -> Outcome {
 fn silent_clients(trial: &mut Trial) -> Outcome {
     let _first = trial.connect_and_request("the first client")?;
     let _second = trial.connect_and_request("the second client")?;
-    let Some(share) = trial.cpu_share(IDLE) else {
+    let Some(share) = trial.cpu_share(SILENT_PERIOD) else {
         return Err(Failure::Skipped("CPU time is not available on this system".to_owned()));
     };
-    trial.measured = format!("{:.0} % of a core in {} s", share * 100.0, IDLE.as_secs());
+    trial.measured = format!("{:.0} % of a core in {} s", share * 100.0, SILENT_PERIOD.as_secs());
     // On a busy machine a busy loop may get little CPU time.
-    if share < SHARE && !trial.is_busy_looping() {
+    if share < MAX_CPU_SHARE && !trial.is_busy_looping() {
         return Ok(());
     }
     let got = trial.measured.clone();
-    Err(Failure::unexpected("a server that sleeps, below 5 % of a core", got, Kind::Measured))
+    Err(Failure::unexpected(
+        "the server to sleep, and use less than 5 % of a core",
+        got,
+        Kind::Measured,
+    ))
 }

@@ -9,39 +9,39 @@ use crate::{Case, Expecting, Failure, Outcome, Trial};
 const BASE: Case =
     Case { section: "step3-select/HARDENING.md#more-clients-than-fit", ..Case::BASE };
 
-/// How many clients wait while the server is full: on macOS the backlog holds 128.
-const WAITING: usize = 5;
+/// The number of clients that wait while the server is full.
+const WAITING_CLIENTS: usize = 5;
 
-/// How long a client that may not fit waits for a response. It is longer than the second after which a
-/// full server may try again.
-const MOMENT: Duration = Duration::from_millis(1500);
+/// The time that a client waits for a response before the server counts as full. It is longer than
+/// a second, because a full server may try again after a second.
+const FULL_TIMEOUT: Duration = Duration::from_millis(1500);
 
 pub const CASES: &[Case] = &[
     Case {
         name: "more than FD_SETSIZE",
-        question: "File descriptors up to 1011 are in use, and clients connect until 1024 is reached. \
-                   Are the connected ones served, and the others later?",
+        question: "The server can use only the file descriptors from 1012 on, and 24 clients connect. \
+                   Is each one served, some of them later?",
         by_hand: "(ulimit -n 4096 && {server}); at the same time, cargo run --bin client -- --port {port} --crowd 1100",
         prepare: leave_twelve_below_1024,
         run: |trial| {
             trial.note("file descriptors up to 1011 are in use");
-            overfill(trial, 24, WAITING)
+            overfill(trial, 24, WAITING_CLIENTS)
         },
         ..BASE
     },
     Case {
         name: "out of file descriptors",
         question: "Clients connect until the server is out of file descriptors. Are the connected \
-                   ones served, and the others later?",
+                   clients served, and the waiting ones later?",
         by_hand: "(ulimit -n 64 && {server}); at the same time, cargo run --bin client -- --port {port} --crowd 100",
         prepare: |start| start.file_descriptor_limit(64),
-        run: |trial| overfill(trial, 100, WAITING),
+        run: |trial| overfill(trial, 100, WAITING_CLIENTS),
         ..BASE
     },
     Case {
         name: "a freed file descriptor",
-        question: "The server is full, an early client disconnects, and two connect. Is one served, \
-                   and the other later?",
+        question: "The server is full. An early client disconnects, and two new ones connect. Is one \
+                   served at once, and the other later?",
         by_hand: "cargo run --bin client -- --port {port} --crowd 1100; at the same time, two times nc 127.0.0.1 {port}",
         prepare: leave_twelve_below_1024,
         // A server fails here if it remembers its last file descriptor instead of trying for the next.
@@ -50,8 +50,8 @@ pub const CASES: &[Case] = &[
     },
     Case {
         name: "a limit that is raised",
-        question: "The server is out of file descriptors until its limit is raised. Is a client that \
-                   waited served then?",
+        question: "The server is out of file descriptors, then its limit is raised. Is the waiting \
+                   client served?",
         by_hand: "prlimit --nofile=5: --pid $(pgrep -n NAME); nc; prlimit --nofile=1024: --pid ...",
         run: raised_limit,
         ..BASE
@@ -62,26 +62,27 @@ fn leave_twelve_below_1024(start: ServerCommand) -> ServerCommand {
     start.file_descriptor_limit(1100).reserve_file_descriptors_below(1012)
 }
 
-/// Connects clients until one gets no response soon, which is returned, or until `most` are served.
+/// Connects clients until `max_clients` are served, or until one gets no response because the server is
+/// full. Returns that one.
 fn fill(
     trial: &mut Trial,
     served: &mut Vec<Client>,
-    most: usize,
+    max_clients: usize,
 ) -> Result<Option<Client>, Failure> {
     if served.is_empty() {
         served.push(trial.connect_and_request("the first client")?);
     }
-    while served.len() < most {
+    while served.len() < max_clients {
         let mut client = trial.connect_and_send()?;
         let expected =
             format!("a response to client {}, or none while the server is full", served.len() + 1);
-        if !client.has_byte_within(MOMENT).expecting(&expected)? {
+        if !client.has_byte_within(FULL_TIMEOUT).expecting(&expected)? {
             return Ok(Some(client));
         }
         client.receive().expecting(&expected)?;
         served.push(client);
     }
-    trial.measured = format!("{} clients at once, and no limit met", served.len());
+    trial.measured = format!("{} clients at once, and the server was not full", served.len());
     Ok(None)
 }
 
@@ -91,7 +92,7 @@ fn request_all(clients: &mut [Client]) -> Outcome {
     clients.iter_mut().try_for_each(|client| client.request().expecting(&expected))
 }
 
-/// Disconnects one client, and expects that `waiting` is served in its place.
+/// Disconnects a client, and expects that `waiting` is served in its place.
 fn replace_one(served: &mut Vec<Client>, mut waiting: Client) -> Outcome {
     let expected =
         format!("a response to a client that waited, after one of {} disconnected", served.len());
@@ -101,19 +102,19 @@ fn replace_one(served: &mut Vec<Client>, mut waiting: Client) -> Outcome {
     Ok(())
 }
 
-/// Fills the server, and expects that `waiting` more clients are served as others disconnect.
-fn overfill(trial: &mut Trial, most: usize, waiting: usize) -> Outcome {
+/// Fills the server, and expects that `waiting_clients` more are served as others disconnect.
+fn overfill(trial: &mut Trial, max_clients: usize, waiting_clients: usize) -> Outcome {
     let mut served = Vec::new();
-    let first = fill(trial, &mut served, most)?;
+    let first = fill(trial, &mut served, max_clients)?;
     request_all(&mut served)?;
     if let Some(first) = first {
         trial.measured = format!("{} clients at once, and the next ones waited", served.len());
-        let mut queue = vec![first];
-        while queue.len() < waiting {
-            queue.push(trial.connect_and_send()?);
+        let mut waiting = vec![first];
+        while waiting.len() < waiting_clients {
+            waiting.push(trial.connect_and_send()?);
         }
         request_all(&mut served)?;
-        for client in queue {
+        for client in waiting {
             replace_one(&mut served, client)?;
             request_all(&mut served)?;
         }

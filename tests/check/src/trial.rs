@@ -1,4 +1,4 @@
-//! A server that is put through a case.
+//! A server that is put through one case.
 
 use std::io;
 use std::net::{Ipv6Addr, SocketAddr, TcpStream};
@@ -13,12 +13,8 @@ use harness::{
 
 use crate::{Diagnosis, Expecting, Failure, Kind, Outcome, Report, Setup, is_local};
 
-/// How long a case may take, with the timeout of the program `check`.
+/// The time limit of a case, with the timeout of the program `check`.
 const CASE_TIMEOUT: Duration = Duration::from_secs(120);
-
-/// How long a server may take to end after its clients have seen the end of their connections: Python
-/// prints a traceback between the two.
-const END_TIMEOUT: Duration = Duration::from_secs(5);
 
 #[derive(Debug)]
 pub struct Trial {
@@ -125,7 +121,8 @@ impl Trial {
         Ok(client.with_journal(&self.journal, &name).keep_open_in(&self.kept))
     }
 
-    /// Finds out whether the server listens on `::1`, which `localhost` may mean, or on another port.
+    /// Connects to `::1` from now on if the server listens there: `localhost` may mean that address. If
+    /// the server listens only on another port, this is an error.
     fn find_address(&mut self) -> Outcome {
         let port = self.server.addr.port();
         let addresses = listening_addresses(&self.processes());
@@ -163,10 +160,8 @@ impl Trial {
     }
 
     pub fn start_again(&mut self) -> io::Result<()> {
-        let mut start = self.server.command.clone();
-        if self.server.command.step.is_some() {
-            start = start.port(self.server.addr.port());
-        }
+        // The port of a step would be another one.
+        let start = self.server.command.clone().port(self.server.addr.port());
         self.server = start.try_start()?;
         self.is_listening = false;
         Ok(())
@@ -176,7 +171,7 @@ impl Trial {
         self.server.process().group()
     }
 
-    /// Stops the server while `act` runs, so that everything waits in the kernel meanwhile.
+    /// Stops the server while `act` runs. Connections and bytes wait in the kernel meanwhile.
     pub fn stop_during<T>(
         &mut self,
         act: impl FnOnce(&mut Self) -> Result<T, Failure>,
@@ -211,7 +206,7 @@ impl Trial {
         self.processes().into_iter().map(Process::memory).sum()
     }
 
-    /// Finds out what the server does after `failure`, and what it printed.
+    /// Reports what the server does after `failure`, and what it printed.
     pub(crate) fn report(mut self, failure: Failure) -> Report {
         let steps = self.numbered_steps();
         let kind = match failure {
@@ -219,22 +214,23 @@ impl Trial {
             _ => None,
         };
         let ended = match kind {
-            Some(Kind::End) => self.server.wait_for(END_TIMEOUT),
+            // Between the end of its connections and its own end, Python prints a traceback.
+            Some(Kind::End) => self.server.wait_for(self.timeout),
             _ => self.server.exit_status(),
         };
         let server = match (ended, kind) {
             (Some(status), _) => {
                 // Its last lines may not have been read yet.
-                self.server.errors.wait_for_end(END_TIMEOUT);
-                self.server.narration.wait_for_end(END_TIMEOUT);
+                self.server.errors.wait_for_end(self.timeout);
+                self.server.narration.wait_for_end(self.timeout);
                 format!("the server ended ({status})")
             }
-            // It may be busy with other clients.
+            // The server may be busy with other clients.
             (None, Some(Kind::OtherBytes)) => "the server sent a wrong response".to_owned(),
             (None, _) if self.is_busy_looping() => "the server is in a busy loop".to_owned(),
             (None, Some(Kind::Silence)) => "the server hangs".to_owned(),
             (None, Some(Kind::End)) => {
-                "the server closed that connection and is still running".to_owned()
+                "the server closed the connection and is still running".to_owned()
             }
             (None, _) => "the server is still running".to_owned(),
         };
@@ -246,40 +242,42 @@ impl Trial {
 
     /// Returns the steps as numbered lines. Of many only the first and the last are shown.
     fn numbered_steps(&self) -> Vec<String> {
-        const SHOWN: usize = 5;
+        const SHOWN_STEPS: usize = 5;
         let mut lines = Vec::new();
         for (number, (step, times)) in self.journal.steps().iter().enumerate() {
             let times = if *times > 1 { format!(", {times} times") } else { String::new() };
             lines.push(format!("{}. {step}{times}", number + 1));
         }
-        if lines.len() > 2 * SHOWN + 1 {
-            let omitted = lines.len() - 2 * SHOWN;
-            lines.splice(SHOWN..lines.len() - SHOWN, [format!("... {omitted} more steps ...")]);
+        if lines.len() > 2 * SHOWN_STEPS + 1 {
+            let omitted = lines.len() - 2 * SHOWN_STEPS;
+            lines.splice(
+                SHOWN_STEPS..lines.len() - SHOWN_STEPS,
+                [format!("... {omitted} more steps ...")],
+            );
         }
         lines
     }
 
-    /// Returns the last lines on standard error, or else on standard output. A traceback of Python is
-    /// cut to its last line, which names the error, and the last place outside Python's own library. A
-    /// backtrace of Rust is left out: its message comes before.
+    /// Returns the last lines on standard error, or else on standard output. Of a traceback of Python
+    /// it returns the last line, which names the error, and the last place outside Python's library.
+    /// Other indented lines are left out, such as a backtrace of Rust.
     fn last_lines(&self) -> Vec<String> {
         let mut lines = Vec::new();
-        let (mut is_in_trace, mut most, mut place) = (false, 3, None);
+        let (mut max_lines, mut place) = (3, None);
         for line in self.server.errors.last_runs(1000) {
             let text = line.text;
             if text.starts_with("Traceback (") {
-                (is_in_trace, most, place) = (true, 1, None);
+                (max_lines, place) = (1, None);
                 lines.clear();
-            } else if is_in_trace && text.starts_with("  File \"") {
+            } else if text.starts_with("  File \"") {
                 let is_library = text.contains("/lib/python") || text.contains("\"<");
                 if !is_library || place.is_none() {
                     place = Some(text.trim().to_owned());
                 }
-            } else if text == "stack backtrace:" {
-                is_in_trace = true;
             } else if !(text.trim().is_empty()
-                || text.contains("RUST_BACKTRACE=")
-                || is_in_trace && text.starts_with(' '))
+                || text.starts_with(' ')
+                || text == "stack backtrace:"
+                || text.contains("RUST_BACKTRACE="))
             {
                 lines.push(text);
             }
@@ -287,7 +285,7 @@ impl Trial {
         if lines.is_empty() {
             lines.extend(self.server.narration.last_runs(1).into_iter().map(|line| line.text));
         }
-        let mut last = lines.split_off(lines.len().saturating_sub(most));
+        let mut last = lines.split_off(lines.len().saturating_sub(max_lines));
         if let (Some(place), Some(line)) = (place, last.last_mut()) {
             *line = format!("{line} ({place})");
         }

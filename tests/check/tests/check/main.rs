@@ -7,26 +7,55 @@ mod faulty_servers;
 mod program;
 mod specimens;
 
-use std::sync::Mutex;
+use std::process::Command;
+use std::sync::{LazyLock, Mutex};
 use std::thread;
+
+use harness::run;
+
+const CHECK: &str = env!("CARGO_BIN_EXE_check");
 
 /// Servers with one mistake each. They are started with a mode and a port.
 const FAULTY: &str = "check/tests/check/servers.py";
 
-/// Runs `check` on each of `items`, eight at a time, and fails with all the problems that it returns.
+/// Returns the command that starts a Python script in `tests`. It names the interpreter itself, because
+/// a `python3` that first looks for a version can take seconds on a busy machine.
+fn python(script: &str) -> Vec<String> {
+    static INTERPRETER: LazyLock<String> = LazyLock::new(|| {
+        let mut python = Command::new("python3");
+        let output = run(python.args(["-c", "import sys; print(sys.executable)"]));
+        String::from_utf8_lossy(&output.expect("python3 starts").stdout).trim().to_owned()
+    });
+    let mut words = harness::python(script);
+    words[0].clone_from(&INTERPRETER);
+    words
+}
+
+/// Calls `find_problem` with each of `items`, eight at a time, and panics with all the problems.
 #[track_caller]
-fn expect_no_problems<T: Sync>(items: &[T], check: impl Fn(&T) -> Option<String> + Sync) {
+fn expect_no_problems<T: Sync>(items: &[T], find_problem: impl Fn(&T) -> Option<String> + Sync) {
     let next = Mutex::new(items.iter());
     let problems = Mutex::new(Vec::new());
     let work = || {
         loop {
             let item = next.lock().unwrap().next();
             let Some(item) = item else { break };
-            let problem = check(item);
+            let problem = find_problem(item);
             problems.lock().unwrap().extend(problem);
         }
     };
     thread::scope(|scope| (0..8).for_each(|_| _ = scope.spawn(work)));
     let problems = problems.into_inner().unwrap();
     assert!(problems.is_empty(), "{}", problems.join("\n"));
+}
+
+/// Runs the program `check`. Returns what is missing in its exit code and in what it prints.
+fn missing_part(options: &[&str], words: &[String], expected: &[&str]) -> Option<String> {
+    let mut check = Command::new(CHECK);
+    check.env("RUST_BACKTRACE", "1").args(options).args(words);
+    let output = run(&mut check).expect("check starts");
+    let printed = [output.stdout, output.stderr].concat();
+    let printed = format!("{}\n{}", output.status, String::from_utf8_lossy(&printed));
+    let missing = expected.iter().find(|part| !printed.contains(**part))?;
+    Some(format!("check {options:?} {words:?}: expected {missing:?}, got\n{printed}"))
 }

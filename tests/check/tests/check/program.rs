@@ -2,107 +2,109 @@
 
 use std::io::{self, BufRead, BufReader};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 
 use harness::{
-    Process, ServerCommand, Signal, Step, free_port, has_python, has_strace, launch, python, run,
-    wait_until,
+    Process, ServerCommand, Signal, Step, free_port, has_python, has_strace, launch, wait_until,
 };
 
-const CHECK: &str = env!("CARGO_BIN_EXE_check");
+use crate::{CHECK, expect_no_problems, missing_part, python};
 
-fn check(options: &[&str], words: &[String]) -> Output {
-    run(Command::new(CHECK).args(options).args(words)).expect("check starts")
+fn words(words: &[&str]) -> Vec<String> {
+    words.iter().map(|word| (*word).to_owned()).collect()
 }
 
-/// The command for a server of `servers.py`, on a port that `check` chooses.
+/// Returns the command for a server of `servers.py`, on a port that `check` chooses.
 fn server(mode: &str) -> Vec<String> {
-    [python(crate::FAULTY), vec![mode.to_owned(), "{port}".to_owned()]].concat()
-}
-
-#[track_caller]
-fn expect(output: &Output, code: i32, parts: &[&str]) {
-    let printed = [&output.stdout[..], &output.stderr].concat();
-    let printed = String::from_utf8_lossy(&printed);
-    assert_eq!(output.status.code(), Some(code), "exit code of check, which printed:\n{printed}");
-    for part in parts {
-        assert!(printed.contains(part), "expected {part:?} in:\n{printed}");
-    }
+    [python(crate::FAULTY), words(&[mode, "{port}"])].concat()
 }
 
 #[test]
-fn exit_code_is_0_after_a_pass_and_1_after_a_failure() {
+fn check_prints_its_verdict_and_exits_with_its_code() {
     if !has_python() {
         return;
     }
-    let output = check(&["--until", "it responds"], &server("ends_at_a_reset"));
-    expect(&output, 0, &["6 of 6 cases passed. Last complete level: \"it responds\".\n"]);
-    let listing = [python("listings/3.py"), vec!["{port}".to_owned()]].concat();
-    let output = check(&["--until", "clients disconnect"], &listing);
-    let last = "6 of 11 cases passed. Last complete level: \"it responds\". \
-                Next level: \"clients disconnect\", read step3-select/HARDENING.md#";
-    expect(&output, 1, &["; the server ended (exit status: 1)\n", last]);
-}
-
-#[test]
-fn other_cases_are_skipped_if_one_client_gets_no_response() {
-    if !has_python() {
-        return;
-    }
-    let output = check(&["--until", "it responds"], &server("never_accepts"));
-    let skipped = "half-close                      skipped: the server does not respond to one";
-    expect(&output, 1, &["no response within 5 s; the server hangs", skipped, "0 of 6 cases"]);
-}
-
-#[test]
-fn single_case_shows_how_to_do_it_by_hand() {
-    if !has_python() {
-        return;
-    }
-    let exec = ["sh", "-c", "exec \"$0\" \"$@\""].map(str::to_owned);
-    let words = [exec.to_vec(), server("one_at_a_time")].concat();
-    let output = check(&["--only", "a second client"], &words);
-    let verdict = "after the first client had disconnected, the second one was served\n";
-    expect(&output, 1, &[verdict, "in other terminals: nc 127.0.0.1 5000 in two terminals"]);
-
-    // A shell gets the words that check got.
-    let printed = String::from_utf8_lossy(&output.stdout);
-    let by_hand = printed.lines().find_map(|line| line.strip_prefix("By hand: "));
-    let by_hand = by_hand.expect("a command");
-    let words_again = run(Command::new("sh").args(["-c", &format!("printf '%s\n' {by_hand}")]));
-    let expected = format!("{}\n", words.join("\n")).replace("{port}", "5000");
-    assert_eq!(String::from_utf8_lossy(&words_again.expect("sh").stdout), expected);
-}
-
-#[test]
-fn message_of_a_panic_is_shown_without_its_backtrace() {
-    let bare = Step::Bare.binary().display().to_string();
-    let mut check = Command::new(CHECK);
-    check.env("RUST_BACKTRACE", "1");
-    check.args(["--only", "more than FD_SETSIZE", &bare, "--port", "{port}"]);
-    let output = run(&mut check).expect("check starts");
-    let ended = "; the server ended (exit status: 101)\n          the server printed: ";
-    expect(&output, 1, &[ended, "FD_SETSIZE\n          select takes only"]);
-}
-
-#[test]
-fn server_that_cannot_be_started_is_one_line_and_exit_code_2() {
-    let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
-    let unknown = words(&["no-such-command", "{port}"]);
-    expect(&check(&[], &unknown), 2, &["check: no-such-command: No such file or directory"]);
-    let ends = words(&["sh", "-c", "echo no license >&2", "{port}"]);
-    let why = "check: the server ended before it listened; the server printed: no license\n";
-    expect(&check(&[], &ends), 2, &[why]);
-
-    let sleeps = words(&["sleep", "1000"]);
-    let port = free_port().expect("a free port").to_string();
-    let why = format!("check: nothing listens on 127.0.0.1:{port} after 30 s");
-    expect(&check(&["--port", &port], &sleeps), 2, &[&why]);
-
+    let free = free_port().expect("a free port").to_string();
     let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
-    let port = taken.local_addr().expect("an address").port().to_string();
-    let why = format!("check: another program uses 127.0.0.1:{port}");
-    expect(&check(&["--port", &port], &sleeps), 2, &[&why]);
+    let taken_port = taken.local_addr().expect("an address").port().to_string();
+    let step = |step: Step| words(&[&step.binary().display().to_string(), "--port", "{port}"]);
+    let shell = words(&["sh", "-c", "exec \"$0\" \"$@\""]);
+    // The first one takes the longest.
+    let runs: [(&[&str], Vec<String>, &[&str]); 9] = [
+        (
+            &["--port", &free],
+            words(&["sleep", "1000"]),
+            &["status: 2", &format!("check: nothing listens on 127.0.0.1:{free} after 30 s")],
+        ),
+        (
+            &["--until", "it responds"],
+            server("never_accepts"),
+            &[
+                "status: 1",
+                "no response within 5 s; the server hangs",
+                "half-close                      skipped: the server does not respond to one",
+                "0 of 6 cases passed. Next level: \"it responds\". Read step1-",
+            ],
+        ),
+        (
+            &["--until", "clients disconnect"],
+            [python("listings/3.py"), words(&["{port}"])].concat(),
+            &[
+                "status: 1",
+                "; the server ended (exit status: 1)\n",
+                "ValueError: file descriptor cannot be a negative integer (-1) (File \"",
+                "line 32, in event_loop)\n",
+                "left it in the list for select",
+                "6 of 11 cases passed. Last complete level: \"it responds\". Next level: \
+                 \"clients disconnect\". Read step3-select/HARDENING.md\
+                 #a-client-that-disconnects-and-stays-in-the-list\n",
+            ],
+        ),
+        (
+            &["--only", "a second client"],
+            [shell, server("one_at_a_time")].concat(),
+            &[
+                "status: 1",
+                "after the first client had disconnected, the second one was served\n",
+                "By hand: sh -c 'exec \"$0\" \"$@\"' /",
+                "one_at_a_time 5000\nThen, in other terminals: nc 127.0.0.1 5000 in two terminals",
+            ],
+        ),
+        (
+            &["--until", "it responds"],
+            step(Step::Select),
+            &["status: 0", "6 of 6 cases passed. Last complete level: \"it responds\".\n"],
+        ),
+        // Of a panic only the message is shown, not the backtrace.
+        (
+            &["--only", "more than FD_SETSIZE"],
+            step(Step::Bare),
+            &[
+                "status: 1",
+                "; the server ended (exit status: 101)\n          the server printed: ",
+                "FD_SETSIZE\n          select takes only",
+            ],
+        ),
+        (
+            &[],
+            words(&["no-such-command", "{port}"]),
+            &["status: 2", "check: no-such-command: No such file or directory"],
+        ),
+        (
+            &[],
+            words(&["sh", "-c", "echo no license >&2", "{port}"]),
+            &[
+                "status: 2",
+                "check: the server ended before it listened; the server printed: no license\n",
+            ],
+        ),
+        (
+            &["--port", &taken_port],
+            words(&["sleep", "1000"]),
+            &["status: 2", &format!("check: another program uses 127.0.0.1:{taken_port}")],
+        ),
+    ];
+    expect_no_problems(&runs, |(options, words, expected)| missing_part(options, words, expected));
 }
 
 #[test]
@@ -123,6 +125,7 @@ fn interrupted_check_kills_its_server() {
             check.stderr(Stdio::null());
         }
         check.args(["--port", &port.to_string(), "--only", "silent clients"]);
+        check.args(["--response", "Hello World\\n"]);
         let mut check = launch(check.args(words).stdout(Stdio::piped())).expect("check starts");
         let mut output = check.stdout.take().map(BufReader::new).expect("standard output");
         let mut first = String::new();
@@ -151,8 +154,8 @@ fn check_does_not_panic_if_its_reader_has_exited() {
 
 #[test]
 fn children_of_a_command_end_with_it() {
-    let words = ["sh", "-c", "sleep 1000 &"].map(str::to_owned).to_vec();
-    let mut server = ServerCommand::from_words(words, 0).spawn().expect("sh starts");
+    let command = words(&["sh", "-c", "sleep 1000 &"]);
+    let mut server = ServerCommand::from_words(command, 0).spawn().expect("sh starts");
     server.wait();
     // The stream ends when no process can write to it any more.
     assert_eq!(server.kill_and_read_narration(), [""; 0]);
