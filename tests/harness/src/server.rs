@@ -142,7 +142,11 @@ impl ServerCommand {
         let mut child =
             spawn_and_register(command, |id| guard::change_groups(|groups| groups.push(id)))
                 .map_err(|error| {
-                    io::Error::new(error.kind(), format!("{}: {error}", self.name()))
+                    let program = match self.step {
+                        Some(step) => step.name(),
+                        None => &self.words[0],
+                    };
+                    io::Error::new(error.kind(), format!("{program}: {error}"))
                 })?;
         let address_lines = usize::from(self.step.is_some());
         let [stdout_lines, stderr_lines] =

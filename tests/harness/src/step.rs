@@ -1,12 +1,16 @@
 //! The servers, and the binaries that cargo builds.
 
+use std::collections::HashMap;
 use std::env;
 use std::fmt::{self, Display, Formatter};
 use std::path::PathBuf;
-use std::process::Command;
 use std::sync::OnceLock;
 
-use crate::{root, run};
+use escargot::CargoBuild;
+use escargot::error::{CargoError, ErrorKind};
+use escargot::format::Message;
+
+use crate::root;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Step {
@@ -68,9 +72,9 @@ impl Step {
     /// Builds the binary with cargo, and returns its path. `cargo test` builds no binary of another
     /// package.
     pub fn try_binary(self) -> Result<PathBuf, String> {
-        static STEPS: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-        static AFTER: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-        let folder = if Self::AFTER.contains(&self) {
+        static STEPS: OnceLock<Built> = OnceLock::new();
+        static AFTER: OnceLock<Built> = OnceLock::new();
+        let built = if Self::AFTER.contains(&self) {
             // A call of its own, because step 3 would be built again with this feature.
             let after = "-p step3-select --features after --example mio --example tokio";
             AFTER.get_or_init(|| build(after))
@@ -78,9 +82,19 @@ impl Step {
             let steps = "-p step1-blocking -p step2-functions -p step3-select --bins --examples";
             STEPS.get_or_init(|| build(steps))
         };
-        let folder = folder.clone()?;
-        let is_example = !Self::STEPS.contains(&self);
-        Ok(if is_example { folder.join("examples") } else { folder }.join(self.name()))
+        binary_in(built, self.name()).or_else(|error| {
+            // If cargo cannot be run here, for example by another user, an earlier build may still be
+            // there: beside this program, or beside its folder `deps` if this is a test.
+            let program = env::current_exe().unwrap_or_default();
+            let mut folders = program.ancestors().skip(1).take(2);
+            let folder = folders.find(|folder| folder.join(Self::Blocking.name()).exists());
+            let is_example = !Self::STEPS.contains(&self);
+            match folder.filter(|_| !error.contains("could not compile")) {
+                Some(folder) if is_example => Ok(folder.join("examples").join(self.name())),
+                Some(folder) => Ok(folder.join(self.name())),
+                None => Err(error),
+            }
+        })
     }
 }
 
@@ -92,41 +106,47 @@ impl Display for Step {
 
 /// Builds the programs in `tests`, and returns the path of one, for the tests of another package.
 pub fn program(name: &str) -> PathBuf {
-    static FOLDER: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    static PROGRAMS: OnceLock<Built> = OnceLock::new();
     // These packages have the features that `cargo test` uses, so it has built the programs already.
-    let packages = "-p client -p compare -p pages -p step3-select --bins";
-    let folder = FOLDER.get_or_init(|| build(packages)).as_ref();
-    folder.unwrap_or_else(|error| panic!("{error}")).join(name)
+    let built =
+        PROGRAMS.get_or_init(|| build("-p client -p compare -p pages -p step3-select --bins"));
+    binary_in(built, name).unwrap_or_else(|error| panic!("{error}"))
 }
 
-/// Builds binaries with cargo in the profile of this program, and returns the folder of that profile.
-fn build(arguments: &str) -> Result<PathBuf, String> {
-    // A test is in the folder `deps`.
-    let program = env::current_exe().map_err(|error| format!("error: this program: {error}"))?;
-    let folders = program.ancestors().skip(1);
-    let mut folders = folders.skip_while(|folder| folder.ends_with("deps"));
-    let (folder, target) = folders.next().zip(folders.next()).unwrap_or((root(), root()));
-    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or("cargo".into()));
-    cargo.arg("build").args(arguments.split(' '));
-    cargo.arg("--manifest-path").arg(root().join("Cargo.toml"));
-    cargo.arg("--target-dir").arg(target);
-    if !cfg!(debug_assertions) {
-        cargo.arg("--release");
-    }
-    let error = match run(&mut cargo) {
-        Ok(output) if output.status.success() => return Ok(folder.to_owned()),
-        Ok(output) => {
-            format!("the servers do not build:\n{}", String::from_utf8_lossy(&output.stderr))
+/// The paths of the binaries by name, or the reason why there are none.
+type Built = Result<HashMap<String, PathBuf>, String>;
+
+fn binary_in(built: &Built, name: &str) -> Result<PathBuf, String> {
+    let path = built.as_ref().map_err(String::clone)?.get(name);
+    path.cloned().ok_or_else(|| format!("error: cargo did not build {name}"))
+}
+
+/// Builds binaries with cargo in the profile of this program.
+fn build(arguments: &str) -> Built {
+    let cargo = CargoBuild::new().manifest_path(root().join("Cargo.toml"));
+    let cargo = if cfg!(debug_assertions) { cargo } else { cargo.release() };
+    let mut binaries = HashMap::new();
+    for message in cargo.args(arguments.split(' ')).exec().map_err(explain)? {
+        let message = message.map_err(explain)?;
+        if let Ok(Message::CompilerArtifact(artifact)) = message.decode()
+            && let Some(executable) = artifact.executable
+        {
+            binaries.insert(artifact.target.name.into_owned(), executable.into_owned());
         }
-        Err(error) => {
+    }
+    Ok(binaries)
+}
+
+fn explain(error: CargoError) -> String {
+    let text = error.to_string();
+    // The first line of an error of escargot 1.0.1 can name the wrong cause.
+    let reason = text.split_once('\n').map_or("", |(_, reason)| reason.trim());
+    match error.kind() {
+        ErrorKind::InvalidCommand => {
+            let cause = reason.trim_start_matches("Cause: ");
             let hint = "Is cargo on the PATH? sudo uses a different PATH";
-            format!("error: cargo does not start ({error}). {hint}")
+            format!("error: cargo does not start ({cause}). {hint}")
         }
-    };
-    // If cargo cannot be run here, for example by another user, the binaries may still be there.
-    let has_binaries = folder.join(Step::Blocking.name()).exists();
-    if has_binaries && !error.contains("could not compile") {
-        return Ok(folder.to_owned());
+        _ => format!("the servers do not build:\n{reason}"),
     }
-    Err(error)
 }
