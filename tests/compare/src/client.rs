@@ -1,4 +1,4 @@
-//! A client of a scenario: it performs its actions, and records the events.
+//! A client of a scenario. It performs its actions, and records the events.
 
 use std::io;
 use std::net::SocketAddr;
@@ -11,8 +11,8 @@ use harness::{Process, RESPONSE, StalledReader, TIMEOUT, describe_responses, pol
 use crate::recording::{ClientEvent, Timeline, letter};
 use crate::scenario::Action;
 
-/// The requests of one measurement.
-const REQUESTS: u32 = 200;
+/// The number of requests in one measurement.
+const REQUESTS_PER_MEASUREMENT: u32 = 200;
 
 pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -44,13 +44,13 @@ impl Client {
     fn run_actions(&mut self) -> io::Result<()> {
         for action in self.actions {
             match *action {
-                Action::WaitUntil(time) => self.think_until(self.start + self.duration(time)),
-                Action::Think(time) => self.think_until(Instant::now() + self.duration(time)),
+                Action::WaitUntil(ms) => self.idle_until(self.start + self.scale_to_pace(ms)),
+                Action::WaitFor(ms) => self.idle_until(Instant::now() + self.scale_to_pace(ms)),
                 Action::Request => self.request()?,
-                Action::Measure(idle) => self.measure(idle)?,
+                Action::Measure(idle_count) => self.measure(idle_count)?,
                 Action::Write(bytes) => self.write(bytes)?,
-                Action::SendUntilStuck => self.send_until_stuck()?,
-                Action::WaitUntilStuck(other) => self.wait_until_stuck(other),
+                Action::SendUntilBlocked => self.send_until_blocked()?,
+                Action::WaitUntilBlocked(other) => self.wait_until_blocked(other),
                 Action::Disconnect => {
                     self.record(ClientEvent::Disconnect);
                     self.stalled_reader = None;
@@ -65,25 +65,25 @@ impl Client {
         Ok(())
     }
 
-    fn duration(&self, milliseconds: u64) -> Duration {
-        Duration::from_millis(milliseconds) * self.pace
+    fn scale_to_pace(&self, ms: u64) -> Duration {
+        Duration::from_millis(ms) * self.pace
     }
 
-    /// Records an event. Call it before a call that the server may notice and after a call that blocks.
-    /// Then the times of two clients are in the order in which the events happened.
+    /// Records an event. Record before sending or closing, and after waiting. Then the times of
+    /// different clients keep the order of the events.
     fn record(&self, event: ClientEvent) {
         let now = self.start.elapsed();
         lock(&self.timeline).clients[self.number].push((now, event));
     }
 
-    fn think_until(&self, time: Instant) {
+    fn idle_until(&self, time: Instant) {
         if self.connection.is_some() {
-            self.record(ClientEvent::Think);
+            self.record(ClientEvent::Idle);
         }
         sleep_until(time);
     }
 
-    /// Returns the client's connection. If it has none, it connects.
+    /// Returns the connection of the client, and connects if there is none.
     pub fn connection(&mut self) -> io::Result<&mut harness::Client> {
         let connection = match self.connection.take() {
             Some(connection) => connection,
@@ -93,9 +93,9 @@ impl Client {
     }
 
     fn connect(&self) -> io::Result<harness::Client> {
-        let timeout = Duration::from_secs(8) + self.duration(2000);
+        let timeout = Duration::from_secs(8) + self.scale_to_pace(2000);
         let connection = harness::Client::connect(self.server, timeout)?;
-        lock(&self.timeline).numbers.insert(connection.addr(), self.number);
+        lock(&self.timeline).client_numbers.insert(connection.addr(), self.number);
         Ok(connection)
     }
 
@@ -106,29 +106,29 @@ impl Client {
         Ok(())
     }
 
-    fn measure(&mut self, idle: usize) -> io::Result<()> {
-        self.idle_clients.truncate(idle);
-        while self.idle_clients.len() < idle {
+    fn measure(&mut self, idle_count: usize) -> io::Result<()> {
+        self.idle_clients.truncate(idle_count);
+        while self.idle_clients.len() < idle_count {
             let client = self.connect()?;
             self.idle_clients.push(client);
         }
-        // When the last idle client has a response, the server has accepted all of them.
+        // Once the last idle client has a response, the server has accepted all of them.
         self.idle_clients.last_mut().map_or(Ok(()), harness::Client::request)?;
         let process = self.process;
         let connection = self.connection()?;
-        // These requests are not measured, because the server still closes the connections of clients
-        // that have disconnected.
-        for _ in 0..REQUESTS / 10 {
+        // Warm up first. The server may still be closing connections of the previous measurement, and
+        // that takes CPU time.
+        for _ in 0..REQUESTS_PER_MEASUREMENT / 10 {
             connection.request()?;
         }
         let (start, cpu_time_before) = (Instant::now(), process.main_thread_cpu_time());
-        for _ in 0..REQUESTS {
+        for _ in 0..REQUESTS_PER_MEASUREMENT {
             connection.request()?;
         }
         let cpu_times = cpu_time_before.zip(process.main_thread_cpu_time());
         let cpu_time = cpu_times.map(|(before, after)| after - before);
-        let time = cpu_time.unwrap_or(start.elapsed()) / REQUESTS;
-        self.record(ClientEvent::Measured { idle, time, is_cpu_time: cpu_time.is_some() });
+        let time = cpu_time.unwrap_or(start.elapsed()) / REQUESTS_PER_MEASUREMENT;
+        self.record(ClientEvent::Measured { idle_count, time, is_cpu_time: cpu_time.is_some() });
         Ok(())
     }
 
@@ -142,30 +142,28 @@ impl Client {
         let responses = received.len() / RESPONSE.len();
         self.record(ClientEvent::Write { messages, bytes: bytes.len(), responses });
         if responses == 0 || received != RESPONSE.repeat(responses) {
-            return Err(io::Error::other(format!(
-                "got {}",
-                describe_responses(RESPONSE, &received)
-            )));
+            let received = describe_responses(RESPONSE, &received);
+            return Err(io::Error::other(format!("expected only whole responses, got {received}")));
         }
         Ok(())
     }
 
-    fn send_until_stuck(&mut self) -> io::Result<()> {
+    fn send_until_blocked(&mut self) -> io::Result<()> {
         let mut reader = StalledReader::connect(self.server)?;
-        lock(&self.timeline).numbers.insert(reader.addr(), self.number);
+        lock(&self.timeline).client_numbers.insert(reader.addr(), self.number);
         self.record(ClientEvent::Flood);
         reader.send_until_stuck()?;
-        self.record(ClientEvent::Stuck);
+        self.record(ClientEvent::Blocked);
         self.stalled_reader = Some(reader);
         Ok(())
     }
 
-    /// Waits until another client is stuck, or a client has failed.
-    fn wait_until_stuck(&self, other: usize) {
-        // After the timeout the scenario goes on, and the picture shows that.
+    /// Waits until `send()` of another client blocks, or a client has failed.
+    fn wait_until_blocked(&self, other: usize) {
+        // After the timeout the scenario continues, and the picture shows that no client is blocked.
         let _ = poll_until(TIMEOUT, || {
             let timeline = lock(&self.timeline);
-            let is_over = timeline.stuck_time(other).is_some() || !timeline.failures.is_empty();
+            let is_over = timeline.blocked_time(other).is_some() || !timeline.failures.is_empty();
             is_over.then_some(())
         });
     }

@@ -54,7 +54,7 @@ pub fn draw(recording: &Recording, columns: u16) -> Buffer {
 
 struct Drawing<'a> {
     buffer: Buffer,
-    /// The row that comes next.
+    /// The row to draw next.
     row: u16,
     /// The meanings of the signs that have been drawn.
     meanings: BTreeSet<&'static str>,
@@ -70,17 +70,17 @@ impl Drawing<'_> {
         self.put(0, &format!("{name:>8}"), PLAIN_STYLE);
     }
 
-    /// Puts a measured time. It is not known while the scenario runs.
-    fn put_measured(&mut self, column: u16, time: &str) {
+    /// Puts a measurement, if the scenario has finished.
+    fn put_measured(&mut self, column: u16, text: &str) {
         if self.recording.is_finished {
-            self.put(column, time, BOLD_STYLE);
+            self.put(column, text, BOLD_STYLE);
         }
     }
 
     fn add_paragraph(&mut self, text: impl Into<Text<'static>>) {
         let area = Rect { y: self.row, height: MAX_ROWS - self.row, ..self.buffer.area };
         Paragraph::new(text).wrap(Wrap { trim: true }).render(area, &mut self.buffer);
-        // Each row of the paragraph begins with a word.
+        // Go to the first row below the text. Each row of text begins with a word.
         while self.buffer[(0, self.row)].symbol() != " " {
             self.row += 1;
         }
@@ -142,7 +142,7 @@ impl Drawing<'_> {
                     ["shortest", "median", "longest"].iter().zip(timeline.wait_spread())
                 {
                     self.put_measured(0, &format!("{name:>8}"));
-                    self.put_measured(left, &format!("waited {wait}"));
+                    self.put_measured(left, &wait);
                     self.row += 1;
                 }
             }
@@ -151,22 +151,22 @@ impl Drawing<'_> {
         self.add_lane_legend();
     }
 
-    /// Adds the meaning of the signs that the lanes use.
+    /// Adds the legend of the signs that have been drawn.
     fn add_lane_legend(&mut self) {
         let clients = self.legend(&CLIENT_SIGNS);
         let mut server = Line::from("server: ");
         server.extend(self.legend(&HANDLED_SIGNS));
-        server.push_span(" blocked in  ");
+        server.push_span("blocked in: ");
         server.extend(self.legend(&BLOCKED_SIGNS));
         let mut timelines = self.recording.timelines.iter();
-        if timelines.any(|timeline| Step::AFTER.contains(&timeline.step)) {
-            server.push_span("(epoll/kqueue)");
+        if timelines.any(|timeline| Step::AFTER_EXAMPLES.contains(&timeline.step)) {
+            server.push_span("(mio and tokio: epoll or kqueue)");
         }
         self.add_paragraph(Line::from(clients));
         self.add_paragraph(server);
     }
 
-    /// Returns the legend of those signs that have been drawn.
+    /// Returns the meanings of those of `signs` that have been drawn.
     fn legend(&self, signs: &[Sign]) -> Vec<Span<'static>> {
         let mut spans = Vec::new();
         for Sign { glyph, style, meaning } in signs {
@@ -178,7 +178,7 @@ impl Drawing<'_> {
         spans
     }
 
-    /// Adds for each server what was sent in one write, and how many responses came.
+    /// Adds for each server what the client sent in one write, and how many responses it got.
     fn add_writes(&mut self) {
         self.row += 1;
         let header = format!("{:>39}{:>8}{:>12}", "messages in one write", "bytes", "responses");
@@ -188,8 +188,8 @@ impl Drawing<'_> {
             let mut name = timeline.step.name();
             for (_, event) in timeline.clients.iter().flatten() {
                 if let ClientEvent::Write { messages, bytes, responses } = event {
-                    let figures = format!("{messages:>24}{bytes:>8}{responses:>12}");
-                    self.put(0, &format!("{name:<15}{figures}"), BOLD_STYLE);
+                    let counts = format!("{messages:>24}{bytes:>8}{responses:>12}");
+                    self.put(0, &format!("{name:<15}{counts}"), BOLD_STYLE);
                     name = "";
                     self.row += 1;
                 }
@@ -197,23 +197,24 @@ impl Drawing<'_> {
         }
     }
 
-    /// Adds for each number of idle clients the time that a response took.
+    /// Adds a bar for each number of idle clients: the time of one response.
     fn add_bars(&mut self) {
         let columns = self.buffer.area.width - NAME_COLUMNS - VALUE_COLUMNS;
         let timelines = &self.recording.timelines;
-        let bars: Vec<_> = timelines.iter().map(Timeline::response_times).collect();
-        let longest = bars.iter().flat_map(BTreeMap::values).max().copied().unwrap_or_default();
-        for (timeline, bars) in timelines.iter().zip(bars) {
+        let response_times: Vec<_> = timelines.iter().map(Timeline::response_times).collect();
+        let longest =
+            response_times.iter().flat_map(BTreeMap::values).max().copied().unwrap_or_default();
+        for (timeline, times) in timelines.iter().zip(&response_times) {
             self.row += 1;
             self.put(0, timeline.step.name(), BOLD_STYLE);
             self.row += 1;
-            for (idle, time) in &bars {
-                self.put_name(&format!("{idle} idle"));
+            for (idle_count, time) in times {
+                self.put_name(&format!("{idle_count} idle"));
                 let length = time.div_duration_f64(longest) * f64::from(columns);
                 let length = (length.round() as usize).max(1);
                 self.put(NAME_COLUMNS, &BAR.repeat(length), BAR_STYLE);
                 let ms = time.as_secs_f64() * 1000.0;
-                let ratio = time.div_duration_f64(bars[&0]);
+                let ratio = time.div_duration_f64(times[&0]);
                 self.put(
                     NAME_COLUMNS + columns,
                     &format!("{ms:>10.3} ms {ratio:>5.1}×"),
@@ -224,10 +225,10 @@ impl Drawing<'_> {
         }
         self.row += 1;
         let has_cpu_times = timelines.iter().any(Timeline::has_cpu_times);
-        let time = if has_cpu_times { "server's CPU time" } else { "time" };
+        let quantity = if has_cpu_times { "server's CPU time" } else { "time" };
         let build = if cfg!(debug_assertions) { "; debug build" } else { "" };
-        let legend = Span::raw(format!(" {time} for one response (median{build})"));
-        self.add_paragraph(Line::from(vec![Span::styled(BAR, BAR_STYLE), legend]));
-        self.add_paragraph("×: compared with no idle clients");
+        let meaning = Span::raw(format!(" {quantity} for one response (median{build})"));
+        self.add_paragraph(Line::from(vec![Span::styled(BAR, BAR_STYLE), meaning]));
+        self.add_paragraph("1.0× is the time with no idle clients");
     }
 }

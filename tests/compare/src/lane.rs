@@ -28,27 +28,27 @@ pub const PLAIN_STYLE: Style = Style::new();
 const BLANK: Sign = Sign::new(' ', PLAIN_STYLE, "");
 pub const WAIT: Sign = Sign::new('█', PLAIN_STYLE.red().bold(), "waits for a response");
 const RESPONSE: Sign = Sign::new('●', PLAIN_STYLE.green().bold(), "gets it");
-const THINK: Sign = Sign::new('─', PLAIN_STYLE, "thinks");
-const FLOOD: Sign = Sign::new('═', PLAIN_STYLE, "sends, never reads");
+const IDLE: Sign = Sign::new('─', PLAIN_STYLE, "idle");
+const FLOOD: Sign = Sign::new('═', PLAIN_STYLE, "sends");
 const DISCONNECT: Sign = Sign::new('×', PLAIN_STYLE.blue().bold(), "disconnects");
 const RESET: Sign = Sign::new('!', PLAIN_STYLE.magenta().bold(), "resets");
-const STUCK: Sign = Sign::new('▒', PLAIN_STYLE.magenta().bold(), "stuck");
+const BLOCKED: Sign = Sign::new('▒', PLAIN_STYLE.magenta().bold(), "blocked in send()");
 
-/// The style of a server that handles clients. One client is shown by its letter.
+/// The style of a server that handles clients. For one client the sign is its letter.
 const HANDLED_STYLE: Style = PLAIN_STYLE.cyan().bold().reversed();
-const HANDLED: Sign = Sign::new('A', HANDLED_STYLE, "handled");
-const SEVERAL_HANDLED: Sign = Sign::new('*', HANDLED_STYLE, "several");
+const HANDLED: Sign = Sign::new('A', HANDLED_STYLE, "handles A");
+const SEVERAL_HANDLED: Sign = Sign::new('*', HANDLED_STYLE, "handles several");
 // The calls in which a server is blocked. For `recv()` the sign is the client's letter in lower case.
-const RECV: Sign = Sign::new('a', PLAIN_STYLE, "recv()");
+const RECV: Sign = Sign::new('a', PLAIN_STYLE, "recv() for A");
 const SEND: Sign = Sign::new('◇', PLAIN_STYLE, "send()");
 const ACCEPT: Sign = Sign::new('·', PLAIN_STYLE, "accept()");
 const SELECT: Sign = Sign::new('~', PLAIN_STYLE, "select()");
 
-pub const CLIENT_SIGNS: [Sign; 7] = [WAIT, RESPONSE, THINK, FLOOD, STUCK, DISCONNECT, RESET];
+pub const CLIENT_SIGNS: [Sign; 7] = [WAIT, RESPONSE, IDLE, FLOOD, BLOCKED, DISCONNECT, RESET];
 pub const HANDLED_SIGNS: [Sign; 2] = [HANDLED, SEVERAL_HANDLED];
 pub const BLOCKED_SIGNS: [Sign; 4] = [RECV, SEND, ACCEPT, SELECT];
 
-/// Returns the lanes of a server and its clients with their names, the server's first.
+/// Returns the lanes with their names: the lane of the server, then the lanes of its clients.
 pub fn lanes(timeline: &Timeline, elapsed: Duration, axis: &Axis) -> Vec<(String, Vec<Sign>)> {
     let mut lanes = vec![("server".to_owned(), server_lane(timeline, elapsed, axis))];
     for (client, events) in timeline.clients.iter().enumerate() {
@@ -65,19 +65,20 @@ fn server_lane(timeline: &Timeline, elapsed: Duration, axis: &Axis) -> Vec<Sign>
         if column > 0 && axis.start(column) >= elapsed {
             break;
         }
-        // The state at the start of the column, and the states that begin in it.
-        let first_state = states.partition_point(|(at, _)| axis.column(*at) < column);
-        let end_state = states.partition_point(|(at, _)| axis.column(*at) <= column);
-        let states = states[..end_state].iter().skip(first_state.saturating_sub(1));
+        // Take the state at the start of the column, and the states that begin in the column.
+        let first_index = states.partition_point(|(time, _)| axis.column(*time) < column);
+        let end_index = states.partition_point(|(time, _)| axis.column(*time) <= column);
+        let states = states[..end_index].iter().skip(first_index.saturating_sub(1));
         let mut handled_clients = BTreeSet::new();
         let mut blocked_in = None;
         for (_, state) in states {
-            let numbers = state.clients.iter().filter_map(|client| timeline.numbers.get(client));
+            let numbers =
+                state.clients.iter().filter_map(|client| timeline.client_numbers.get(client));
             if let Some(call) = state.blocked_in {
                 blocked_in = Some((call, numbers.min()));
             } else {
                 if !has_select {
-                    // This server has one client at a time. Show the one that it has now.
+                    // This server handles one client at a time. Show only the last client.
                     handled_clients.clear();
                 }
                 handled_clients.extend(numbers);
@@ -98,39 +99,40 @@ fn server_lane(timeline: &Timeline, elapsed: Duration, axis: &Axis) -> Vec<Sign>
     lane
 }
 
-/// Returns the lane of a client. An event takes a column of its own, or the next one that is free.
+/// Returns the lane of a client. Each event gets its own column. If the column is taken, the event gets
+/// the next free one.
 fn client_lane(events: &[(Duration, ClientEvent)], elapsed: Duration, axis: &Axis) -> Vec<Sign> {
     let mut lane = vec![BLANK; axis.columns.into()];
     for (index, (start, event)) in events.iter().enumerate() {
         let sign = match event {
             ClientEvent::Request => WAIT,
-            ClientEvent::Stuck => STUCK,
-            ClientEvent::Think => THINK,
+            ClientEvent::Blocked => BLOCKED,
+            ClientEvent::Idle => IDLE,
             ClientEvent::Flood => FLOOD,
             _ => continue,
         };
-        let end = events.get(index + 1).map_or(elapsed, |(at, _)| *at);
-        let last_moment = end.saturating_sub(Duration::from_nanos(1)).max(*start);
-        for column in axis.column(*start)..=axis.column(last_moment) {
+        let end = events.get(index + 1).map_or(elapsed, |(time, _)| *time);
+        let last_time = end.saturating_sub(Duration::from_nanos(1)).max(*start);
+        for column in axis.column(*start)..=axis.column(last_time) {
             match lane.get_mut(usize::from(column)) {
                 Some(cell) if *cell != WAIT => *cell = sign,
                 _ => {}
             }
         }
     }
-    let mut first_free = 0;
-    for (at, event) in events {
+    let mut free_column = 0;
+    for (time, event) in events {
         let sign = match event {
             ClientEvent::Response => RESPONSE,
             ClientEvent::Disconnect => DISCONNECT,
             ClientEvent::Reset => RESET,
             _ => continue,
         };
-        let column = usize::from(axis.column(*at)).max(first_free);
+        let column = usize::from(axis.column(*time)).max(free_column);
         if let Some(cell) = lane.get_mut(column) {
             *cell = sign;
         }
-        first_free = column + 1;
+        free_column = column + 1;
     }
     lane
 }

@@ -19,7 +19,7 @@ mod unit_tests;
 use std::fs;
 use std::io::{self, BufRead, ErrorKind, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -38,15 +38,17 @@ fn command() -> Command {
         Arg::new("scenario").value_name("SCENARIO").num_args(0..).value_parser(scenarios);
     let step = option("step", "STEP", "Run only this server; may be repeated");
     let steps = PossibleValuesParser::new(Step::ALL.map(Step::name));
-    let pace = option("pace", "N", "Slow the clients down N times (1 to 60)");
-    let svg = option("svg", "DIR", "Write each picture to DIR too, as SVG");
+    let pace = option("pace", "N", "Make the clients N times slower (1 to 60)");
+    let svg = option("svg", "DIR", "Also write each picture to DIR, as SVG");
     Command::new("compare")
         .version(env!("CARGO_PKG_VERSION"))
-        .about("Runs the same clients on several servers, and draws in which call each is blocked")
-        .arg(scenarios.help("Scenarios to run, or all if you name none"))
+        .about(
+            "Connects the same clients to several servers, and draws in which call each is blocked",
+        )
+        .arg(scenarios.help("Scenarios to run [default: all]"))
         .arg(flag("list", "List the scenarios and their questions"))
         .arg(step.action(ArgAction::Append).value_parser(steps))
-        .arg(flag("pause", "Before each scenario, ask what you expect and wait for Enter"))
+        .arg(flag("pause", "Before each scenario, ask what you expect, and wait for Enter"))
         .arg(pace.default_value("1").value_parser(value_parser!(u32).range(1..=60)))
         .arg(svg.value_parser(value_parser!(PathBuf)))
 }
@@ -66,8 +68,8 @@ fn main() -> ExitCode {
 
 fn run(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
     let names = matches.get_many::<String>("scenario").unwrap_or_default();
-    let by_name = |name: &String| SCENARIOS.iter().find(|scenario| scenario.name == *name);
-    let mut scenarios: Vec<&Scenario> = names.filter_map(by_name).collect();
+    let find_scenario = |name: &String| SCENARIOS.iter().find(|scenario| scenario.name == *name);
+    let mut scenarios: Vec<&Scenario> = names.filter_map(find_scenario).collect();
     if scenarios.is_empty() {
         scenarios.extend(&SCENARIOS);
     }
@@ -78,13 +80,15 @@ fn run(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     if let Some(folder) = matches.get_one::<PathBuf>("svg") {
-        fs::create_dir_all(folder).with_context(|| write_error(folder))?;
+        fs::create_dir_all(folder)
+            .with_context(|| format!("cannot create the folder {}", folder.display()))?;
     }
     signals::stop_ignoring_sigchld();
     page::handle_signals()?;
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    let listener =
+        TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("cannot listen on 127.0.0.1")?;
     TcpStream::connect(listener.local_addr()?)
-        .context("This machine cannot connect to 127.0.0.1. Is the loopback interface up?")?;
+        .context("cannot connect to 127.0.0.1 (is the loopback interface up?)")?;
     report("Building the servers ...");
     for step in scenarios.iter().flat_map(|scenario| chosen_steps(scenario, matches)) {
         step.try_binary().map_err(anyhow::Error::msg)?;
@@ -92,7 +96,7 @@ fn run(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
     run_all(&scenarios, matches)
 }
 
-/// Runs the scenarios one after the other, with pauses if the user wants them.
+/// Runs the scenarios one after the other. With `--pause` it asks before and after each.
 fn run_all(scenarios: &[&'static Scenario], matches: &ArgMatches) -> anyhow::Result<ExitCode> {
     let has_pauses = matches.get_flag("pause");
     let mut exit_code = ExitCode::SUCCESS;
@@ -103,25 +107,27 @@ fn run_all(scenarios: &[&'static Scenario], matches: &ArgMatches) -> anyhow::Res
         if has_pauses {
             let Scenario { name, question, .. } = scenario;
             writeln!(io::stdout(), "{name}   {question}\n")?;
-            let keys = "Enter starts it, s and Enter skips it, q and Enter stops.";
-            match ask(&format!("What do you expect? {keys}"))? {
+            let keys = "Press Enter to start, s and Enter to skip, q and Enter to stop.";
+            match ask(&format!("What do you expect?\n{keys}"))? {
                 Some(b'q') => break,
                 Some(b's') => continue,
                 _ => {}
             }
         }
-        if run_one(scenario, matches)? {
+        let has_failed = run_scenario(scenario, matches)?;
+        if has_failed {
             exit_code = ExitCode::FAILURE;
         }
         let is_last = index + 1 == scenarios.len();
-        if has_pauses && !is_last && ask("Enter continues, q and Enter stops.")? == Some(b'q') {
+        let keys = "Press Enter to continue, q and Enter to stop.";
+        if has_pauses && !is_last && ask(keys)? == Some(b'q') {
             break;
         }
     }
     Ok(exit_code)
 }
 
-/// Returns the steps that the user has named, or those of the scenario.
+/// Returns the steps that `--step` names, or the default steps of the scenario.
 fn chosen_steps(scenario: &Scenario, matches: &ArgMatches) -> Vec<Step> {
     match matches.get_many::<String>("step") {
         Some(names) => names.filter_map(|name| Step::from_name(name)).collect(),
@@ -129,12 +135,12 @@ fn chosen_steps(scenario: &Scenario, matches: &ArgMatches) -> Vec<Step> {
     }
 }
 
-/// Runs a scenario and prints its picture. Returns whether a client got no response.
-fn run_one(scenario: &'static Scenario, matches: &ArgMatches) -> anyhow::Result<bool> {
+/// Runs a scenario and prints its picture. Returns whether a client failed.
+fn run_scenario(scenario: &'static Scenario, matches: &ArgMatches) -> anyhow::Result<bool> {
     let pace = matches.get_one("pace").copied().unwrap_or(1);
     let recording = record(scenario, &chosen_steps(scenario, matches), pace, page::show)?;
     page::close();
-    write!(io::stdout(), "{}", page::text(&page::draw(&recording)))?;
+    write!(io::stdout(), "{}", page::to_text(&page::draw_for_terminal(&recording)))?;
     let mut has_failed = false;
     for timeline in &recording.timelines {
         for failure in &timeline.failures {
@@ -144,22 +150,18 @@ fn run_one(scenario: &'static Scenario, matches: &ArgMatches) -> anyhow::Result<
     }
     if let Some(folder) = matches.get_one::<PathBuf>("svg") {
         let file = folder.join(format!("{}.svg", scenario.name));
-        let svg = svg::svg(&draw::draw(&recording, 80), scenario.question);
-        fs::write(&file, svg).with_context(|| write_error(&file))?;
+        let svg = svg::render(&draw::draw(&recording, 80), scenario.question);
+        fs::write(&file, svg).with_context(|| format!("cannot write {}", file.display()))?;
     }
     Ok(has_failed)
 }
 
-/// Prints a prompt, reads a line, and returns its first byte. None at the end of standard input.
+/// Prints a prompt and returns the first byte of the next line, or None at the end of standard input.
 fn ask(prompt: &str) -> io::Result<Option<u8>> {
     writeln!(io::stdout(), "{prompt}")?;
     let mut line = Vec::new();
     io::stdin().lock().read_until(b'\n', &mut line)?;
     Ok(line.first().copied())
-}
-
-fn write_error(path: &Path) -> String {
-    format!("{} cannot be written", path.display())
 }
 
 /// Prints a line on standard error. `eprintln!` would panic if the reader has exited.

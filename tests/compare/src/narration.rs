@@ -9,14 +9,14 @@ use harness::{Line, Log, Step};
 use crate::recording::ServerState;
 
 /// The shortest `select()` that is recorded. A client that never reads causes thousands of shorter
-/// ones.
+/// calls.
 const MIN_SELECT_TIME: Duration = Duration::from_millis(2);
 
 pub struct Narration {
     step: Step,
     log: Log,
     lines_read: usize,
-    /// The number of times that the last of these lines had been printed.
+    /// How often the last of these lines had been printed when we read it.
     repetitions_read: usize,
     previous_read: Instant,
     /// The client that was accepted last.
@@ -24,11 +24,11 @@ pub struct Narration {
     pub states: Vec<(Instant, ServerState)>,
 }
 
-fn handled(clients: Vec<SocketAddr>) -> ServerState {
+fn handling_state(clients: Vec<SocketAddr>) -> ServerState {
     ServerState { blocked_in: None, clients }
 }
 
-fn blocked(call: Call, client: Option<SocketAddr>) -> ServerState {
+fn blocked_state(call: Call, client: Option<SocketAddr>) -> ServerState {
     ServerState { blocked_in: Some(call), clients: client.into_iter().collect() }
 }
 
@@ -45,19 +45,19 @@ impl Narration {
         }
     }
 
-    /// Reads the new lines. The narration does not mention `send()`, so the caller says whether the
-    /// server is blocked in it now.
+    /// Reads the new lines. The narration does not mention `send()`, so `is_in_send` says whether the
+    /// server is blocked in `send()` now.
     pub fn read(&mut self, is_in_send: bool) {
         let now = Instant::now();
         let log = self.log.clone();
         log.wait_for("any number of lines", |lines| {
-            // The last line that was read may have been repeated.
+            // The last line that we read may have been repeated.
             let first = self.lines_read.saturating_sub(1);
             for (index, line) in lines.iter().enumerate().skip(first) {
                 if index >= self.lines_read {
                     self.repetitions_read = 1;
                     if let Some(state) = self.state_after(&line.text) {
-                        self.add(line.at, state);
+                        self.add(line.first_printed, state);
                     }
                 }
                 self.add_repetitions(line);
@@ -70,20 +70,23 @@ impl Narration {
             && matches!(state.blocked_in, None | Some(Call::Recv))
             && let [client] = state.clients[..]
         {
-            self.add(self.previous_read, blocked(Call::Send, Some(client)));
+            self.add(self.previous_read, blocked_state(Call::Send, Some(client)));
         }
         self.previous_read = now;
     }
 
     fn state_after(&mut self, line: &str) -> Option<ServerState> {
         match (self.step, line) {
-            // While one function of these servers awaits, their event loop goes on.
+            // In these servers, `accept` and `recv` only suspend a task. The thread is blocked in the
+            // event loop.
             (Step::Tasks | Step::Tokio, "Before accept()" | "Before recv()")
             | (_, "Before select()" | "Before poll()") => {
-                return Some(blocked(Call::Select, None));
+                return Some(blocked_state(Call::Select, None));
             }
-            (_, "Before accept()") => return Some(blocked(Call::Accept, None)),
-            (_, "Before recv()") => return Some(blocked(Call::Recv, Some(self.accepted_client?))),
+            (_, "Before accept()") => return Some(blocked_state(Call::Accept, None)),
+            (_, "Before recv()") => {
+                return Some(blocked_state(Call::Recv, Some(self.accepted_client?)));
+            }
             _ => {}
         }
         let prefixes = ["Connection from ", "Ready to read: ", "Ready to write: "];
@@ -92,37 +95,39 @@ impl Narration {
         if line.starts_with("Connection") {
             self.accepted_client = clients.first().copied();
         }
-        (!clients.is_empty()).then(|| handled(clients))
+        (!clients.is_empty()).then(|| handling_state(clients))
     }
 
-    /// Adds the states between repeated lines `Before recv()`: the server has handled the client.
+    /// Adds two states for a repeated line `Before recv()`: the server handled the client, and is
+    /// blocked in `recv()` again.
     fn add_repetitions(&mut self, line: &Line) {
-        let repetitions = line.times - self.repetitions_read;
-        self.repetitions_read = line.times;
+        let repetitions = line.count - self.repetitions_read;
+        self.repetitions_read = line.count;
         if let (1.., Some(client)) = (repetitions, self.accepted_client)
             && self.step.is_blocking()
             && line.text == "Before recv()"
         {
             // The log keeps only the time of the last repetition.
-            let since = if repetitions == 1 { line.last } else { self.previous_read };
-            self.add(since, handled(vec![client]));
-            self.add(line.last, blocked(Call::Recv, Some(client)));
+            let start = if repetitions == 1 { line.last_printed } else { self.previous_read };
+            self.add(start, handling_state(vec![client]));
+            self.add(line.last_printed, blocked_state(Call::Recv, Some(client)));
         }
     }
 
-    /// Adds a state. It does not begin before the last one.
-    fn add(&mut self, at: Instant, state: ServerState) {
-        let at = self.states.last().map_or(at, |(last, _)| at.max(*last));
+    /// Adds a state. It begins at `time`, but not before the previous state.
+    fn add(&mut self, time: Instant, state: ServerState) {
+        let time = self.states.last().map_or(time, |(last_time, _)| time.max(*last_time));
         match self.states.as_slice() {
             [.., (_, last)] if *last == state => {}
-            [.., (_, before), (since, last)]
+            [.., (_, before), (start, last)]
                 if *before == state
                     && last.blocked_in == Some(Call::Select)
-                    && at - *since < MIN_SELECT_TIME =>
+                    && time - *start < MIN_SELECT_TIME =>
             {
+                // Drop the short `select()` between two equal states.
                 self.states.pop();
             }
-            _ => self.states.push((at, state)),
+            _ => self.states.push((time, state)),
         }
     }
 }

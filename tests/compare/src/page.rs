@@ -1,5 +1,5 @@
-//! The terminal: the live page while a scenario runs, and the finished picture as text. The page is
-//! on the alternate screen, so the finished picture follows what was on the terminal before.
+//! The terminal: the live page while a scenario runs, and the finished picture as text. The live page
+//! is on the alternate screen, so it leaves no trace above the finished picture.
 
 use std::env;
 use std::io::{self, IsTerminal};
@@ -29,26 +29,25 @@ fn is_terminal() -> bool {
     io::stdout().is_terminal() && env::var_os("TERM").is_some_and(|term| term != "dumb")
 }
 
-/// Draws a recording in the width of the terminal, and in colour if the terminal and the user allow
-/// colours.
-pub fn draw(recording: &Recording) -> Buffer {
+/// Draws a recording in the width of the terminal, and in colour unless `NO_COLOR` is set.
+pub fn draw_for_terminal(recording: &Recording) -> Buffer {
     let size = terminal::size().ok().filter(|(columns, _)| is_terminal() && *columns > 0);
     let columns = size.map_or(80, |(columns, _)| columns);
     let mut picture = draw::draw(recording, columns);
-    let is_colour_unwanted = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    if !is_terminal() || is_colour_unwanted {
+    let is_no_color_set = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    if !is_terminal() || is_no_color_set {
         picture.set_style(picture.area, Style::reset());
     }
     picture
 }
 
-/// Returns the lines of a picture, with escape sequences where a cell has a style.
-pub fn text(picture: &Buffer) -> String {
+/// Returns the lines of a picture, with escape sequences for the styles.
+pub fn to_text(picture: &Buffer) -> String {
     let mut text = String::new();
     for row in picture.content().chunks(picture.area.width.into()) {
-        for run in row.chunk_by(|left, right| left.style() == right.style()) {
-            let symbols: String = run.iter().map(Cell::symbol).collect();
-            let Cell { fg, modifier, .. } = run[0];
+        for span in row.chunk_by(|left, right| left.style() == right.style()) {
+            let symbols: String = span.iter().map(Cell::symbol).collect();
+            let Cell { fg, modifier, .. } = span[0];
             let fg = Some(fg).filter(|color| *color != Color::Reset);
             let style = Style { fg, ..Style::new() }.add_modifier(modifier);
             text += &style.into_crossterm().apply(symbols).to_string();
@@ -59,15 +58,15 @@ pub fn text(picture: &Buffer) -> String {
     text
 }
 
-/// Shows the recording so far in place of the last picture. Does nothing without a terminal.
+/// Shows the unfinished recording on the live page. Does nothing if there is no terminal.
 pub fn show(recording: &Recording) -> io::Result<()> {
     if !is_terminal() {
         return Ok(());
     }
-    let picture = draw(recording);
+    let picture = draw_for_terminal(recording);
     let mut page = lock(&PAGE);
     if page.is_none() {
-        // Without a terminal for the keys, there is no live page.
+        // If the terminal cannot be put into raw mode, skip the live page.
         *page = ratatui::try_init().ok();
     }
     let Some(terminal) = page.as_mut() else { return Ok(()) };
@@ -79,15 +78,15 @@ pub fn show(recording: &Recording) -> io::Result<()> {
     read_keys()
 }
 
-/// Gives the terminal back.
+/// Closes the live page and restores the terminal.
 pub fn close() {
     if lock(&PAGE).take().is_some() {
         ratatui::restore();
     }
 }
 
-/// Reads the keys that were typed. In raw mode the terminal itself sends no signals. Other keys have
-/// no meaning while a scenario runs.
+/// Reads the keys that were typed. In raw mode Ctrl-C, Ctrl-Z and Ctrl-\ send no signals, so this
+/// raises them. It ignores all other keys.
 fn read_keys() -> io::Result<()> {
     while event::poll(Duration::ZERO)? {
         if let Event::Key(key) = event::read()?
@@ -105,8 +104,8 @@ fn read_keys() -> io::Result<()> {
     Ok(())
 }
 
-/// Starts a thread that gives the terminal back before a signal ends or stops this process, and shows
-/// the page again when the process continues.
+/// Starts a thread that restores the terminal before a signal ends or stops this process, and opens
+/// the live page again when the process continues.
 pub fn handle_signals() -> io::Result<()> {
     if !is_terminal() {
         return signals::end_process_1_on_signals();
@@ -115,12 +114,12 @@ pub fn handle_signals() -> io::Result<()> {
     thread::spawn(move || {
         for signal in &mut signals {
             let mut page = lock(&PAGE);
-            let is_shown = page.take().is_some();
-            if is_shown {
+            let is_open = page.take().is_some();
+            if is_open {
                 ratatui::restore();
             }
             signals::take_default_action(signal);
-            if is_shown {
+            if is_open {
                 *page = ratatui::try_init().ok();
             }
         }

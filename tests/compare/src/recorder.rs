@@ -16,14 +16,14 @@ use crate::scenario::{PictureKind, Scenario};
 
 /// The time between two calls of `show`.
 const FRAME_TIME: Duration = Duration::from_millis(40);
-/// The time that the recording goes on after the last client is done, at pace 1.
+/// How long the recording continues after the last client is done, at pace 1.
 const TAIL_TIME: Duration = Duration::from_millis(100);
-/// The time in which the clients' threads start.
+/// Time for the client threads to start, before the first action.
 const LEAD_TIME: Duration = Duration::from_millis(20);
-/// The file descriptors for the idle clients of one server.
-const FILE_DESCRIPTORS: usize = 1000;
+/// More file descriptors than the idle clients of one server need.
+const FILE_DESCRIPTORS_PER_SERVER: usize = 1000;
 
-/// Records `scenario` on all of `steps` at the same time. Calls `show` with the recording so far,
+/// Records `scenario` on all of `steps` at the same time. Calls `show` with the unfinished recording,
 /// many times a second.
 pub fn record(
     scenario: &'static Scenario,
@@ -32,12 +32,12 @@ pub fn record(
     show: impl Fn(&Recording) -> io::Result<()>,
 ) -> anyhow::Result<Recording> {
     if scenario.kind == PictureKind::Bars {
-        let needed = (FILE_DESCRIPTORS * steps.len()) as u64;
+        let needed = (FILE_DESCRIPTORS_PER_SERVER * steps.len()) as u64;
         let limit = raise_file_descriptor_limit(needed)?;
         ensure!(
             limit >= needed,
-            "{} needs {needed} file descriptors, and the hard limit is {limit}. Raise it as root \
-             (`ulimit -Hn {needed}`), or name other scenarios",
+            "the scenario {} needs {needed} file descriptors, but the hard limit is {limit}. Raise the \
+             limit as root (`ulimit -Hn {needed}`), or choose other scenarios",
             scenario.name
         );
     }
@@ -75,7 +75,7 @@ pub fn record(
     })
 }
 
-/// Records one server and its clients. The server ends when this is dropped.
+/// Records one server and its clients. Kills the server when it is dropped.
 struct Recorder {
     server: Server,
     narration: Narration,
@@ -87,7 +87,7 @@ impl Recorder {
     fn start(step: Step, scenario: &Scenario, pace: u32) -> io::Result<Self> {
         let mut command = ServerCommand::for_step(step);
         if scenario.kind == PictureKind::Bars {
-            // Printing takes CPU time, which would be measured too.
+            // The measured CPU time must not include the printing.
             command = command.quiet();
         }
         let server = command.try_start()?;
@@ -108,7 +108,7 @@ impl Recorder {
                 idle_clients: Vec::new(),
             };
             if scenario.kind == PictureKind::Crowd {
-                // The backlog keeps the order in which the clients connect.
+                // The server accepts clients in the order in which they connect.
                 client.connection()?;
             }
             clients.push(client);
@@ -118,18 +118,18 @@ impl Recorder {
     }
 
     fn timeline(&mut self, start: Instant) -> Timeline {
-        // A copy, so that the clients do not wait long for the lock.
+        // Copy it, so that the clients do not wait long for the lock.
         let mut timeline = lock(&self.timeline).clone();
-        let is_stuck = |events: &Vec<_>| matches!(events.last(), Some((_, ClientEvent::Stuck)));
+        let is_blocked = |events: &Vec<_>| matches!(events.last(), Some((_, ClientEvent::Blocked)));
         let is_in_send = match self.server.process().current_state() {
             Some(ProcessState::Blocked(call)) => call.name() == Some("sendto"),
             Some(_) => false,
-            // Not available on this system. A client is stuck because the server is in send().
-            None => timeline.clients.iter().any(is_stuck),
+            // Not available on this system. Guess it from a client that is blocked in `send()`.
+            None => timeline.clients.iter().any(is_blocked),
         };
         self.narration.read(is_in_send);
-        for (at, state) in &self.narration.states {
-            timeline.server.push((at.saturating_duration_since(start), state.clone()));
+        for (time, state) in &self.narration.states {
+            timeline.server.push((time.saturating_duration_since(start), state.clone()));
         }
         timeline
     }

@@ -1,5 +1,4 @@
-//! A recording: what each server and each client did, and when. Measurements are in a few words or
-//! numbers, and the reader draws the conclusion.
+//! A recording: what each server and each client did, and when. Also summarizes the waiting times.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
@@ -10,12 +9,12 @@ use harness::kernel::Call;
 
 use crate::scenario::Scenario;
 
-/// A run of a scenario on several servers. All times count from the moment when the clients start.
+/// A run of a scenario on several servers. All times are relative to the start of the clients.
 pub struct Recording {
     pub scenario: &'static Scenario,
-    /// The time that the scenario should take.
+    /// The expected length of the scenario.
     pub planned_time: Duration,
-    /// The time so far.
+    /// The time since the start.
     pub elapsed: Duration,
     pub is_finished: bool,
     pub timelines: Vec<Timeline>,
@@ -28,8 +27,8 @@ pub struct Timeline {
     pub server: Vec<(Duration, ServerState)>,
     /// The events of each client. The time is when the client recorded the event.
     pub clients: Vec<Vec<(Duration, ClientEvent)>>,
-    /// The number of each client. The server prints only addresses.
-    pub numbers: HashMap<SocketAddr, usize>,
+    /// The number of each client. The narration names only its address.
+    pub client_numbers: HashMap<SocketAddr, usize>,
     pub failures: Vec<String>,
 }
 
@@ -37,7 +36,7 @@ pub struct Timeline {
 pub struct ServerState {
     /// The call in which the server is blocked. None while it handles `clients`.
     pub blocked_in: Option<Call>,
-    /// The clients that are handled, or the client that `recv()` or `send()` is for.
+    /// The clients that the server handles, or the client for which it is blocked.
     pub clients: Vec<SocketAddr>,
 }
 
@@ -52,11 +51,11 @@ pub enum ClientEvent {
     },
     Flood,
     Response,
-    Think,
-    Stuck,
+    Idle,
+    Blocked,
     /// The time of one response. It is the server's CPU time if the system reports that.
     Measured {
-        idle: usize,
+        idle_count: usize,
         time: Duration,
         is_cpu_time: bool,
     },
@@ -69,46 +68,46 @@ pub fn letter(client: usize) -> char {
 }
 
 impl Timeline {
-    pub fn new(step: Step, clients: usize) -> Self {
+    pub fn new(step: Step, client_count: usize) -> Self {
         Self {
             step,
             server: Vec::new(),
-            clients: vec![Vec::new(); clients],
-            numbers: HashMap::new(),
+            clients: vec![Vec::new(); client_count],
+            client_numbers: HashMap::new(),
             failures: Vec::new(),
         }
     }
 
-    /// Returns the time after which a client was stuck, if it was.
-    pub fn stuck_time(&self, client: usize) -> Option<Duration> {
+    /// Returns when `send()` of a client blocked. Returns None if it did not.
+    pub fn blocked_time(&self, client: usize) -> Option<Duration> {
         let mut events = self.clients[client].iter();
-        events.find_map(|(at, event)| (*event == ClientEvent::Stuck).then_some(*at))
+        events.find_map(|(time, event)| (*event == ClientEvent::Blocked).then_some(*time))
     }
 
-    /// Returns how long a client waited for each response. None stands for a missing response.
+    /// Returns how long a client waited for each response, or None if it got no response.
     fn waits(&self, client: usize) -> Vec<Option<Duration>> {
         let events = &self.clients[client];
         let mut waits = Vec::new();
-        for (index, (requested_at, event)) in events.iter().enumerate() {
+        for (index, (request_time, event)) in events.iter().enumerate() {
             if *event == ClientEvent::Request {
                 // The next event of a client that has sent a request is the response.
-                waits.push(events.get(index + 1).map(|(at, _)| *at - *requested_at));
+                waits.push(events.get(index + 1).map(|(time, _)| *time - *request_time));
             }
         }
         waits
     }
 
-    /// Returns when a client got stuck, and how long the last client waited for each response.
+    /// Returns which clients were blocked, and how long the last client waited for each response.
     pub fn wait_summary(&self) -> String {
         let mut parts = Vec::new();
         let last = self.clients.len() - 1;
         for client in 0..=last {
-            if let Some(time) = self.stuck_time(client) {
-                parts.push(format!("{} stuck after {}", letter(client), format_time(time)));
+            if let Some(time) = self.blocked_time(client) {
+                parts.push(format!("{} was blocked after {}", letter(client), format_time(time)));
             }
         }
-        for (number, wait) in self.waits(last).into_iter().enumerate() {
-            parts.push(match (number, wait) {
+        for (index, wait) in self.waits(last).into_iter().enumerate() {
+            parts.push(match (index, wait) {
                 (0, Some(wait)) => format!("{} waited {}", letter(last), format_time(wait)),
                 (0, None) => format!("{} got no response", letter(last)),
                 (_, Some(wait)) => format!("then {}", format_time(wait)),
@@ -119,27 +118,29 @@ impl Timeline {
     }
 
     /// Returns the shortest, the median and the longest time that a client waited for all its
-    /// responses.
+    /// responses. A missing response counts as the longest wait.
     pub fn wait_spread(&self) -> [String; 3] {
         let clients = 0..self.clients.len();
-        let mut waits: Vec<Duration> = clients
-            .filter_map(|client| self.waits(client).into_iter().sum::<Option<Duration>>())
-            .collect();
-        waits.sort_unstable();
-        let spread = [waits.first(), waits.get(waits.len() / 2), waits.last()];
-        spread.map(|wait| wait.map_or("no response".to_owned(), |wait| format_time(*wait)))
+        let mut waits: Vec<Option<Duration>> =
+            clients.map(|client| self.waits(client).into_iter().sum()).collect();
+        waits.sort_unstable_by_key(|wait| wait.unwrap_or(Duration::MAX));
+        let missing_count = waits.iter().filter(|wait| wait.is_none()).count();
+        [0, waits.len() / 2, waits.len() - 1].map(|index| match waits[index] {
+            Some(wait) => format!("waited {}", format_time(wait)),
+            None => format!("{missing_count} got no response"),
+        })
     }
 
     /// Returns for each number of idle clients the median time of a response.
     pub fn response_times(&self) -> BTreeMap<usize, Duration> {
         let mut times: BTreeMap<usize, Vec<Duration>> = BTreeMap::new();
         for (_, event) in self.clients.iter().flatten() {
-            if let ClientEvent::Measured { idle, time, .. } = event {
-                times.entry(*idle).or_default().push(*time);
+            if let ClientEvent::Measured { idle_count, time, .. } = event {
+                times.entry(*idle_count).or_default().push(*time);
             }
         }
         times.values_mut().for_each(|times| times.sort_unstable());
-        times.into_iter().map(|(idle, times)| (idle, times[times.len() / 2])).collect()
+        times.into_iter().map(|(idle_count, times)| (idle_count, times[times.len() / 2])).collect()
     }
 
     /// Returns whether the response times are CPU times of the server.

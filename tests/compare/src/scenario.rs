@@ -3,7 +3,8 @@
 use harness::Step;
 
 use self::Action::{
-    Disconnect, Measure, Request, Reset, SendUntilStuck, Think, WaitUntil, WaitUntilStuck, Write,
+    Disconnect, Measure, Request, Reset, SendUntilBlocked, WaitFor, WaitUntil, WaitUntilBlocked,
+    Write,
 };
 
 /// An action of a client. Times are in milliseconds at pace 1.
@@ -11,18 +12,18 @@ use self::Action::{
 pub enum Action {
     /// Waits until this time after the start.
     WaitUntil(u64),
-    /// Waits this long from now on.
-    Think(u64),
+    /// Waits for this long.
+    WaitFor(u64),
     /// Sends a message and waits for the response.
     Request,
     /// Sends these bytes in one write over a new connection, and counts the responses.
     Write(&'static [u8]),
     /// Measures requests while this number of idle clients is connected.
     Measure(usize),
-    /// Sends without reading.
-    SendUntilStuck,
-    /// Waits until the client with this number is stuck.
-    WaitUntilStuck(usize),
+    /// Sends requests without reading, until `send()` blocks.
+    SendUntilBlocked,
+    /// Waits until `send()` of the client with this number blocks.
+    WaitUntilBlocked(usize),
     Disconnect,
     Reset,
 }
@@ -30,16 +31,16 @@ pub enum Action {
 #[derive(Debug)]
 pub struct Scenario {
     pub name: &'static str,
-    /// Asked before the scenario runs.
+    /// The question before the scenario runs.
     pub question: &'static str,
     /// The task for the reader of the finished picture.
     pub task: &'static str,
-    /// The steps that the scenario runs on, unless the user names others.
+    /// The steps that run if `--step` names none.
     pub steps: &'static [Step],
     /// The actions of each client, `A` first. A client connects for its first request.
     pub clients: &'static [&'static [Action]],
     pub kind: PictureKind,
-    /// The time that the scenario should take at pace 1, in milliseconds.
+    /// The expected length at pace 1, in milliseconds.
     pub planned_ms: u64,
 }
 
@@ -47,8 +48,8 @@ pub struct Scenario {
 pub enum PictureKind {
     /// A lane for the server and for each client.
     Lanes,
-    /// The lanes of many clients, with the servers side by side. All clients connect in their order
-    /// before the first one sends.
+    /// The lanes of many clients, with the servers side by side. All clients connect in order, before
+    /// the first one sends.
     Crowd,
     /// A table of the messages in one write and the responses.
     Writes,
@@ -56,15 +57,14 @@ pub enum PictureKind {
     Bars,
 }
 
-/// Measurements in which the numbers of idle clients alternate, so that other load on the machine
-/// affects all of them.
+/// The numbers of idle clients alternate, so that other load on the machine affects all of them.
 const MEASUREMENTS: [[Action; 3]; 11] = [[Measure(0), Measure(100), Measure(900)]; 11];
 
 pub static SCENARIOS: [Scenario; 7] = [
     Scenario {
         name: "one-client",
         question: "A sends three requests. Is one of the servers faster?",
-        task: "Compare A's waits on the three servers. Would A notice a difference?",
+        task: "How long does A wait on each server? Would A notice a difference?",
         steps: &Step::STEPS,
         clients: &[&[Request, WaitUntil(200), Request, WaitUntil(400), Request, Disconnect]],
         kind: PictureKind::Lanes,
@@ -77,24 +77,24 @@ pub static SCENARIOS: [Scenario; 7] = [
         steps: &Step::STEPS,
         clients: &[
             &[Request, WaitUntil(1000), Disconnect],
-            &[WaitUntil(200), Request, Think(200), Request, Disconnect],
+            &[WaitUntil(200), Request, WaitFor(200), Request, Disconnect],
         ],
         kind: PictureKind::Lanes,
         planned_ms: 1300,
     },
     Scenario {
         name: "crowd",
-        question: "Eight clients connect, each sends two requests. Which one waits longest?",
+        question: "Eight clients connect and send two requests each. Which one waits longest?",
         task: "Follow H's bar. In which call is the server blocked, and for which clients?",
         steps: &Step::STEPS,
-        clients: &[&[Request, Think(100), Request] as &[Action]; 8],
+        clients: &[&[Request, WaitFor(100), Request] as &[Action]; 8],
         kind: PictureKind::Crowd,
         planned_ms: 900,
     },
     Scenario {
         name: "stream",
-        question: "A sends 3 messages in one write, then a long one. How many responses?",
-        task: "Does a server respond to a message, or to whatever one recv() returns?",
+        question: "A sends 3 messages in one write, then one long message. How many responses?",
+        task: "Does a server respond to each message, or to the bytes that one recv() returns?",
         steps: &Step::STEPS,
         clients: &[&[Write(b"one\ntwo\nthree\n"), Write(&[b'x'; 10_000])]],
         kind: PictureKind::Writes,
@@ -115,19 +115,19 @@ pub static SCENARIOS: [Scenario; 7] = [
     Scenario {
         name: "stalled-reader",
         question: "A sends requests and never reads. Can B get a response?",
-        task: "While A is stuck, in which call is each server blocked? Does B get a response?",
+        task: "While A is blocked, which call blocks each server? Does B get a response?",
         steps: &[Step::Functions, Step::Bare, Step::Select],
         clients: &[
-            &[SendUntilStuck, Think(500), Disconnect],
-            &[WaitUntilStuck(0), Request, Disconnect],
+            &[SendUntilBlocked, WaitFor(500), Disconnect],
+            &[WaitUntilBlocked(0), Request, Disconnect],
         ],
         kind: PictureKind::Lanes,
         planned_ms: 2500,
     },
     Scenario {
         name: "idle-crowd",
-        question: "One client sends requests among idle ones. What do idle ones cost?",
-        task: "How does the time for one response change with the idle clients?",
+        question: "One client sends requests while others are idle. What do the idle clients cost?",
+        task: "How does the time for one response change with the number of idle clients?",
         steps: &[Step::Select, Step::Mio, Step::Tokio],
         clients: &[MEASUREMENTS.as_flattened()],
         kind: PictureKind::Bars,

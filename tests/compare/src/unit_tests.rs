@@ -1,5 +1,5 @@
-//! Compares drawings of recordings made by hand with the files in `expected`. To change these files:
-//! `UPDATE_EXPECTED=1 cargo test -p compare --bin compare`, then look at the diff.
+//! Draws recordings that are made by hand, and compares the pictures with the files in `expected`. To
+//! change these files: `UPDATE_EXPECTED=1 cargo test -p compare --bin compare`, then look at the diff.
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -11,17 +11,17 @@ use harness::kernel::Call::{Accept, Recv, Select};
 use ratatui::style::Style;
 
 use crate::draw::draw;
-use crate::page::text;
-use crate::recording::ClientEvent::{self, Disconnect, Measured, Request, Response, Think};
+use crate::page::to_text;
+use crate::recording::ClientEvent::{self, Disconnect, Idle, Measured, Request, Response};
 use crate::recording::{Recording, ServerState, Timeline, letter};
 use crate::scenario::SCENARIOS;
-use crate::svg::svg;
+use crate::svg;
 
 /// Returns the events of a client from the times of its requests and responses, in milliseconds.
 fn client(waits: &[(u64, u64)], disconnect: Option<u64>) -> Vec<(u64, ClientEvent)> {
     let mut events = Vec::new();
     for (request, response) in waits {
-        events.extend([(*request, Request), (*response, Response), (*response, Think)]);
+        events.extend([(*request, Request), (*response, Response), (*response, Idle)]);
     }
     match disconnect {
         Some(time) => events.push((time, Disconnect)),
@@ -35,19 +35,19 @@ fn timeline(step: Step, server: &str, clients: Vec<Vec<(u64, ClientEvent)>>) -> 
     let ms = Duration::from_millis;
     let address = |number: usize| SocketAddr::from((Ipv4Addr::LOCALHOST, number as u16));
     let mut timeline = Timeline::new(step, clients.len());
-    timeline.numbers = (0..clients.len()).map(|number| (address(number), number)).collect();
+    timeline.client_numbers = (0..clients.len()).map(|number| (address(number), number)).collect();
     for state in server.split("; ").filter(|state| !state.is_empty()) {
         let mut words = state.split(' ');
-        let at = words.next().and_then(|at| at.parse().ok()).expect("a time");
+        let time = words.next().and_then(|time| time.parse().ok()).expect("a time");
         let calls = [("accept", Accept), ("recv", Recv), ("select", Select)];
         let call = words.find_map(|word| calls.iter().find(|(name, _)| *name == word));
         let letters = state.chars().filter(char::is_ascii_uppercase);
         let clients = letters.map(|letter| address(letter as usize - 'A' as usize)).collect();
         let state = ServerState { blocked_in: call.map(|(_, call)| *call), clients };
-        timeline.server.push((ms(at), state));
+        timeline.server.push((ms(time), state));
     }
     for (recorded, events) in timeline.clients.iter_mut().zip(clients) {
-        recorded.extend(events.into_iter().map(|(at, event)| (ms(at), event)));
+        recorded.extend(events.into_iter().map(|(time, event)| (ms(time), event)));
     }
     timeline
 }
@@ -89,8 +89,8 @@ fn crowd() -> Recording {
             let letter = letter(number as usize);
             server += &format!("{first} {letter}; {} recv {letter}; ", first + 1);
         }
-        let together = "0 ABCDEFGH; 1 select";
-        timeline(step, if step.is_blocking() { &server } else { together }, clients)
+        let all_at_once = "0 ABCDEFGH; 1 select";
+        timeline(step, if step.is_blocking() { &server } else { all_at_once }, clients)
     });
     recording("crowd", 850, timelines)
 }
@@ -99,10 +99,10 @@ fn idle_crowd() -> Recording {
     let steps = [(Step::Select, [10, 30, 180]), (Step::Mio, [20; 3]), (Step::Tokio, [20, 21, 24])];
     let timelines = steps.map(|(step, micros)| {
         let mut events = Vec::new();
-        for (idle, micros) in [0, 100, 900].into_iter().zip(micros) {
+        for (idle_count, micros) in [0, 100, 900].into_iter().zip(micros) {
             for factor in [1, 9, 1] {
                 let time = Duration::from_micros(micros * factor);
-                events.push((0, Measured { idle, time, is_cpu_time: true }));
+                events.push((0, Measured { idle_count, time, is_cpu_time: true }));
             }
         }
         timeline(step, "", vec![events])
@@ -111,33 +111,42 @@ fn idle_crowd() -> Recording {
 }
 
 #[track_caller]
-fn expect_file(name: &str, drawn: &str) {
-    // The legend of the bars names a debug build.
-    let drawn = drawn.replace("; debug build", "");
+fn expect_file(name: &str, picture: &str) {
+    // The expected files are those of a release build.
+    let picture = picture.replace("; debug build", "");
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/expected").join(name);
     if std::env::var_os("UPDATE_EXPECTED").is_some() {
-        fs::write(&file, &drawn).expect("the file is written");
+        fs::write(&file, &picture).expect("a writable file");
     }
-    let expected = fs::read_to_string(&file).expect("the file is read");
-    assert!(drawn == expected, "{name}: expected\n{expected}\ngot\n{drawn}");
+    let expected = fs::read_to_string(&file).expect("an expected file");
+    assert!(picture == expected, "{name}: expected\n{expected}\ngot\n{picture}");
 }
 
 #[test]
 fn recordings_are_drawn_as_expected() {
     for recording in [two_clients(), crowd(), idle_crowd()] {
         let (name, mut picture) = (recording.scenario.name, draw(&recording, 80));
-        expect_file(&format!("{name}.svg"), &svg(&picture, name));
+        expect_file(&format!("{name}.svg"), &svg::render(&picture, name));
         picture.set_style(picture.area, Style::reset());
-        expect_file(&format!("{name}.txt"), &text(&picture));
+        expect_file(&format!("{name}.txt"), &to_text(&picture));
     }
     let mut live = two_clients();
     live.is_finished = false;
     live.elapsed = Duration::from_millis(600);
     for timeline in &mut live.timelines {
-        timeline.server.retain(|(at, _)| *at < live.elapsed);
-        timeline.clients.iter_mut().for_each(|events| events.retain(|(at, _)| *at < live.elapsed));
+        timeline.server.retain(|(time, _)| *time < live.elapsed);
+        for events in &mut timeline.clients {
+            events.retain(|(time, _)| *time < live.elapsed);
+        }
     }
-    expect_file("two-clients.live.txt", &text(&draw(&live, 120)));
+    expect_file("two-clients.live.txt", &to_text(&draw(&live, 120)));
+}
+
+#[test]
+fn missing_responses_are_the_longest_waits() {
+    let mut timeline = crowd().timelines.remove(0);
+    timeline.clients[..3].iter_mut().for_each(|events| events.truncate(1));
+    assert_eq!(timeline.wait_spread(), ["waited 300 ms", "waited 700 ms", "3 got no response"]);
 }
 
 #[test]
@@ -149,7 +158,7 @@ fn pictures_fit_from_60_to_160_columns_and_in_22_rows() {
             recording.is_finished = is_finished;
             let area = draw(&recording, columns).area;
             let fits = area.width < columns && (area.height <= 22 || columns < 80);
-            assert!(fits, "{}: {area} at {columns}", recording.scenario.name);
+            assert!(fits, "{}: got {area} for {columns} columns", recording.scenario.name);
         }
     }
 }
