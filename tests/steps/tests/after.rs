@@ -1,13 +1,12 @@
-//! The servers after `select`: on `mio`, on `async fn` with a loop of our own, and on `tokio`. `cases.rs`
-//! puts them through the cases of `check`, which any server should pass. These tests are for what only
-//! these servers do.
+//! The servers after `select`: on `mio`, on `async fn` with an event loop of our own, and on `tokio`.
+//! `cases.rs` runs the cases of `check` against them. These tests cover what only these servers do.
 
 #![forbid(unsafe_code)]
 
 use harness::{Client, Server, ServerCommand, StalledReader, Step, wait_until};
 
 /// The servers on `async fn`.
-const ASYNC: [Step; 2] = [Step::Tasks, Step::Tokio];
+const ASYNC_SERVERS: [Step; 2] = [Step::Tasks, Step::Tokio];
 
 fn connection_line(client: &Client) -> String {
     format!("Connection from {}", client.addr())
@@ -15,7 +14,7 @@ fn connection_line(client: &Client) -> String {
 
 #[test]
 fn mio_and_tokio_serve_clients_beyond_fd_setsize() {
-    for step in Step::AFTER {
+    for step in Step::AFTER_EXAMPLES {
         let command = ServerCommand::for_step(step).file_descriptor_limit(1100);
         let server = command.reserve_file_descriptors_below(1012).start();
         let mut clients: Vec<Client> = (0..24).map(|_| server.connect()).collect();
@@ -26,12 +25,12 @@ fn mio_and_tokio_serve_clients_beyond_fd_setsize() {
 }
 
 #[test]
-fn mio_prints_once_that_a_long_message_is_ready() {
+fn mio_reports_a_long_message_as_ready_only_once() {
     let server = Server::start(Step::Mio);
     let listening = format!("Listening on {}", server.addr);
     server.narration.wait_for_count("Before poll()", 1);
     let mut client = server.connect();
-    let is_ready = format!("Ready to read: {}", client.addr());
+    let ready_line = format!("Ready to read: {}", client.addr());
     server.narration.wait_for_count("Before poll()", 2);
     client.request().unwrap();
     server.narration.wait_for_count("Before poll()", 3);
@@ -51,11 +50,11 @@ fn mio_prints_once_that_a_long_message_is_ready() {
             "Ready to read: server_socket",
             &connection,
             "Before poll()",
-            &is_ready,
+            &ready_line,
             "Before poll()",
-            &is_ready,
+            &ready_line,
             "Before poll()",
-            &is_ready,
+            &ready_line,
             "Before poll()",
         ]
     );
@@ -70,13 +69,13 @@ fn mio_drops_a_client_that_never_reads() {
         let mut client = StalledReader::connect(server.addr).unwrap();
         client.send_until_stuck().is_err()
     });
-    assert!(is_dropped, "mio was expected to drop one of twenty clients that never read");
+    assert!(is_dropped, "expected `mio` to drop one of twenty clients that never read");
     other.request().unwrap();
 }
 
 #[test]
 fn async_servers_narrate_like_step_2_with_clients_mixed() {
-    for step in ASYNC {
+    for step in ASYNC_SERVERS {
         let server = Server::start(step);
         let listening = format!("Listening on {}", server.addr);
         let mut first = server.connect_and_request();
@@ -108,7 +107,7 @@ fn async_servers_narrate_like_step_2_with_clients_mixed() {
 
 #[test]
 fn async_servers_respond_while_out_of_file_descriptors() {
-    for step in ASYNC {
+    for step in ASYNC_SERVERS {
         let server = ServerCommand::for_step(step).file_descriptor_limit(16).start();
         let mut first = server.connect_and_request();
         let _clients: Vec<Client> = (0..16).map(|_| server.connect()).collect();
@@ -118,15 +117,16 @@ fn async_servers_respond_while_out_of_file_descriptors() {
         };
         wait_until("a failed accept", || failures() > 0);
         (0..20).for_each(|_| first.request().unwrap());
-        // One a second. A server that sleeps, or that does not pause, has one for each request.
-        assert!(failures() < 10, "{step}: {} failed calls of accept", failures());
+        // The server retries accept once a second. If it slept, or retried without a pause, there
+        // would be a failed accept for each request.
+        let failures = failures();
+        assert!(failures < 10, "{step}: expected at most 9 failed calls of accept, got {failures}");
     }
 }
 
 #[test]
 fn tasks_returns_to_select_after_each_call() {
-    /// The number of request buffers that the bytes of the flooding client fill. They fit into the
-    /// kernel's receive buffer.
+    /// The number of request buffers that the flood fills. It fits into the kernel's receive buffer.
     const REQUESTS: usize = 10;
     let server = Server::start(Step::Tasks);
     let mut flooding = server.connect_and_request();
@@ -135,7 +135,7 @@ fn tasks_returns_to_select_after_each_call() {
     let others = [server.connect(), server.connect()];
     server.process().resume();
     (0..REQUESTS).for_each(|_| flooding.receive().unwrap());
-    // One for each response, and one for each client.
+    // The first request and the flood took REQUESTS + 1 calls, and each client has a pending one.
     server.narration.wait_for_count("Before recv()", REQUESTS + 4);
 
     let lines = server.kill_and_read_narration();
@@ -145,7 +145,7 @@ fn tasks_returns_to_select_after_each_call() {
     });
     assert!(
         recvs_before[0] < recvs_before[1] && recvs_before[1] <= 6,
-        "accept and the recv of a flooding client were expected to take turns: {lines:#?}"
+        "expected accept and the recv of the flooding client to take turns, got {lines:#?}"
     );
 }
 
@@ -153,7 +153,7 @@ fn tasks_returns_to_select_after_each_call() {
 fn tasks_refuses_a_client_that_does_not_fit_an_fd_set() {
     let command = ServerCommand::for_step(Step::Tasks).file_descriptor_limit(1100);
     let server = command.reserve_file_descriptors_below(1012).start();
-    // The listening socket has 1012.
+    // The listening socket is file descriptor 1012.
     let mut clients: Vec<Client> = (1013..1024).map(|_| server.connect_and_request()).collect();
     server.connect().expect_end().unwrap();
     clients.iter_mut().for_each(|client| client.request().unwrap());

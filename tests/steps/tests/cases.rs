@@ -1,4 +1,4 @@
-//! Our own servers and the four listings in Python, put through every case of `check`.
+//! Runs every case of `check` against our own servers and the four listings in Python.
 
 #![forbid(unsafe_code)]
 
@@ -9,11 +9,11 @@ use std::thread;
 use check::{Case, Failure, Level, Setup, Verdict};
 use harness::{ServerCommand, Step, TIMEOUT, free_port, has_python, python, root};
 
-/// A server, and the cases in which it fails, with commas between their names.
+/// A server, and the names of the cases that it fails, separated by commas.
 struct Expectation {
     name: &'static str,
     program: Program,
-    fails: &'static str,
+    failing_cases: &'static str,
 }
 
 #[derive(Clone, Copy)]
@@ -59,13 +59,13 @@ const SERVERS: [Expectation; 11] = [
     Expectation::new("`tokio`", Program::Step(Step::Tokio), ""),
 ];
 
-/// The cases in which listings 1 and 2 fail: they end when a client resets, and serve one at a time.
+/// The cases that fail because listings 1 and 2 end when a client resets, and serve one client at a time.
 const RESETS_AND_SECOND_CLIENT: &str = "reset while silent, reset with a response unread, \
      reset while queued, a second client";
 
 impl Expectation {
-    const fn new(name: &'static str, program: Program, fails: &'static str) -> Self {
-        Self { name, program, fails }
+    const fn new(name: &'static str, program: Program, failing_cases: &'static str) -> Self {
+        Self { name, program, failing_cases }
     }
 
     fn command(&self) -> ServerCommand {
@@ -81,7 +81,7 @@ impl Expectation {
     }
 
     fn is_failure_expected(&self, case: &str) -> bool {
-        self.fails.split(", ").any(|name| name == case)
+        self.failing_cases.split(", ").any(|name| name == case)
     }
 
     /// Returns whether `check` skips the case, because the server serves one client at a time.
@@ -109,19 +109,19 @@ impl Expectation {
         let timeout = if is_failure_expected { TIMEOUT / 10 } else { TIMEOUT };
         let command = self.command();
         let command = if case.level() == Level::System { command } else { command.quiet() };
-        let lines = self.report_count(case);
+        let report_count = self.report_count(case);
         let mut errors = Vec::new();
         let verdict = case.run_and_inspect(&Setup::new(command, timeout), |server| {
-            server.errors.has_lines_within(lines.unwrap_or(0), TIMEOUT);
+            server.errors.wait_for_lines_within(report_count.unwrap_or(0), TIMEOUT);
             server.kill();
             errors = server.errors.read_to_end();
         });
         match verdict.unwrap_or_else(|error| panic!("{}: {error}", self.name)) {
             Verdict::Pass(_) if !is_failure_expected => {
-                let lines = lines.filter(|lines| !are_reports(&errors, *lines))?;
+                let expected = report_count.filter(|count| !has_reports(&errors, *count))?;
                 let (count, first) = (errors.len(), &errors[..errors.len().min(4)]);
                 Some(format!(
-                    "\"{name}\": expected {lines} lines on standard error, each with the address of \
+                    "\"{name}\": expected {expected} lines on standard error, each with the address of \
                      another client, the call and the reason; got {count}: {first:#?}"
                 ))
             }
@@ -132,12 +132,15 @@ impl Expectation {
                 case.skip(&reason);
                 None
             }
-            verdict => Some(format!("\"{name}\": {verdict:#?}")),
+            verdict => {
+                let expected = if is_failure_expected { "the known failure" } else { "a pass" };
+                Some(format!("\"{name}\": expected {expected}, got {verdict:#?}"))
+            }
         }
     }
 
-    /// Returns how many lines the server prints on standard error, if that is promised: one for each
-    /// client that resets, and none for one that disconnects otherwise.
+    /// Returns the number of lines that the server should print on standard error: one for each client
+    /// that resets. Returns `None` if the server promises no number.
     fn report_count(&self, case: &Case) -> Option<usize> {
         match (self.program, case.name) {
             // These do not report errors.
@@ -154,10 +157,9 @@ impl Expectation {
     /// Returns the row of the table in step3-select/HARDENING.md.
     fn row(&self) -> String {
         let cells = Level::ALL.map(|level| {
-            let fails =
-                level.cases().iter().filter(|case| self.is_failure_expected(case.name)).count();
-            match fails {
-                0 if level.cases().iter().any(|case| self.is_skipped(case)) => "skipped".to_owned(),
+            let cases = level.cases().iter();
+            match cases.clone().filter(|case| self.is_failure_expected(case.name)).count() {
+                0 if cases.clone().any(|case| self.is_skipped(case)) => "skipped".to_owned(),
                 0 => "pass".to_owned(),
                 count => format!("{count} fail"),
             }
@@ -179,20 +181,19 @@ fn is_expected(case: &Case, failure: &Failure) -> bool {
     }
 }
 
-/// Returns whether these are `lines` lines, each with the address of another client, the call and a
-/// reason.
-fn are_reports(errors: &[String], lines: usize) -> bool {
+/// Returns whether there are `count` lines, each with the address of another client, the call and a reason.
+fn has_reports(errors: &[String], count: usize) -> bool {
     let addresses = errors.iter().filter_map(|line| {
         let (addr, error) = line.split_once(": ")?;
         let reason = error.strip_prefix("recv: ").or_else(|| error.strip_prefix("send: "))?;
         addr.parse::<SocketAddr>().ok().filter(|_| !reason.is_empty())
     });
-    errors.len() == lines && addresses.collect::<HashSet<_>>().len() == lines
+    errors.len() == count && addresses.collect::<HashSet<_>>().len() == count
 }
 
-/// Puts a server through all cases. The levels run side by side, because the cases mostly wait.
+/// Runs all cases against a server. The levels run in parallel, because the cases mostly wait.
 fn expect_verdicts(name: &str) {
-    let server = SERVERS.iter().find(|server| server.name == name).expect("a server of this name");
+    let server = SERVERS.iter().find(|server| server.name == name).expect("a name in `SERVERS`");
     let problems = thread::scope(|scope| {
         let levels = Level::ALL.map(|level| scope.spawn(move || server.problems(level)));
         levels.into_iter().flat_map(|level| level.join().unwrap()).collect::<Vec<String>>()
@@ -202,7 +203,7 @@ fn expect_verdicts(name: &str) {
 
 /// The listings run one after another, because many clients that never read need much CPU time.
 #[test]
-fn listings_in_python_fail_in_their_cases() {
+fn python_listings_fail_expected_cases() {
     if has_python() {
         for number in 1..=4 {
             expect_verdicts(&format!("listing {number} in Python"));
@@ -216,12 +217,12 @@ fn step_1_passes_the_cases_for_one_client_at_a_time() {
 }
 
 #[test]
-fn step_2_passes_what_step_1_passes() {
+fn step_2_passes_the_cases_of_step_1() {
     expect_verdicts("step 2");
 }
 
 #[test]
-fn bare_fails_where_it_lacks_hardening() {
+fn bare_fails_the_cases_that_need_hardening() {
     expect_verdicts("`bare`");
 }
 
@@ -246,7 +247,7 @@ fn tokio_passes_each_case() {
 }
 
 #[test]
-fn page_shows_in_which_levels_each_server_fails() {
+fn hardening_page_shows_results_by_level() {
     let page = root().join("step3-select/HARDENING.md");
     let text = std::fs::read_to_string(&page).unwrap_or_else(|error| panic!("{page:?}: {error}"));
     let head = format!("| | {} |", Level::ALL.map(Level::name).join(" | "));
@@ -255,5 +256,5 @@ fn page_shows_in_which_levels_each_server_fails() {
     let servers = SERVERS.iter().take_while(|server| server.name != "`mio`");
     table.extend(servers.map(Expectation::row));
     let table = table.join("\n");
-    assert!(text.contains(&format!("\n{table}\n")), "expected in {page:?}:\n{table}");
+    assert!(text.contains(&format!("\n{table}\n")), "expected this table in {page:?}:\n{table}");
 }

@@ -10,7 +10,7 @@ use std::process::{Command, Output, Stdio};
 use harness::{PROCESS_1, PtyProgram, Server, ServerCommand, Step, in_namespaces, is_available};
 
 fn run(step: Step, arguments: &[&str]) -> Output {
-    Command::new(step.binary()).args(arguments).output().expect("the server starts")
+    Command::new(step.binary()).args(arguments).output().expect("the output of the server")
 }
 
 /// Returns whether a server can listen on this host. Only some systems have IPv6.
@@ -18,8 +18,8 @@ fn has_host(host: &str) -> bool {
     !host.contains("::") || is_available("::1", TcpListener::bind("[::1]:0").is_ok())
 }
 
-/// Starts a shell that runs step 1 with standard error on the terminal too. `shell` is the command that
-/// starts the shell.
+/// Starts a terminal in which `shell`, the command of a shell, runs step 1. Standard error goes to the
+/// terminal too.
 fn start_on_terminal(shell: &mut Command, host: &str) -> PtyProgram {
     shell.args(["-c", "exec \"$0\" \"$@\" 2>&1"]).arg(Step::Blocking.binary());
     shell.args(["--host", host, "--port", "0"]);
@@ -48,7 +48,7 @@ fn wrong_flag_is_shown_and_ends_with_exit_code_2() {
         ] {
             let output = run(step, arguments);
             assert_eq!(output.status.code(), Some(2), "exit code of {step} {arguments:?}");
-            assert!(output.stdout.is_empty(), "{step} {arguments:?} printed on standard output");
+            assert!(output.stdout.is_empty(), "{step} {arguments:?}: expected no output");
             let errors = String::from_utf8_lossy(&output.stderr);
             assert!(errors.contains(shown), "{step}: expected {shown:?} in {errors}");
         }
@@ -60,16 +60,17 @@ fn server_without_flags_listens_on_localhost_port_5000() {
     for step in Step::ALL {
         let mut command = Command::new(step.binary());
         let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
-        let mut child = child.expect("the server starts");
+        let mut child = child.expect("a child");
         let mut line = String::new();
-        let narration = child.stdout.take().expect("standard output is a pipe");
-        BufReader::new(narration).read_line(&mut line).expect("standard output can be read");
-        child.kill().expect("the server can be killed");
-        let output = child.wait_with_output().expect("the server has ended");
+        let narration = child.stdout.take().expect("a pipe");
+        BufReader::new(narration).read_line(&mut line).expect("a line");
+        child.kill().expect("a running server");
+        let output = child.wait_with_output().expect("the output of the server");
         if line.is_empty() {
-            // Another program uses port 5000, so that was the default.
+            // Another program uses port 5000, and the error shows that it is the default.
             let errors = String::from_utf8_lossy(&output.stderr);
-            assert!(errors.starts_with("127.0.0.1:5000 is in use: "), "{step} printed: {errors}");
+            let expected = "127.0.0.1:5000 is in use: ";
+            assert!(errors.starts_with(expected), "{step}: expected {expected:?}, got {errors}");
         } else {
             assert_eq!(line, "Listening on 127.0.0.1:5000\n", "the first line of {step}");
         }
@@ -118,7 +119,7 @@ fn terminal_shows_how_to_connect() {
             let port = rest.lines().next()?.rsplit(':').next()?;
             printed.contains(&expected.replace("PORT", port)).then_some(())
         });
-        assert!(line.is_some(), "--host {host}: {expected}");
+        assert!(line.is_some(), "--host {host}: expected {expected:?}");
     }
 }
 
@@ -131,10 +132,11 @@ fn process_1_reports_that_signals_do_not_end_it() {
         is_whole.then(|| printed.to_owned())
     });
     let printed = printed.expect("a hint");
-    assert!(printed.contains("ignores Ctrl-C and TERM: use `docker run --init`"), "{printed}");
-    assert!(!printed.contains("(Ctrl-C ends either)"), "{printed}");
-    // unshare(1) ignores the signal that a terminal sends first.
-    terminal.child.kill().expect("unshare ends");
+    let warning = "ignores Ctrl-C and TERM: use `docker run --init`";
+    assert!(printed.contains(warning), "expected {warning:?} in {printed}");
+    assert!(!printed.contains("(Ctrl-C ends either)"), "expected no use of Ctrl-C in {printed}");
+    // unshare(1) ignores TERM, which a dropped terminal sends first.
+    terminal.child.kill().expect("a running unshare(1)");
 }
 
 #[test]
@@ -144,7 +146,7 @@ fn server_on_a_taken_port_suggests_another_one() {
     let next_port = if port == u16::MAX { 5000 } else { port + 1 };
     for step in Step::ALL {
         assert_eq!(
-            ServerCommand::for_step(step).port(port).expect_refusal(),
+            ServerCommand::for_step(step).port(port).expect_startup_failure(),
             format!(
                 "127.0.0.1:{port} is in use: stop the server in the other terminal (Ctrl-C; if it \
                  was suspended with Ctrl-Z: kill %1), or choose --port {next_port}"
@@ -168,8 +170,8 @@ fn unusable_host_is_named_in_the_error() {
         ("127.255.255.255", "no client can connect to a broadcast address. Choose --host "),
     ] {
         for step in Step::ALL.into_iter().filter(|_| has_host(host)) {
-            let line = ServerCommand::for_step(step).host(host).expect_refusal();
-            assert!(line.contains(expected), "{step} --host {host} printed: {line}");
+            let line = ServerCommand::for_step(step).host(host).expect_startup_failure();
+            assert!(line.contains(expected), "{step}, {host:?}: expected {expected:?}, got {line}");
         }
     }
 }

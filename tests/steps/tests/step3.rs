@@ -1,4 +1,4 @@
-//! Step 3, and `bare` if it should do the same: several clients at once, in one thread.
+//! Step 3 and `bare` serve several clients at once, in one thread.
 
 #![forbid(unsafe_code)]
 
@@ -27,11 +27,11 @@ fn narration_names_the_ready_sockets() {
             let addr = client.addr();
             client.request().unwrap();
             client.close().unwrap();
-            let is_ready = format!("Ready to read: {addr}");
+            let ready_line = format!("Ready to read: {addr}");
             for lines in [
                 ["Ready to read: server_socket", &format!("Connection from {addr}")].as_slice(),
-                &[&is_ready],
-                &[&is_ready],
+                &[&ready_line],
+                &[&ready_line],
             ] {
                 expected.extend(lines.iter().map(|line| (*line).to_owned()));
                 expected.push("Before select()".to_owned());
@@ -42,7 +42,7 @@ fn narration_names_the_ready_sockets() {
     }
 }
 
-/// Returns the names in the line `Ready to read` when `clients` clients have sent at once.
+/// Returns the names in the line `Ready to read` after `clients` clients have sent at once.
 fn ready_names(clients: usize) -> Vec<String> {
     let server = Server::start(Step::Select);
     let mut clients: Vec<Client> = (0..clients).map(|_| server.connect_and_request()).collect();
@@ -61,10 +61,11 @@ fn ready_names(clients: usize) -> Vec<String> {
 #[test]
 fn narration_counts_more_than_ten_ready_sockets() {
     let names = ready_names(10);
-    assert_eq!(names.len(), 10, "ten names: {names:?}");
-    assert!(names.iter().all(|name| name.starts_with("127.0.0.1:")), "addresses: {names:?}");
+    assert_eq!(names.len(), 10, "expected ten names, got {names:?}");
+    let has_addresses = names.iter().all(|name| name.starts_with("127.0.0.1:"));
+    assert!(has_addresses, "expected addresses, got {names:?}");
 
     let names = ready_names(14);
-    assert_eq!(names.len(), 11, "ten names and a count: {names:?}");
+    assert_eq!(names.len(), 11, "expected ten names and a count, got {names:?}");
     assert_eq!(names[10], "and 4 more");
 }

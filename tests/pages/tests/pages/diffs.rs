@@ -1,18 +1,17 @@
-//! The diffs: what changed from one listing to the next, and the lines of a listing that a page shows.
+//! Checks the diffs between two listings, and the lines of a listing that a page shows.
 //!
-//! A block `diff old=PATH new=PATH` is the whole difference, without the module comments on top; with
-//! `function=NAME` that of one function. Lines that differ only in blanks count as equal, as for
-//! `git diff -w`. With `around=N` there are only N equal lines around each change, and `...` between
-//! two changes if lines are left out.
+//! A block `diff old=PATH new=PATH` shows the diff between two files, without the module comments on top.
+//! With `function=NAME` it shows the diff of one function. Whitespace is ignored, as by `git diff -w`. With
+//! `context=N` there are N context lines around each change, and `...` stands for the lines in between.
 //!
-//! A block `rust source=PATH` is some consecutive lines of that file.
+//! A block `rust source=PATH` shows consecutive lines of that file.
 
 use similar::{Algorithm, DiffTag, capture_diff_slices_by_key, group_diff_ops};
 
 use crate::markdown::{Block, Document, read};
 
 /// Returns the text of `document` with the real diffs in its diff blocks.
-pub fn renewed(document: &Document) -> String {
+pub fn insert_real_diffs(document: &Document) -> String {
     let mut text = document.text.clone();
     for block in document.blocks_with("old") {
         let [shown, real] =
@@ -26,12 +25,12 @@ pub fn renewed(document: &Document) -> String {
 pub fn problems(document: &Document) -> Vec<String> {
     let mut problems = Vec::new();
     for block in document.blocks_with("old").filter(|block| real_diff(block) != block.text) {
-        problems.push(format!("{}: the real diff is\n{}", block.place, real_diff(block)));
+        problems.push(format!("{}: expected the diff\n{}", block.place, real_diff(block)));
     }
     for block in document.blocks_with("source") {
         let source = block.attribute("source").unwrap_or_default();
         if !read(source).contains(&format!("\n{}", block.text)) {
-            problems.push(format!("{}: {source} does not have these lines", block.place));
+            problems.push(format!("{}: these lines are not in {source}", block.place));
         }
     }
     problems
@@ -40,14 +39,14 @@ pub fn problems(document: &Document) -> Vec<String> {
 /// Returns the real diff for a block.
 fn real_diff(block: &Block) -> String {
     let [old, new] =
-        ["old", "new"].map(|side| read(block.attribute(side).expect("a diff has two sides")));
+        ["old", "new"].map(|side| read(block.attribute(side).expect("`old` and `new`")));
     let [old, new] = [&old, &new].map(|source| match block.attribute("function") {
         None => listing(source),
         Some(name) => function(source, name),
     });
     // No listing has 10,000 lines.
-    let around = block.attribute("around").unwrap_or("10000");
-    difference(&old, &new, around.parse().expect("`around` is a number"))
+    let context = block.attribute("context").unwrap_or("10000");
+    difference(&old, &new, context.parse().expect("a number after `context=`"))
 }
 
 /// Returns the lines of a source without the module comment on top.
@@ -65,13 +64,13 @@ fn function<'a>(source: &'a str, name: &str) -> Vec<&'a str> {
     function
 }
 
-/// Returns the difference line by line, with `around` equal lines around each change. If two lines
-/// differ only in blanks the new one is shown.
-fn difference(old: &[&str], new: &[&str], around: usize) -> String {
-    let without_blanks = |line: &&str| line.split_whitespace().collect::<String>();
-    let changes = capture_diff_slices_by_key(Algorithm::Patience, old, new, without_blanks);
+/// Returns the diff, with `context` lines around each change. If two lines differ only in whitespace, it
+/// has the new one.
+fn difference(old: &[&str], new: &[&str], context: usize) -> String {
+    let without_whitespace = |line: &&str| line.split_whitespace().collect::<String>();
+    let changes = capture_diff_slices_by_key(Algorithm::Patience, old, new, without_whitespace);
     let mut parts = Vec::new();
-    for part in group_diff_ops(changes, around) {
+    for part in group_diff_ops(changes, context) {
         let mut text = String::new();
         for change in part {
             let (old, new) = (&old[change.old_range()], &new[change.new_range()]);
@@ -87,7 +86,7 @@ fn difference(old: &[&str], new: &[&str], around: usize) -> String {
     parts.join("...\n")
 }
 
-/// Adds `lines` to `text`, each with `sign`, and without blanks at its end: editors remove them.
+/// Adds `lines` to `text`, each with `sign`, and without trailing whitespace, because editors remove it.
 fn add_lines(text: &mut String, sign: char, lines: &[&str]) {
     for line in lines {
         *text += format!("{sign}{line}").trim_end();

@@ -1,9 +1,9 @@
-//! The diffs that change the code: a block `diff experiment=FILE`, with `...` between two places.
+//! Checks the experiments: a block `diff experiment=FILE` changes the code, with `...` between two places.
 //!
-//! The changed code has to build. With `refused=CODE` the compiler rejects it instead, in the words
-//! that a `text` block of the page shows. With `test=TARGET red=NAME,NAME` exactly these tests fail.
-//! With `fails=CASE,CASE` these cases of `check` fail, with a `-` for each blank in their names; with
-//! `fails=` no case fails. With `ends-with=LINE` the server ends a conversation at that line.
+//! The changed code has to build. With `refused=CODE` the compiler rejects it instead, and a `text` block
+//! of the page shows the error message. With `test=TARGET red=NAME,NAME` exactly these tests fail. With
+//! `fails=CASE,CASE` these cases of `check` fail. Write `-` for each space in a name. With `fails=` no case
+//! fails. With `ends-with=LINE` the server ends a conversation at that line.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -16,7 +16,7 @@ use harness::{ServerCommand, TIMEOUT, free_port, root, run};
 use crate::markdown::{Block, Document, read};
 
 /// Returns the file of the experiment and its text with the change.
-fn changed(block: &Block) -> Result<(&str, String), String> {
+fn apply_change(block: &Block) -> Result<(&str, String), String> {
     let file = block.attribute("experiment").unwrap_or_default();
     let mut text = read(file);
     for part in block.text.split("...\n") {
@@ -28,15 +28,16 @@ fn changed(block: &Block) -> Result<(&str, String), String> {
         let old = side('-');
         let found = text.matches(&old).count();
         if found != 1 {
-            return Err(format!("{}: {file} has these lines {found} times:\n{old}", block.place));
+            let place = &block.place;
+            return Err(format!("{place}: expected once in {file}, got {found} times:\n{old}"));
         }
         text = text.replace(&old, &side('+'));
     }
     Ok((file, text))
 }
 
-/// Returns the names in a list of a block.
-fn names(block: &Block, key: &str) -> BTreeSet<String> {
+/// Returns the names in an attribute of a block, which are separated by commas.
+fn attribute_list(block: &Block, key: &str) -> BTreeSet<String> {
     let names = block.attribute(key).unwrap_or_default().split(',');
     names.filter(|name| !name.is_empty()).map(str::to_owned).collect()
 }
@@ -46,24 +47,24 @@ pub fn problems(document: &Document) -> Vec<String> {
     let mut problems = Vec::new();
     for block in document.blocks_with("experiment") {
         let place = &block.place;
-        // The page has to show these commands and names.
-        let mut shown = names(block, "red");
-        match changed(block) {
+        // The commands and names that the page has to show.
+        let mut shown = attribute_list(block, "red");
+        match apply_change(block) {
             Ok((file, _)) => _ = shown.insert(format!("git restore {file}")),
             Err(problem) => problems.push(problem),
         }
         if let Some(target) = block.attribute("test") {
             let tests = read(&format!("tests/steps/tests/{target}.rs"));
-            let mut unknown = names(block, "red");
+            let mut unknown = attribute_list(block, "red");
             unknown.retain(|test| !tests.contains(&format!("fn {test}()")));
-            problems.extend(unknown.iter().map(|test| format!("{place}: there is no test {test}")));
+            problems.extend(unknown.iter().map(|test| format!("{place}: {target} lacks {test}")));
             shown.insert(format!("cargo test -p steps --test {target}"));
         }
-        if !names(block, "fails").is_empty() {
-            shown.extend(cases(block).iter().map(|case| case.name.to_owned()));
+        if !attribute_list(block, "fails").is_empty() {
+            shown.extend(selected_cases(block).iter().map(|case| case.name.to_owned()));
         }
         shown.retain(|code| !document.spans.iter().any(|(span, _)| span.contains(code)));
-        problems.extend(shown.iter().map(|code| format!("{place}: no `{code}` on the page")));
+        problems.extend(shown.iter().map(|code| format!("{place}: expected `{code}` on the page")));
     }
     problems
 }
@@ -73,10 +74,10 @@ pub fn run_experiment(document: &Document, block: &Block) {
     let place = &block.place;
     let temporary = Path::new(env!("CARGO_TARGET_TMPDIR"));
     let (folder, target_folder) = (temporary.join("experiment"), temporary.join("experiments"));
-    let _ = fs::remove_dir_all(&folder); // there is none the first time
+    let _ = fs::remove_dir_all(&folder); // it does not exist the first time
     copy_workspace(&folder);
-    let (file, text) = changed(block).unwrap_or_else(|problem| panic!("{problem}"));
-    fs::write(folder.join(file), text).expect("the copy can be written");
+    let (file, text) = apply_change(block).unwrap_or_else(|problem| panic!("{problem}"));
+    fs::write(folder.join(file), text).expect("a writable copy");
 
     let target = block.attribute("test");
     let arguments = match target {
@@ -85,18 +86,19 @@ pub fn run_experiment(document: &Document, block: &Block) {
     };
     let mut cargo = Command::new(env!("CARGO"));
     cargo.args(arguments).arg("--offline").current_dir(&folder);
-    let cargo = run(cargo.env("CARGO_TARGET_DIR", &target_folder)).expect("cargo starts");
+    let cargo = run(cargo.env("CARGO_TARGET_DIR", &target_folder)).expect("the output of cargo");
     let errors = String::from_utf8_lossy(&cargo.stderr);
     let output = String::from_utf8_lossy(&cargo.stdout);
     if let Some(code) = block.attribute("refused") {
         let error = errors.lines().find(|line| line.starts_with("error[")).unwrap_or_default();
         let is_on_page = document.blocks_in("text").any(|block| block.text.trim() == error);
-        assert!(error.contains(code) && is_on_page, "{place}: the compiler printed\n{errors}");
+        let is_expected = error.contains(code) && is_on_page;
+        assert!(is_expected, "{place}: expected {code} as on the page, got\n{errors}");
     } else if target.is_some() {
         assert!(output.contains("test result: "), "{place}: no test ran:\n{errors}");
         let failed = output.lines().filter_map(|line| line.strip_suffix(" ... FAILED"));
         let failed: BTreeSet<_> = failed.map(|line| line.replace("test ", "")).collect();
-        assert_eq!(failed, names(block, "red"), "{place}: the tests that fail");
+        assert_eq!(failed, attribute_list(block, "red"), "{place}: failing tests");
     } else {
         assert!(cargo.status.success(), "{place}: the changed code does not build:\n{errors}");
         if block.attribute("fails").is_some() {
@@ -106,30 +108,32 @@ pub fn run_experiment(document: &Document, block: &Block) {
 }
 
 /// Returns the cases of `check` that should fail, or all cases if none should.
-fn cases(block: &Block) -> Vec<&'static check::Case> {
-    let named = names(block, "fails");
+fn selected_cases(block: &Block) -> Vec<&'static check::Case> {
+    let named = attribute_list(block, "fails");
     let is_named = |case: &&check::Case| named.contains(&case.name.replace(' ', "-"));
     let cases: Vec<_> = check::all().filter(|case| named.is_empty() || is_named(case)).collect();
-    assert!(cases.len() >= named.len(), "{}: `check` has no such case", block.place);
+    assert!(cases.len() >= named.len(), "{}: `check` lacks one of {named:?}", block.place);
     cases
 }
 
-/// Runs the cases of `check` on the changed server, and has the conversation of the block.
+/// Runs the cases of `check` against the changed server, then plays the conversation of the block.
 fn run_cases(block: &Block, server: &Path) {
     let command = || {
-        let port = free_port().expect("a port is free");
+        let port = free_port().expect("a free port");
         let words = [server.display().to_string(), "--port".to_owned(), port.to_string()];
         ServerCommand::from_words(words.to_vec(), port)
     };
-    let is_failure_expected = !names(block, "fails").is_empty();
-    for case in cases(block) {
-        let verdict = case.run(&Setup::new(command(), TIMEOUT / 5)).expect("the case runs");
+    let is_failure_expected = !attribute_list(block, "fails").is_empty();
+    for case in selected_cases(block) {
+        let verdict = case.run(&Setup::new(command(), TIMEOUT / 5)).expect("a verdict");
         let is_expected = match verdict {
             Verdict::Pass(_) => !is_failure_expected,
             Verdict::Fail(_) => is_failure_expected,
             Verdict::Skipped(_) => true,
         };
-        assert!(is_expected, "{}: \"{}\": {verdict:#?}", block.place, case.name);
+        let expected = if is_failure_expected { "a failure" } else { "a pass" };
+        let (place, name) = (&block.place, case.name);
+        assert!(is_expected, "{place}: \"{name}\": expected {expected}, got {verdict:#?}");
     }
     let Some(last_line) = block.attribute("ends-with") else { return };
     let server = command().start();
@@ -145,11 +149,11 @@ fn run_cases(block: &Block, server: &Path) {
 
 /// Copies the workspace without git's files and build results.
 fn copy_workspace(folder: &Path) {
-    fs::create_dir_all(folder).expect("the copy can be written");
-    for entry in fs::read_dir(root()).expect("the workspace can be read").flatten() {
+    fs::create_dir_all(folder).expect("a writable copy");
+    for entry in fs::read_dir(root()).expect("a readable workspace").flatten() {
         if !["target", ".git"].iter().any(|name| entry.file_name() == *name) {
             let copy = run(Command::new("cp").arg("-R").arg(entry.path()).arg(folder));
-            assert!(copy.is_ok_and(|copy| copy.status.success()), "{entry:?} can be copied");
+            assert!(copy.is_ok_and(|copy| copy.status.success()), "cannot copy {entry:?}");
         }
     }
 }

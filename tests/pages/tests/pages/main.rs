@@ -16,14 +16,16 @@ use harness::root;
 use markdown::{Document, PAGES};
 
 const HARDENING: &str = "step3-select/HARDENING.md";
+const BENCH: &str = "tests/bench/README.md";
 
 #[test]
 fn pages_match_the_code() {
     let mut problems = names::wrong_cases(&Document::read(HARDENING));
+    problems.extend(names::wrong_loads(&Document::read(BENCH)));
     for path in PAGES {
         if env::var_os("UPDATE_PAGES").is_some() {
-            let text = diffs::renewed(&Document::read(path));
-            fs::write(root().join(path), text).expect("a page can be written");
+            let text = diffs::insert_real_diffs(&Document::read(path));
+            fs::write(root().join(path), text).expect("a writable page");
         }
         let document = Document::read(path);
         for checker in [diffs::problems, experiments::problems, names::problems, names::dead_links]
@@ -35,7 +37,7 @@ fn pages_match_the_code() {
 }
 
 #[test]
-fn case_of_check_links_to_a_section() {
+fn check_links_have_targets() {
     let diagnoses = check::Diagnosis::all().map(|diagnosis| diagnosis.section);
     let sections = check::all().map(|case| case.section).chain(diagnoses);
     let links: String = sections.map(|section| format!("[]({section})\n")).collect();
@@ -53,7 +55,7 @@ fn console_block_shows_the_real_output() {
 }
 
 #[test]
-#[ignore = "builds the workspace again for each experiment, which takes some minutes"]
+#[ignore = "rebuilds the workspace for each experiment, which takes some minutes"]
 fn experiment_has_the_result_on_the_page() {
     for document in PAGES.map(Document::read) {
         for block in document.blocks_with("experiment") {
@@ -62,32 +64,34 @@ fn experiment_has_the_result_on_the_page() {
     }
 }
 
-/// Tests that each checker finds one change on a page that was right.
+/// Changes a correct page, and expects that the checker finds a problem.
 mod tests {
     use super::*;
 
     const STEP_1: &str = "step1-blocking/README.md";
 
-    fn changed(path: &str, from: &str, to: &str) -> Document {
+    fn change_page(path: &str, from: &str, to: &str) -> Document {
         let text = markdown::read(path);
-        assert!(text.contains(from), "{path} was expected to have {from:?}");
+        assert!(text.contains(from), "expected {from:?} in {path}");
         Document::parse(path, &text.replacen(from, to, 1))
     }
 
     #[test]
     fn checker_finds_a_change_on_a_page() {
         type Checker = fn(&Document) -> Vec<String>;
-        let changes: [(Checker, &str, &str, &str); 7] = [
+        let changes: [(Checker, &str, &str, &str); 8] = [
             (diffs::problems, "step2-functions/README.md", "\n-fn main()", "\n-fn start()"),
             (diffs::problems, HARDENING, "set_nonblocking(", "set_blocking("),
             (names::wrong_cases, HARDENING, "| `half-close`", "| `half-open`"),
+            (names::wrong_loads, BENCH, "| crowd/100 |", "| crowd/101 |"),
             (names::dead_links, STEP_1, "(src/main.rs)", "(src/mian.rs)"),
             (names::dead_links, STEP_1, "#troubleshooting", "#trouble"),
             (experiments::problems, STEP_1, "[0; 4096];\n", "[0; 4095];\n"),
             (experiments::problems, STEP_1, "red=a_", "red=b_"),
         ];
         for (problems, path, from, to) in changes {
-            assert!(!problems(&changed(path, from, to)).is_empty(), "{path}: {to}");
+            let problems = problems(&change_page(path, from, to));
+            assert!(!problems.is_empty(), "{path}: expected a problem with {to:?}");
         }
     }
 
@@ -106,13 +110,13 @@ mod tests {
             "--silent",
         ] {
             let document = Document::parse(STEP_1, &format!("`{code}`"));
-            assert_eq!(names::problems(&document).len(), 1, "{code}");
+            assert_eq!(names::problems(&document).len(), 1, "problems with `{code}`");
         }
     }
 
     #[test]
-    #[should_panic(expected = "all that was printed")]
+    #[should_panic(expected = "no more output than the page shows")]
     fn replay_finds_a_missing_line() {
-        session::play(&changed(STEP_1, "\nBefore accept()\n^C", "\n^C"));
+        session::play(&change_page(STEP_1, "\nBefore accept()\n^C", "\n^C"));
     }
 }

@@ -1,11 +1,11 @@
-//! The pages, parsed.
+//! Parses the pages.
 
 use std::fs;
 
 use harness::root;
 use pulldown_cmark::{CodeBlockKind, Event, Options, Parser, Tag, TagEnd};
 
-/// Every page, by its path from the top folder.
+/// The paths of the pages, from the top folder.
 pub const PAGES: [&str; 8] = [
     "README.md",
     "step1-blocking/README.md",
@@ -24,11 +24,11 @@ pub fn read(path: &str) -> String {
 
 /// A fenced code block.
 pub struct Block {
-    /// The words after the fence: a language and `key=value` words, which no page shows. They say how
-    /// to check the block.
+    /// The info string: the words after the opening fence, which a reader does not see. The first is the
+    /// language. The others are `key=value` and say how to check the block.
     pub info: String,
     pub text: String,
-    /// `PATH:LINE` of its fence.
+    /// `PATH:LINE` of the opening fence.
     pub place: String,
 }
 
@@ -50,7 +50,7 @@ pub struct Document {
     pub spans: Vec<(String, String)>,
     /// The addresses of links and pictures, each with its `PATH:LINE`.
     pub links: Vec<(String, String)>,
-    /// The headings, as a link names them after its `#`.
+    /// The anchors of the headings: the part of a link after `#`.
     pub anchors: Vec<String>,
 }
 
@@ -61,18 +61,18 @@ impl Document {
 
     pub fn parse(path: &str, text: &str) -> Self {
         let mut document = Self { path: path.to_owned(), text: text.to_owned(), ..Self::default() };
-        let mut in_block = false;
+        let mut is_in_block = false;
         for (event, range) in Parser::new_ext(text, Options::ENABLE_TABLES).into_offset_iter() {
             let place = format!("{path}:{}", text[..range.start].matches('\n').count() + 1);
             match event {
                 Event::Start(Tag::CodeBlock(CodeBlockKind::Fenced(info))) => {
                     let (info, text) = (info.into_string(), String::new());
                     document.blocks.push(Block { info, text, place });
-                    in_block = true;
+                    is_in_block = true;
                 }
-                Event::End(TagEnd::CodeBlock) => in_block = false,
-                Event::Text(words) if in_block => {
-                    document.blocks.last_mut().expect("we are in it").text.push_str(&words);
+                Event::End(TagEnd::CodeBlock) => is_in_block = false,
+                Event::Text(words) if is_in_block => {
+                    document.blocks.last_mut().expect("an open block").text.push_str(&words);
                 }
                 Event::Code(code) => document.spans.push((code.into_string(), place)),
                 Event::Start(Tag::Link { dest_url, .. } | Tag::Image { dest_url, .. }) => {
@@ -90,13 +90,13 @@ impl Document {
         self.blocks.iter().filter(move |block| block.attribute(key).is_some())
     }
 
-    /// Returns the blocks in that language.
+    /// Returns the blocks in `language`.
     pub fn blocks_in(&self, language: &str) -> impl Iterator<Item = &Block> {
         self.blocks.iter().filter(move |block| block.info.split(' ').next() == Some(language))
     }
 }
 
-/// Returns the name of a heading in a link, by GitHub's rule.
+/// Returns the anchor of a heading, by GitHub's rule.
 fn anchor(heading: &str) -> String {
     let heading = heading.trim_start_matches('#').trim().to_lowercase();
     let kept = heading.chars().filter(|c| c.is_alphanumeric() || " -_".contains(*c));

@@ -1,5 +1,5 @@
-//! The names on a page: each file, package, program, test, flag and case of `check` exists, and each link
-//! has a target. Other words in code are not checked.
+//! Checks that each file, package, program, test, flag and case of `check` on a page exists, and that each
+//! link has a target. Other words in code are not checked.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -28,7 +28,7 @@ pub fn problems(document: &Document) -> Vec<String> {
     }
     let problem = |(code, place): (String, String)| {
         let word = unknown_word(document, &code)?;
-        Some(format!("{place}: `{code}`: there is no {word}"))
+        Some(format!("{place}: in `{code}`, `{word}` does not exist"))
     };
     code.into_iter().filter_map(problem).collect()
 }
@@ -36,24 +36,25 @@ pub fn problems(document: &Document) -> Vec<String> {
 /// Returns the first word in `code` that names something that does not exist.
 fn unknown_word<'a>(document: &Document, code: &'a str) -> Option<&'a str> {
     let is_cargo = code.contains("cargo ");
-    // True if the next word is an argument of our program, and not of cargo.
-    let mut is_argument = code.starts_with("--");
-    let mut option = "";
+    // True if the next word is an argument of our program. False if it is an argument of cargo.
+    let mut is_program_argument = code.starts_with("--");
+    let mut previous_word = "";
     code.split([' ', ')']).find(|word| {
-        let is_known = if let Some(flag) = word.strip_prefix("--").filter(|_| is_argument) {
+        let is_known = if let Some(flag) = word.strip_prefix("--").filter(|_| is_program_argument) {
             ["", "help", "version"].contains(&flag) || SOURCES.contains(&format!("\"{flag}\""))
         } else if let Some(name) = word.strip_prefix("target/debug/") {
             Step::from_name(name.trim_start_matches("examples/")).is_some()
         } else {
-            (!is_cargo || is_target(option, word)) && is_path_known(document, code, word)
+            (!is_cargo || is_target(previous_word, word)) && is_path_known(document, code, word)
         };
-        is_argument |= *word == "--" && code.contains("run ") || word.starts_with("target/debug/");
-        option = word;
+        is_program_argument |=
+            *word == "--" && code.contains("run ") || word.starts_with("target/debug/");
+        previous_word = word;
         !is_known
     })
 }
 
-/// Returns whether there is a target of this name, if `option` is one of cargo's that name a target.
+/// Returns whether cargo has a target `name`. Returns true if `option` does not take a target.
 fn is_target(option: &str, name: &str) -> bool {
     let places = match option {
         "-p" | "--package" | "--bin" => vec!["NAME/Cargo.toml", "tests/NAME/Cargo.toml"],
@@ -62,25 +63,25 @@ fn is_target(option: &str, name: &str) -> bool {
         "--bench" => vec!["tests/*/benches/NAME.rs", "tests/*/benches/NAME/main.rs"],
         _ => return true,
     };
-    places.iter().any(|place| exists(root(), &place.replace("NAME", name)))
+    places.iter().any(|place| has_path(root(), &place.replace("NAME", name)))
 }
 
-/// Returns whether `word` exists, if it is a path.
+/// Returns false if `word` is a path that does not exist.
 fn is_path_known(document: &Document, code: &str, word: &str) -> bool {
     let folder = word.split('/').next().unwrap_or_default();
-    let has_folder = word.contains('/') && !folder.is_empty() && exists(root(), folder);
+    let has_folder = word.contains('/') && !folder.is_empty() && has_path(root(), folder);
     if !has_folder && !EXTENSIONS.iter().any(|extension| word.ends_with(extension)) {
         return true;
     }
-    // A command runs in the top folder; a path in a sentence may begin at the page or its sources.
+    // A command runs in the top folder. A path in a sentence may start at the page or its sources.
     let page = root().join(&document.path);
-    let beside = if code.contains(' ') { vec![] } else { vec!["", "src", "examples"] };
-    let mut beside = beside.iter().map(|folder| page.with_file_name(folder));
-    exists(root(), word) || beside.any(|place| exists(&place, word))
+    let folders = if code.contains(' ') { vec![] } else { vec!["", "src", "examples"] };
+    let mut folders = folders.iter().map(|folder| page.with_file_name(folder));
+    has_path(root(), word) || folders.any(|folder| has_path(&folder, word))
 }
 
-/// Returns whether `folder` has this path, in which one `*` may stand for any letters.
-fn exists(folder: &Path, path: &str) -> bool {
+/// Returns whether `path` exists in `folder`. One `*` in the path matches any characters.
+fn has_path(folder: &Path, path: &str) -> bool {
     let Some((before, after)) = path.split_once('*') else { return folder.join(path).exists() };
     let (parent, prefix) = before.rsplit_once('/').unwrap_or(("", before));
     let Ok(entries) = fs::read_dir(folder.join(parent)) else { return false };
@@ -97,7 +98,7 @@ pub fn dead_links(document: &Document) -> Vec<String> {
         let (path, anchor) = link.split_once('#').unwrap_or((link, ""));
         let page = root().join(&document.path);
         let target = if path.is_empty() { page } else { page.with_file_name(path) };
-        // In a recorded run an anchor is a state, which the tests of board open.
+        // An anchor in a recorded run is one of its states, and the tests of `board` check it.
         let has_anchor = anchor.is_empty() || path.ends_with(".html") || {
             let text = fs::read_to_string(&target).unwrap_or_default();
             Document::parse("", &text).anchors.iter().any(|known| known == anchor)
@@ -115,8 +116,24 @@ pub fn wrong_cases(document: &Document) -> Vec<String> {
     let rows = lines.skip(2).take_while(|line| line.starts_with('|'));
     let cells = rows.filter_map(|row| row.split('|').nth(4));
     // The names are the code spans of the cell.
-    let named: BTreeSet<&str> = cells.flat_map(|cell| cell.split('`').skip(1).step_by(2)).collect();
+    let named = cells.flat_map(|cell| cell.split('`').skip(1).step_by(2)).collect();
     let known = check::all().map(|case| case.name).collect();
-    let wrong = named.symmetric_difference(&known);
-    wrong.map(|name| format!("{}: the case {name:?} of `check`", document.path)).collect()
+    differences(document, "case of `check`", [named, known])
+}
+
+/// Returns the loads that differ between the benchmark and the table with its results.
+pub fn wrong_loads(document: &Document) -> Vec<String> {
+    let source = read("tests/bench/benches/servers/main.rs");
+    let rows = document.text.lines().filter_map(|line| line.strip_prefix("| ")?.split_once(" | `"));
+    let loads = source.lines().filter_map(|line| line.strip_prefix("    (\"")?.split_once('"'));
+    let known = loads.map(|load| load.0).collect();
+    differences(document, "load", [rows.map(|row| row.0).collect(), known])
+}
+
+fn differences(page: &Document, kind: &str, [named, known]: [BTreeSet<&str>; 2]) -> Vec<String> {
+    let problem = |name: &&str| {
+        let problem = if known.contains(name) { "the table lacks the" } else { "there is no" };
+        format!("{}: {problem} {kind} {name:?}", page.path)
+    };
+    named.symmetric_difference(&known).map(problem).collect()
 }

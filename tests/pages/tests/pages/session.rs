@@ -1,10 +1,11 @@
-//! The console blocks: what terminals show, in the order of the page.
+//! Replays the console blocks in the order of the page, and compares the output.
 //!
-//! A block `console terminal=N` continues terminal N. A line that starts with `$ ` is a command. A command
-//! that starts a server begins a new story. A server always runs in terminal 1, possibly under strace(1).
-//! The other commands are clients and `ss`. The test compares all that each pseudo-terminal shows. In
-//! place of `nc` we run our own client. Its lines are typed, except the responses. `^C` ends a program,
-//! and `^D` is typed. A block without `terminal` has only commands that exit, and all that they print.
+//! A block `console terminal=N` continues terminal N. A line that starts with `$ ` is a command. If the
+//! command starts a server, a new session begins. A server runs in terminal 1, possibly under strace(1).
+//! The other commands are clients and `ss`. Instead of `nc` we run our own client, and type the lines of
+//! the block, except the responses. `^C` ends a program, and `^D` is typed.
+//!
+//! A block without `terminal` has commands that exit, each followed by its whole output.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -22,38 +23,38 @@ use crate::markdown::{Block, Document};
 /// The server's port on the pages.
 const SHOWN_PORT: &str = "5000";
 
-/// Plays all console blocks of `document`, and fails if the output differs.
+/// Replays all console blocks of `document`.
 pub fn play(document: &Document) {
-    let mut story = Story::default();
+    let mut session = Session::default();
     for block in document.blocks_in("console") {
         match block.attribute("terminal") {
-            Some(terminal) => story.play(terminal, block),
+            Some(terminal) => session.play(terminal, block),
             None => block.text.split("$ ").skip(1).for_each(expect_output),
         }
     }
 }
 
-/// Expects what a command that exits prints below it.
+/// Runs a command that exits, and compares its output with the lines below it.
 fn expect_output(shown: &str) {
-    let (command, shown) = shown.split_once('\n').expect("a command is a line");
-    let (cargo, arguments) = command.split_once(" -- ").expect("the program has arguments");
+    let (command, shown) = shown.split_once('\n').expect("a command");
+    let (cargo, arguments) = command.split_once(" -- ").expect("arguments after `--`");
     let step = Step::from_name(cargo.rsplit(' ').next().unwrap_or_default());
     let program = step.map_or_else(|| program("compare"), Step::binary);
-    let output = run(Command::new(program).args(arguments.split(' '))).expect("the program starts");
+    let output = run(Command::new(program).args(arguments.split(' '))).expect("a program");
     let printed = [output.stdout, output.stderr].concat();
     assert_eq!(shown, String::from_utf8_lossy(&printed), "the output of `{command}`");
 }
 
-/// A server and its clients, by the numbers of their terminals. A skipped story has no programs.
+/// A server and its clients, by the numbers of their terminals. A session that is skipped has none.
 #[derive(Default)]
-struct Story(BTreeMap<String, Terminal>);
+struct Session(BTreeMap<String, Terminal>);
 
-impl Story {
+impl Session {
     fn play(&mut self, name: &str, block: &Block) {
         let mut lines = block.text.lines();
         while let Some(line) = lines.next() {
             let place = format!("{}: {line:?}", block.place);
-            if let Some(server) = line.strip_prefix("$ ").and_then(server) {
+            if let Some(server) = line.strip_prefix("$ ").and_then(server_command) {
                 self.0.clear();
                 if line.starts_with("$ strace ") && !can_trace() {
                     continue;
@@ -65,29 +66,28 @@ impl Story {
                 let shown: Vec<&str> = lines.by_ref().collect();
                 self.expect_sockets(&line[2..], &shown.join("\n"));
             } else if let Some(command) = line.strip_prefix("$ ") {
-                let client = client(command, self.server());
+                let client = client_command(command, self.server_addr());
                 let has_input = command.starts_with("nc ") || command.ends_with("--reset");
                 self.0.insert(name.to_owned(), Terminal::start(client, has_input));
             } else if line == "^C" {
-                self.0.remove(name).expect("a program runs here").end(&place);
+                self.0.remove(name).expect("a program in this terminal").end(&place);
             } else {
-                self.0.get_mut(name).expect("a program runs here").play(line, &place);
+                self.0.get_mut(name).expect("a program in this terminal").play(line, &place);
             }
         }
         let unread = self.0.get(name).map_or(0, |terminal| terminal.unanswered_bytes);
         if unread > 0 {
-            wait_until(&format!("{}: {unread} bytes that wait in the kernel", block.place), || {
-                let sockets = tcp_sockets(self.server()).expect("the system shows its sockets");
+            wait_until(&format!("{unread} unread bytes in the kernel ({})", block.place), || {
+                let sockets = tcp_sockets(self.server_addr()).expect("the sockets of the system");
                 sockets.iter().any(|socket| socket.unread == unread)
             });
         }
     }
 
-    /// Returns the address of the server.
-    fn server(&self) -> SocketAddr {
-        let mut lines = self.0.get("1").expect("a server runs in terminal 1").printed.lines();
+    fn server_addr(&self) -> SocketAddr {
+        let mut lines = self.0.get("1").expect("a server in terminal 1").printed.lines();
         let addr = lines.find_map(|line| line.strip_prefix("Listening on ")?.parse().ok());
-        addr.expect("the server has printed where it listens")
+        addr.expect("a line `Listening on`")
     }
 
     /// Expects that `ss` shows these sockets, in any order, once all bytes have arrived.
@@ -95,31 +95,31 @@ impl Story {
         if !is_available("ss", can_run("ss", &["-V"])) {
             return;
         }
-        let command = command.replace(SHOWN_PORT, &self.server().port().to_string());
-        // With what the server printed before, so that a port means the same client.
+        let command = command.replace(SHOWN_PORT, &self.server_addr().port().to_string());
+        // Include the output of the server, so that a port gets one number in both texts.
         let server = &self.0["1"];
-        let page = numbered(&format!("{}{}", server.shown, table(shown)));
-        let mut here = String::new();
+        let expected = number_ports(&format!("{}{}", server.shown, table(shown)));
+        let mut actual = String::new();
         let is_shown = poll_until(TIMEOUT, || {
-            let ss = run(Command::new("sh").args(["-c", &command])).expect("a shell starts");
+            let ss = run(Command::new("sh").args(["-c", &command])).expect("the output of ss");
             let printed = table(&String::from_utf8_lossy(&ss.stdout));
-            here = numbered(&format!("{}{printed}", server.printed));
-            (page == here).then_some(())
+            actual = number_ports(&format!("{}{printed}", server.printed));
+            (expected == actual).then_some(())
         });
-        assert!(is_shown.is_some(), "ss shows\n{here}\nand the page shows\n{page}");
+        assert!(is_shown.is_some(), "expected the sockets\n{expected}\ngot\n{actual}");
     }
 }
 
-/// Returns whether strace(1) may trace here. On other machines the calls have other names.
+/// Returns whether strace(1) can show the pages' system calls. Their names depend on the machine.
 fn can_trace() -> bool {
     is_available("strace", cfg!(target_arch = "x86_64") && has_strace())
 }
 
-/// Returns a table of `ss` with one blank between words, its rows sorted, and without the size of the
-/// backlog, which each system chooses.
+/// Returns a table of `ss` with one space between words, its rows sorted, and without the size of the
+/// backlog, which depends on the system.
 fn table(printed: &str) -> String {
     let mut rows = Vec::new();
-    // In a narrow table there is no blank between the last two headings.
+    // In a narrow table there is no space between the last two headings.
     for row in printed.replace("PortProcess", "Port Process").lines() {
         let mut words: Vec<&str> = row.split_whitespace().collect();
         if words.first() == Some(&"LISTEN") {
@@ -131,9 +131,9 @@ fn table(printed: &str) -> String {
     rows.join("\n")
 }
 
-/// Returns a command for the server that `command` starts, if it starts one. It starts the binary without
-/// cargo, on a free port. A limit, as in `(ulimit -n 4096 && ...)`, or strace(1) may come first.
-fn server(command: &str) -> Option<Command> {
+/// Returns a command that starts the server in `command` without cargo, on a free port. A limit, as in
+/// `(ulimit -n 4096 && ...)`, or strace(1) may come first. Returns `None` if `command` starts no server.
+fn server_command(command: &str) -> Option<Command> {
     let step = command.split([' ', '/', ')']).filter_map(Step::from_name).next_back()?;
     let command = command.trim_matches(['(', ')']);
     let (limit, command) = command.split_once(" && ").unwrap_or(("true", command));
@@ -143,7 +143,7 @@ fn server(command: &str) -> Option<Command> {
     Some(if command.ends_with("--quiet") { server.quiet().command() } else { server.command() })
 }
 
-fn client(command: &str, server: SocketAddr) -> Command {
+fn client_command(command: &str, server: SocketAddr) -> Command {
     let arguments = match command.strip_prefix("cargo run --bin client -- ") {
         None if command == format!("nc 127.0.0.1 {SHOWN_PORT}") => "",
         arguments => arguments.expect("a command that starts a client"),
@@ -153,7 +153,7 @@ fn client(command: &str, server: SocketAddr) -> Command {
     client
 }
 
-/// A program on its terminal.
+/// A program and its pseudo-terminal.
 struct Terminal {
     program: PtyProgram,
     has_input: bool,
@@ -174,20 +174,20 @@ impl Terminal {
     /// Types the line, unless it is a response, and expects that the terminal shows it.
     fn play(&mut self, line: &str, place: &str) {
         if line == "^D" {
-            return self.program.keys.write_all(b"\x04").expect("a terminal takes what is typed");
+            return self.program.keys.write_all(b"\x04").expect("an open terminal");
         }
         if self.has_input && line != "Hello World" {
-            writeln!(self.program.keys, "{line}").expect("a terminal takes what is typed");
+            writeln!(self.program.keys, "{line}").expect("an open terminal");
             self.unanswered_bytes += line.len() as u64 + 1;
         } else {
             self.unanswered_bytes = 0;
         }
         // Wait until all lines that the page shows so far have been printed.
         self.shown += &format!("{line}\n");
-        while !numbered(&self.printed).starts_with(numbered(&self.shown).trim_end()) {
-            let is_read = self.read() && self.printed.len() < self.shown.len() + 10_000;
+        while !number_ports(&self.printed).starts_with(number_ports(&self.shown).trim_end()) {
+            let has_more_output = self.read() && self.printed.len() < self.shown.len() + 10_000;
             let Self { shown, printed, .. } = self;
-            assert!(is_read, "{place}: the page shows\n{shown}but printed was\n{printed}");
+            assert!(has_more_output, "{place}: expected\n{shown}got\n{printed}");
         }
     }
 
@@ -199,31 +199,32 @@ impl Terminal {
     }
 
     /// Ends the program once it is blocked, and expects that it has printed no more than the page shows.
-    /// The signal is not Ctrl-C's, which a test that runs in the background may ignore.
+    /// This sends TERM, because a program in the background may ignore the signal of Ctrl-C.
     fn end(mut self, place: &str) {
         let process = Process(self.program.child.id());
         wait_until("the program to be blocked", || !process.state().starts_with('R'));
         process.signal(Signal::TERM);
-        self.program.child.wait().expect("the program ends");
+        self.program.child.wait().expect("an exit status");
         while self.read() {}
-        assert_eq!(numbered(&self.shown), numbered(&self.printed), "{place}: all that was printed");
+        let (expected, actual) = (number_ports(&self.shown), number_ports(&self.printed));
+        assert_eq!(expected, actual, "{place}: expected no more output than the page shows");
     }
 }
 
-/// Returns `text` with its ports, which follow 127.0.0.1, numbered in the order in which they appear.
-fn numbered(text: &str) -> String {
+/// Replaces each port after 127.0.0.1 by a number: 0 for the first port in `text`, 1 for the next.
+fn number_ports(text: &str) -> String {
     let text = text.replace("htons(", "127.0.0.1:").replace("127.0.0.1 ", "127.0.0.1:"); // strace, nc
     let mut ports = Vec::new();
     let mut parts = text.split("127.0.0.1:");
-    let mut numbered = parts.next().unwrap_or_default().to_owned();
+    let mut result = parts.next().unwrap_or_default().to_owned();
     for part in parts {
-        let after = part.trim_start_matches(|letter: char| letter.is_ascii_digit());
-        let port = part.strip_suffix(after);
+        let rest = part.trim_start_matches(|letter: char| letter.is_ascii_digit());
+        let port = part.strip_suffix(rest);
         if !ports.contains(&port) {
             ports.push(port);
         }
         let number = ports.iter().position(|known| *known == port);
-        numbered += &format!("127.0.0.1:{}{after}", number.unwrap_or_default());
+        result += &format!("127.0.0.1:{}{rest}", number.unwrap_or_default());
     }
-    numbered
+    result
 }

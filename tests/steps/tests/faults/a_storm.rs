@@ -10,12 +10,12 @@ use std::time::{Duration, Instant};
 use check::storm::Storm;
 use harness::{Server, ServerCommand, Step, TIMEOUT, wait_until};
 
-use crate::{has_file_descriptors, serve_next, side_by_side};
+use crate::{has_file_descriptors, run_in_parallel, serve_next};
 
-/// The length of the first storm, in which a server allocates the memory that it needs.
+/// How long the first storm takes. The server allocates most of its memory in it.
 const WARM_UP: Duration = Duration::from_secs(2);
 
-/// The greatest change of the server's memory in the second storm.
+/// The largest accepted change of the server's memory in the second storm.
 const MAX_CHANGE_KIB: u64 = 1024;
 
 #[test]
@@ -26,18 +26,22 @@ fn memory_and_file_descriptors_are_unchanged_after_a_storm() {
     let seconds = variable("STORM_SECONDS").unwrap_or(10);
     let seed = variable("STORM_SEED").unwrap_or_else(|| fastrand::u64(..));
     println!("STORM_SEED={seed} STORM_SECONDS={seconds}");
-    side_by_side(&Step::STEPS, |step| {
+    run_in_parallel(&Step::STEPS, |step| {
         let mut server = ServerCommand::for_step(step).quiet().start();
         let file_descriptors = server.process().file_descriptors();
         let storms = [(seed, WARM_UP), (!seed, Duration::from_secs(seconds))];
         let [before, after] = storms.map(|(seed, duration)| {
             storm(&server, seed, duration);
             serve_next(&mut server);
-            let expected = format!("{file_descriptors:?} file descriptors at {step} as before");
+            let expected = format!("{step} to have as many file descriptors as before the storm");
             wait_until(&expected, || server.process().file_descriptors() == file_descriptors);
             server.process().memory()
         });
-        assert!(before.abs_diff(after) <= MAX_CHANGE_KIB, "{step}: {before} KiB, then {after} KiB");
+        let change = before.abs_diff(after);
+        assert!(
+            change <= MAX_CHANGE_KIB,
+            "{step}: the memory changed by {change} KiB, expected at most {MAX_CHANGE_KIB} KiB"
+        );
         let errors = server.errors.text();
         assert!(!errors.contains("panicked"), "{step} panicked: {errors}");
     });

@@ -4,7 +4,7 @@ use harness::{Client, MESSAGE, Server, ServerCommand, Step};
 
 use crate::{has_file_descriptors, serve_next};
 
-/// The limit of this process, whose tests fill an `fd_set` with clients twice at the same time.
+/// The file descriptor limit of this process, in which several tests hold clients at the same time.
 const CLIENT_LIMIT: u64 = 4096;
 
 /// The number of clients that wait while the server is full. On macOS the backlog holds 128.
@@ -46,16 +46,16 @@ fn clients_that_do_not_fit_wait_until_others_disconnect() {
     }
 }
 
-fn expect_waiting_clients((limit, fit): (u64, usize)) {
+fn expect_waiting_clients((limit, capacity): (u64, usize)) {
     let server = ServerCommand::for_step(Step::Select).file_descriptor_limit(limit).start();
-    let mut served = connect_and_request(&server, fit);
-    server.errors.wait_for_line(&full_line(fit));
+    let mut served = connect_and_request(&server, capacity);
+    server.errors.wait_for_line(&full_line(capacity));
 
     let waiting: Vec<Client> = (0..WAITING_CLIENTS).map(|_| connect_and_send(&server)).collect();
-    (0..REQUESTS).for_each(|_| served[fit / 2].request().unwrap());
+    (0..REQUESTS).for_each(|_| served[capacity / 2].request().unwrap());
     request_all(&mut served);
     waiting.iter().for_each(|client| client.expect_silence().unwrap());
-    assert_eq!(server.errors.lines(), [full_line(fit)], "limit {limit}");
+    assert_eq!(server.errors.lines(), [full_line(capacity)], "standard error with limit {limit}");
 
     for mut client in waiting {
         served.remove(0).close().unwrap();
@@ -66,34 +66,39 @@ fn expect_waiting_clients((limit, fit): (u64, usize)) {
     let narration = server.narration.clone();
     let errors = server.kill_and_read_errors();
     assert!(
-        errors.iter().all(|line| *line == full_line(fit)) && errors.len() <= 1 + WAITING_CLIENTS,
-        "limit {limit}: expected at most one line for each accepted client: {errors:#?}"
+        errors.iter().all(|line| *line == full_line(capacity))
+            && errors.len() <= 1 + WAITING_CLIENTS,
+        "limit {limit}: expected at most one line for each accepted client, got {errors:#?}"
     );
 
     // While it is full, the server calls select only for requests, and does not busy-loop.
     let lines = narration.read_to_end();
     let mut connections = lines.split(|line| line.starts_with("Connection from"));
-    let while_full = connections.nth(fit).expect("as many connections as fit");
+    let while_full = connections.nth(capacity).expect("a full server");
     let selects = while_full.iter().filter(|line| *line == "Before select()").count();
-    let most = 2 * (REQUESTS + fit) + 10;
-    assert!(selects <= most, "limit {limit}: {selects} calls of select, at most {most} expected");
+    let max_selects = 2 * (REQUESTS + capacity) + 10;
+    assert!(
+        selects <= max_selects,
+        "limit {limit}: expected at most {max_selects} calls of select, got {selects}"
+    );
 }
 
 #[test]
 fn server_ends_with_one_line_if_no_client_fits() {
     for step in Step::STEPS {
-        let line = ServerCommand::for_step(step).file_descriptor_limit(4).expect_refusal();
-        let is_expected =
-            line.starts_with("127.0.0.1:") && line.contains("no free file descriptor");
-        assert!(is_expected, "{step} printed: {line}");
+        let line = ServerCommand::for_step(step).file_descriptor_limit(4).expect_startup_failure();
+        let has_reason = line.contains("no free file descriptor");
+        let is_expected = line.starts_with("127.0.0.1:") && has_reason;
+        assert!(is_expected, "{step}: expected the address and the reason, got {line}");
     }
-    // `expect_failure` expects the exit code and one line. `tokio` lacks a file descriptor for its
-    // event loop: with a limit of 5 there is one for the listening socket and one for its duplicate.
+    // With a limit of 5, `tokio` has a file descriptor for the listening socket and one for its
+    // duplicate, but none for its event loop.
     ServerCommand::for_step(Step::Tokio).file_descriptor_limit(5).expect_failure();
 }
 
+/// Steps 1 and 2 have no `fd_set`, so they serve clients with any file descriptor.
 #[test]
-fn high_listening_socket_ends_only_servers_with_select() {
+fn select_servers_exit_if_no_client_fits_fd_set() {
     if !has_file_descriptors(CLIENT_LIMIT) {
         return;
     }
@@ -102,11 +107,15 @@ fn high_listening_socket_ends_only_servers_with_select() {
         serve_next(&mut command.start());
     }
     for step in [Step::Select, Step::Tasks] {
-        // With 1023 the listening socket fits, and no client does.
+        // With 1023 the listening socket fits, but no client does.
         for first_free in [1023, 1024, 1100] {
             let command = ServerCommand::for_step(step).reserve_file_descriptors_below(first_free);
             let (_, line) = command.expect_failure();
-            assert!(line.contains("fewer open files"), "{step}, {first_free} printed: {line}");
+            let expected = "fewer open files";
+            assert!(
+                line.contains(expected),
+                "{step}, {first_free}: expected {expected:?}, got {line}"
+            );
         }
     }
 }
@@ -147,15 +156,16 @@ mod linux {
         waiting.expect_silence().unwrap();
 
         server.process().limit_file_descriptors(64);
-        let raised = Instant::now();
+        let began = Instant::now();
         waiting.receive().unwrap();
-        assert!(raised.elapsed() < Duration::from_secs(2), "served after {:?}", raised.elapsed());
+        let elapsed = began.elapsed();
+        assert!(elapsed < Duration::from_secs(2), "expected within 2 s, got after {elapsed:?}");
         request_all(&mut clients);
         serve_next(&mut server);
         assert_eq!(server.kill_and_read_errors(), [full_line(3)]);
     }
 
-    /// A server fails here if it compares the number of clients before an iteration and after it.
+    /// A server that only compares the numbers of clients before and after an iteration fails here.
     #[test]
     fn client_is_accepted_when_another_disconnects_meanwhile() {
         let server = ServerCommand::for_step(Step::Select).file_descriptor_limit(8).start();
@@ -169,19 +179,19 @@ mod linux {
         waiting.receive().unwrap();
         request_all(&mut clients);
 
-        // If no socket is ready after a call of select, the server has waited for its timeout.
+        // A call of select that is directly followed by the next one has timed out.
         let lines = server.kill_and_read_narration();
         let accepted = format!("Connection from {}", waiting.addr());
         let before: Vec<&String> = lines.iter().take_while(|line| **line != accepted).collect();
         let has_timed_out = before.windows(2).any(|pair| pair[0] == pair[1]);
-        assert!(!has_timed_out, "expected to accept when one had disconnected: {before:#?}");
+        assert!(!has_timed_out, "expected no timeout of select, got {before:#?}");
     }
 
     #[test]
     fn backlog_is_as_long_as_the_system_allows() {
-        let longest = std::fs::read_to_string("/proc/sys/net/core/somaxconn").unwrap_or_default();
-        let longest: usize = longest.trim().parse().unwrap_or(0);
-        let is_long = is_available("backlog of more than 200 clients", longest > 200);
+        let backlog = std::fs::read_to_string("/proc/sys/net/core/somaxconn").unwrap_or_default();
+        let backlog: usize = backlog.trim().parse().unwrap_or(0);
+        let is_long = is_available("backlog of more than 200 clients", backlog > 200);
         if !is_long || !has_file_descriptors(CLIENT_LIMIT) {
             return;
         }
@@ -200,8 +210,8 @@ mod linux {
         let server = Server::start(Step::Select);
         let _clients = connect_and_request(&server, 3);
         let sockets = server.process().sockets();
-        assert_eq!(sockets.len(), 4, "the listening socket and three clients: {sockets:?}");
+        assert_eq!(sockets.len(), 4, "the number of sockets in {sockets:?}");
         let is_nonblocking = sockets.iter().all(|socket| socket.flags & NONBLOCK != 0);
-        assert!(is_nonblocking, "file descriptor, name and flags of each: {sockets:?}");
+        assert!(is_nonblocking, "expected O_NONBLOCK in all flags, got {sockets:?}");
     }
 }

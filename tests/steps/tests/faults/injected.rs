@@ -1,17 +1,17 @@
-//! System calls that fail although no client misbehaves: strace(1) injects the error. `when=1..3`
-//! stands for the first three calls of that name.
+//! System calls that fail although no client misbehaves. strace(1) injects the errors, with `when=1..3`
+//! into the first three calls of that name.
 
 use std::io;
 use std::time::{Duration, Instant};
 
 use harness::{Client, MESSAGE, Server, ServerCommand, Step, TIMEOUT, has_strace};
 
-use crate::{serve_next, side_by_side};
+use crate::{run_in_parallel, serve_next};
 
-const WITH_TASKS: [Step; 4] = [Step::Blocking, Step::Functions, Step::Select, Step::Tasks];
-const WITH_SELECT: [Step; 2] = [Step::Select, Step::Tasks];
+const STEPS_AND_TASKS: [Step; 4] = [Step::Blocking, Step::Functions, Step::Select, Step::Tasks];
+const SELECT_SERVERS: [Step; 2] = [Step::Select, Step::Tasks];
 
-/// Starts `step` with `fault`. None without strace(1), which is printed.
+/// Starts `step` with `fault`. Prints a note and returns `None` if strace(1) is missing.
 fn start(step: Step, fault: &str) -> Option<Server> {
     has_strace().then(|| ServerCommand::for_step(step).inject_fault(fault).start())
 }
@@ -20,23 +20,23 @@ fn reason(error: i32) -> io::Error {
     io::Error::from_raw_os_error(error)
 }
 
-/// Returns the line about a failed `accept` that is tried again.
+/// Returns the line that a server prints before it retries a failed `accept`.
 fn retry_line(error: i32) -> String {
     format!("accept: {}: trying again in a second", reason(error))
 }
 
 #[test]
-fn temporary_error_is_not_noticed_by_a_client() {
+fn clients_do_not_notice_temporary_errors() {
     for (fault, steps) in [
-        ("accept4:error=EAGAIN:when=1..3", &WITH_TASKS[..]),
-        ("recvfrom:error=EINTR:when=1..3", &WITH_TASKS),
-        ("sendto:error=EINTR:when=1..3", &WITH_TASKS),
-        // It depends on the machine which of these calls a server makes.
-        ("?select,pselect6:error=EINTR:when=1..3", &WITH_SELECT),
-        ("recvfrom:error=EAGAIN:when=1..3", &WITH_SELECT),
-        ("sendto:error=EAGAIN:when=1..3", &WITH_SELECT),
+        ("accept4:error=EAGAIN:when=1..3", &STEPS_AND_TASKS[..]),
+        ("recvfrom:error=EINTR:when=1..3", &STEPS_AND_TASKS),
+        ("sendto:error=EINTR:when=1..3", &STEPS_AND_TASKS),
+        // The system call behind `select` depends on the machine.
+        ("?select,pselect6:error=EINTR:when=1..3", &SELECT_SERVERS),
+        ("recvfrom:error=EAGAIN:when=1..3", &SELECT_SERVERS),
+        ("sendto:error=EAGAIN:when=1..3", &SELECT_SERVERS),
     ] {
-        side_by_side(steps, |step| {
+        run_in_parallel(steps, |step| {
             let Some(mut server) = start(step, fault) else { return };
             let mut client = server.connect_and_request();
             client.request().unwrap();
@@ -50,8 +50,8 @@ fn temporary_error_is_not_noticed_by_a_client() {
 
 #[test]
 fn rest_of_a_response_is_sent_after_a_partial_write() {
-    side_by_side(&WITH_TASKS, |step| {
-        // The call is not made, but returns that it sent five bytes.
+    run_in_parallel(&STEPS_AND_TASKS, |step| {
+        // strace(1) replaces the call, which returns 5 as if it had sent five bytes.
         let Some(mut server) = start(step, "sendto:retval=5:when=1") else { return };
         let mut client = server.connect();
         client.send(MESSAGE).unwrap();
@@ -72,10 +72,10 @@ fn socket_error_disconnects_its_client_and_is_reported() {
         // On a blocking socket this error is a timeout.
         ("recvfrom:error=EAGAIN:when=1", "recv", 11, &[Step::Blocking, Step::Functions]),
         ("sendto:error=EAGAIN:when=1", "send", 11, &[Step::Blocking, Step::Functions]),
-        // The first ioctl is on standard error (is it a terminal?), the second on the listening socket.
+        // The first ioctl is on standard error, the second is on the listening socket.
         ("ioctl:error=ENOMEM:when=3", "ioctl", 12, &[Step::Select]),
     ] {
-        side_by_side(steps, |step| {
+        run_in_parallel(steps, |step| {
             let Some(mut server) = start(step, fault) else { return };
             let mut client = server.connect();
             client.send(MESSAGE).unwrap();
@@ -96,7 +96,7 @@ fn socket_error_disconnects_its_client_and_is_reported() {
 
 #[test]
 fn aborted_connection_is_reported_and_skipped() {
-    side_by_side(&Step::STEPS, |step| {
+    run_in_parallel(&Step::STEPS, |step| {
         let Some(mut server) = start(step, "accept4:error=ECONNABORTED:when=1..3") else { return };
         serve_next(&mut server);
         let aborted = "accept: Software caused connection abort (os error 103)";
@@ -105,42 +105,45 @@ fn aborted_connection_is_reported_and_skipped() {
 }
 
 #[test]
-fn accept_is_tried_once_a_second_while_out_of_resources() {
+fn accept_is_retried_once_a_second_while_out_of_resources() {
     let errors = [("EMFILE", 24), ("ENFILE", 23), ("ENOBUFS", 105), ("ENOMEM", 12)];
-    side_by_side(&Step::STEPS, |step| {
+    run_in_parallel(&Step::STEPS, |step| {
         for (name, number) in errors {
             let fault = format!("accept4:error={name}:when=1..2");
-            // Before the start: the server fails to accept as soon as it listens.
+            // The first accept fails as soon as the server listens, so measure from before its start.
             let began = Instant::now();
             let Some(mut server) = start(step, &fault) else { return };
             serve_next(&mut server);
             let elapsed = began.elapsed();
-            assert!(elapsed > Duration::from_millis(1900), "{step}, {name}: after {elapsed:?}");
+            assert!(
+                elapsed > Duration::from_millis(1900),
+                "{step}, {name}: expected two retries, one second apart, got both in {elapsed:?}"
+            );
             let narration = server.narration.clone();
             let errors = server.kill_and_read_errors();
             assert_eq!(errors, [retry_line(number), retry_line(number)], "{step}, {name}");
-            let calls = ["Before accept()", "Before select()"].map(|line| narration.count(line));
-            assert!(calls.iter().sum::<usize>() <= 10, "{step}, {name}: {calls:?} calls");
+            let calls = narration.count("Before accept()") + narration.count("Before select()");
+            assert!(calls <= 10, "{step}, {name}: expected at most 10 calls, got {calls}");
         }
     });
 }
 
 #[test]
-fn disconnecting_clients_cause_no_more_tries_of_accept() {
+fn disconnecting_clients_cause_no_extra_accept_retries() {
     let Some(server) = start(Step::Select, "accept4:error=ENFILE:when=12+") else { return };
     let mut client = server.connect();
     let mut others: Vec<Client> = (0..10).map(|_| server.connect()).collect();
     others.iter_mut().for_each(|other| other.request().unwrap());
     let waiting = server.connect();
     server.errors.wait_for_line(&retry_line(23));
-    let first = Instant::now();
-    while server.errors.count(&retry_line(23)) < 3 && first.elapsed() < TIMEOUT {
+    let began = Instant::now();
+    while server.errors.count(&retry_line(23)) < 3 && began.elapsed() < TIMEOUT {
         client.request().unwrap();
         drop(others.pop());
     }
-    let elapsed = first.elapsed();
-    assert!(elapsed > Duration::from_secs(1), "two more lines within {elapsed:?}");
-    assert!(elapsed < TIMEOUT, "expected two more lines");
+    let elapsed = began.elapsed();
+    assert!(elapsed > Duration::from_secs(1), "expected one retry a second, got 2 in {elapsed:?}");
+    assert!(elapsed < TIMEOUT, "expected two more retries within {TIMEOUT:?}");
     waiting.expect_silence().unwrap();
 }
 
@@ -154,10 +157,10 @@ fn unusable_listening_socket_ends_the_server() {
         ("?select,pselect6:error=EBADF:when=1", "select", 9, &[Step::Select]),
         ("?select,pselect6:error=EINVAL:when=1", "select", 22, &[Step::Select]),
         ("?select,pselect6:error=ENOMEM:when=1", "select", 12, &[Step::Select]),
-        // The first ioctl is on standard error: is it a terminal?
+        // The first ioctl is on standard error.
         ("ioctl:error=ENOMEM:when=2", "ioctl", 12, &[Step::Select]),
     ] {
-        side_by_side(steps, |step| {
+        run_in_parallel(steps, |step| {
             let Some(mut server) = start(step, fault) else { return };
             // The server may end while this client still connects.
             let _client = Client::connect(server.addr, TIMEOUT);
@@ -173,7 +176,7 @@ fn failed_start_prints_only_one_line() {
     if !has_strace() {
         return;
     }
-    side_by_side(&Step::STEPS, |step| {
+    run_in_parallel(&Step::STEPS, |step| {
         for (fault, expected) in [
             ("socket:error=EMFILE", "no free file descriptor (socket: "),
             ("socket:error=ENFILE", "no free file descriptor in the whole system"),
@@ -187,7 +190,7 @@ fn failed_start_prints_only_one_line() {
             ("fcntl:error=EMFILE", "no free file descriptor (accept: "),
             ("getsockname:error=ENOBUFS", "127.0.0.1:0: getsockname: No buffer space available"),
         ] {
-            let line = ServerCommand::for_step(step).inject_fault(fault).expect_refusal();
+            let line = ServerCommand::for_step(step).inject_fault(fault).expect_startup_failure();
             assert!(line.contains(expected), "{step}, {fault}: expected {expected:?} in {line:?}");
         }
     });

@@ -1,5 +1,5 @@
-//! Faults that a client or the system causes: one in each test, for each step for which it makes sense.
-//! Steps 1 and 2 may block, but they go on when the misbehaving client disconnects.
+//! Faults that a client or the system causes. Each test causes one fault, in every step that it applies
+//! to. Steps 1 and 2 may block until the misbehaving client disconnects.
 //!
 //! All faults are in one binary, so that the other tests run during the storm.
 
@@ -23,21 +23,21 @@ use harness::{Server, Step, is_available, raise_file_descriptor_limit};
 fn serve_next(server: &mut Server) {
     let next = server.connect_and_request();
     next.close().unwrap();
-    assert!(server.is_running(), "{} was expected to go on", server.command.name());
+    assert!(server.is_running(), "expected {} to go on", server.command.name());
 }
 
-/// Counts the calls of `recv` for the client at `addr`, which was the only one. Steps 1 and 2 print each
-/// call. Step 3 prints each iteration in which the client is ready, and may call `recv` only once there.
+/// Counts the calls of `recv` for the client at `addr`, the only one that is connected. Steps 1 and 2 print
+/// each call. Step 3 prints that the client is ready, and calls `recv` once for each of these lines.
 fn count_recvs(narration: &[String], addr: SocketAddr) -> usize {
     let connection = format!("Connection from {addr}");
-    let is_ready = format!("Ready to read: {addr}");
+    let ready_line = format!("Ready to read: {addr}");
     let lines = narration.iter().skip_while(|line| **line != connection).skip(1);
     let lines = lines.take_while(|line| !line.starts_with("Connection from"));
-    lines.filter(|line| **line == is_ready || *line == "Before recv()").count()
+    lines.filter(|line| **line == ready_line || *line == "Before recv()").count()
 }
 
-/// Runs `test` for each of `steps` at the same time, because it mostly waits.
-fn side_by_side(steps: &[Step], test: impl Fn(Step) + Sync) {
+/// Runs `test` for all `steps` in parallel, because it mostly waits.
+fn run_in_parallel(steps: &[Step], test: impl Fn(Step) + Sync) {
     thread::scope(|scope| {
         for step in steps {
             scope.spawn(|| test(*step));
@@ -49,5 +49,5 @@ fn side_by_side(steps: &[Step], test: impl Fn(Step) + Sync) {
 /// whether it is high enough.
 fn has_file_descriptors(wanted: u64) -> bool {
     let limit = raise_file_descriptor_limit(wanted).unwrap_or(0);
-    is_available(&format!("hard limit of {wanted} files (`ulimit -Hn`)"), limit >= wanted)
+    is_available(&format!("`ulimit -Hn` of {wanted} or more"), limit >= wanted)
 }

@@ -5,32 +5,32 @@ use harness::{RESPONSE, Server, Step, describe_responses};
 
 use crate::{count_recvs, serve_next};
 
-/// The length of a step's request buffer, in bytes.
-const REQUEST_BUFFER: usize = 4096;
+/// The size of a step's request buffer, in bytes.
+const BUFFER_SIZE: usize = 4096;
 
 #[test]
-fn each_recv_gets_one_response_for_any_length_and_pieces() {
-    for (length, piece) in [
-        (REQUEST_BUFFER, REQUEST_BUFFER),
-        (REQUEST_BUFFER, 33),
-        (REQUEST_BUFFER + 1, REQUEST_BUFFER + 1),
-        (REQUEST_BUFFER + 1, 33),
+fn each_recv_gets_one_response_for_any_message_length() {
+    for (length, piece_length) in [
+        (BUFFER_SIZE, BUFFER_SIZE),
+        (BUFFER_SIZE, 33),
+        (BUFFER_SIZE + 1, BUFFER_SIZE + 1),
+        (BUFFER_SIZE + 1, 33),
         (1 << 20, 1 << 20),
         (1 << 20, 999),
     ] {
         for step in Step::STEPS {
-            expect_one_response_for_each_recv(step, length, piece);
+            expect_one_response_for_each_recv(step, length, piece_length);
         }
     }
 }
 
 /// Sends `length` bytes in pieces as the only client, and expects one response for each `recv` that
 /// returns bytes.
-fn expect_one_response_for_each_recv(step: Step, length: usize, piece: usize) {
+fn expect_one_response_for_each_recv(step: Step, length: usize, piece_length: usize) {
     let mut server = Server::start(step);
     let mut client = server.connect();
     client.stream().set_nodelay(true).unwrap();
-    for bytes in vec![b'x'; length].chunks(piece) {
+    for bytes in vec![b'x'; length].chunks(piece_length) {
         client.send(bytes).unwrap();
     }
     client.half_close().unwrap();
@@ -42,9 +42,9 @@ fn expect_one_response_for_each_recv(step: Step, length: usize, piece: usize) {
         describe_responses(RESPONSE, &received)
     );
     assert!(
-        (length.div_ceil(REQUEST_BUFFER)..=length).contains(&responses),
-        "{step}: {responses} responses to {length} bytes, but each recv returns 1 to \
-         {REQUEST_BUFFER} bytes"
+        (length.div_ceil(BUFFER_SIZE)..=length).contains(&responses),
+        "{step}: got {responses} responses to {length} bytes, but each recv returns 1 to \
+         {BUFFER_SIZE} bytes"
     );
 
     serve_next(&mut server);

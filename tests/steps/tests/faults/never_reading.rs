@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use harness::{MESSAGE, Server, ServerCommand, StalledReader, Step, TIMEOUT};
 
-use crate::{count_recvs, serve_next, side_by_side};
+use crate::{count_recvs, run_in_parallel, serve_next};
 
-/// The greatest growth of a server's memory. Allocators round up.
+/// The largest accepted growth of a server's memory. Allocators round up.
 const MAX_GROWTH_KIB: u64 = 1024;
 
 fn stall(server: &Server) -> StalledReader {
@@ -17,7 +17,7 @@ fn stall(server: &Server) -> StalledReader {
 
 #[test]
 fn clients_wait_until_one_that_never_reads_disconnects() {
-    side_by_side(&[Step::Blocking, Step::Functions, Step::Bare], |step| {
+    run_in_parallel(&[Step::Blocking, Step::Functions, Step::Bare], |step| {
         let mut server = ServerCommand::for_step(step).quiet().start();
         serve_next(&mut server);
         let before = server.process().memory();
@@ -26,7 +26,8 @@ fn clients_wait_until_one_that_never_reads_disconnects() {
         waiting.iter_mut().for_each(|client| client.send(MESSAGE).unwrap());
         waiting.iter().for_each(|client| client.expect_silence().unwrap());
         let after = server.process().memory();
-        assert!(after <= before + MAX_GROWTH_KIB, "{step}: {before} KiB, then {after} KiB");
+        let growth = after.saturating_sub(before);
+        assert!(growth <= MAX_GROWTH_KIB, "{step}: the memory grew by {growth} KiB");
         drop(stalled);
         for mut client in waiting {
             client.receive().unwrap();
@@ -38,7 +39,7 @@ fn clients_wait_until_one_that_never_reads_disconnects() {
 
 #[test]
 fn late_reader_gets_one_response_for_each_recv() {
-    side_by_side(&Step::STEPS, |step| {
+    run_in_parallel(&Step::STEPS, |step| {
         let mut server = Server::start(step);
         let client = stall(&server);
         let addr = client.addr();
@@ -53,8 +54,8 @@ fn late_reader_gets_one_response_for_each_recv() {
         }
         if step == Step::Select && cfg!(target_os = "linux") {
             // On other systems TCP may stall before the server does.
-            let is_ready = format!("Ready to write: {addr}");
-            assert!(narration.contains(&is_ready), "{step} was expected to wait for the client");
+            let ready_line = format!("Ready to write: {addr}");
+            assert!(narration.contains(&ready_line), "{step}: expected {ready_line:?}");
         }
     });
 }

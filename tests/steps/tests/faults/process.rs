@@ -1,4 +1,4 @@
-//! Closed streams and signals, which a server inherits or gets from its parent.
+//! Signals and closed streams that a server gets from its parent.
 
 use std::os::unix::process::ExitStatusExt;
 
@@ -6,8 +6,8 @@ use harness::{ServerCommand, Signal, Step};
 
 use crate::serve_next;
 
-/// A shell lets its background commands ignore an interrupt, and no shell undoes that. Perl does, so
-/// that the tests can run in the background too.
+/// A shell starts a background command with SIGINT ignored, and cannot reset that. Perl can, so the tests
+/// also pass in the background.
 const RESET_INTERRUPT: &str = "{ ! command -v perl > /dev/null || \
      exec perl -e '$SIG{INT} = q(DEFAULT); exec @ARGV' -- \"$0\" \"$@\"; }";
 

@@ -9,12 +9,12 @@ pub fn expect_second_client_waits(step: Step) {
     for line in [b"one\n", b"two\n", b"six\n"] {
         second.send(line).unwrap();
     }
-    // The server has responded often since, and could have read from the second client.
+    // A server for several clients would meanwhile respond to the second client.
     (0..100).for_each(|_| first.request().unwrap());
     second.expect_silence().unwrap();
 
     first.close().unwrap();
-    // The three lines have become one piece, which gets one response.
+    // One recv returns all three lines, so there is one response.
     second.receive().unwrap();
     second.half_close().unwrap();
     second.expect_end().unwrap();

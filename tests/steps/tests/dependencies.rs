@@ -1,4 +1,4 @@
-//! The steps are built of few crates, and always with the same features.
+//! Each step depends on few crates, which always have the same features.
 
 #![forbid(unsafe_code)]
 
@@ -7,8 +7,8 @@ use std::process::Command;
 
 use harness::{Step, root};
 
-/// Returns the crates that cargo would build for `packages`, each with its version and its features.
-/// `edges` names the kinds of dependencies.
+/// Returns the crates that cargo builds for `packages`, each with its version and features. `edges` names
+/// the kinds of dependencies.
 fn crates(packages: &[&str], edges: &str) -> BTreeSet<String> {
     let tree = Command::new(env!("CARGO"))
         .current_dir(root())
@@ -16,8 +16,8 @@ fn crates(packages: &[&str], edges: &str) -> BTreeSet<String> {
         .args(["--edges", edges])
         .args(packages)
         .output()
-        .expect("cargo tree starts");
-    assert!(tree.status.success(), "cargo tree: {}", String::from_utf8_lossy(&tree.stderr));
+        .expect("the output of cargo tree");
+    assert!(tree.status.success(), "cargo tree failed: {}", String::from_utf8_lossy(&tree.stderr));
     String::from_utf8_lossy(&tree.stdout)
         .lines()
         .map(|line| line.trim_end_matches(" (*)").to_owned())
@@ -25,18 +25,18 @@ fn crates(packages: &[&str], edges: &str) -> BTreeSet<String> {
 }
 
 #[test]
-fn step_has_the_same_features_with_package_and_bin() {
+fn step_has_same_features_alone_and_in_workspace() {
     for features in [&["--workspace"][..], &["--workspace", "--all-features"]] {
-        let together = crates(features, "normal,build,dev");
+        let workspace_crates = crates(features, "normal,build,dev");
         for step in Step::STEPS {
-            let alone = crates(&["--package", step.name()], "normal,build");
-            let own = format!("{step} v"); // step 3 has the feature itself
-            let differ: Vec<_> =
-                alone.difference(&together).filter(|line| !line.starts_with(&own)).collect();
+            let mut step_crates = crates(&["--package", step.name()], "normal,build");
+            // The step itself may differ: step 3 has the feature `after`.
+            step_crates.retain(|line| !line.starts_with(&format!("{step} v")));
+            let differing_crates: Vec<_> = step_crates.difference(&workspace_crates).collect();
             assert!(
-                differ.is_empty(),
-                "a crate in `tests` adds features, so `cargo run --bin {step}` would build these \
-                 again: {differ:#?}"
+                differing_crates.is_empty(),
+                "a crate in `tests` enables more features of these crates, so `cargo run --bin \
+                 {step}` would rebuild them: {differing_crates:#?}"
             );
         }
     }
@@ -44,7 +44,7 @@ fn step_has_the_same_features_with_package_and_bin() {
 
 #[test]
 fn feature_after_adds_no_crate_to_step_3_and_bare() {
-    // Examples are built with the development dependencies too.
+    // Cargo builds examples with the development dependencies.
     let crates_of = |step: Step| {
         let mut crates = crates(&["--package", step.name()], "normal,build,dev");
         crates.retain(|line| !line.starts_with(step.name()));
@@ -53,13 +53,13 @@ fn feature_after_adds_no_crate_to_step_3_and_bare() {
     assert_eq!(crates_of(Step::Select), crates_of(Step::Blocking), "crates of steps 3 and 1");
     let after = crates(&["--package", "step3-select", "--features", "after"], "normal");
     let has_crate = |name: &str| after.iter().any(|line| line.starts_with(name));
-    assert!(has_crate("mio v") && has_crate("tokio v"), "crates of the feature: {after:#?}");
+    assert!(has_crate("mio v") && has_crate("tokio v"), "expected mio and tokio, got {after:#?}");
 }
 
 #[test]
-fn step_is_built_of_at_most_twelve_crates() {
+fn step_depends_on_at_most_twelve_crates() {
     for step in Step::STEPS {
         let crates = crates(&["--package", step.name()], "normal");
-        assert!(crates.len() <= 12, "{step} is built of {}: {crates:#?}", crates.len());
+        assert!(crates.len() <= 12, "{step} depends on {} crates: {crates:#?}", crates.len());
     }
 }
