@@ -1,9 +1,9 @@
-//! The mistakes that the last lines of a server reveal.
+//! Mistakes that `check` recognizes by the last lines that the server printed.
 
-/// A mistake that is known by what the server prints when it ends.
+/// A mistake, and the texts that a server with this mistake prints when it ends.
 #[derive(Debug)]
 pub struct Diagnosis {
-    /// The texts of which one is in a line that the server printed.
+    /// The server printed a line that contains one of these texts.
     signs: &'static [&'static str],
     pub sentence: &'static str,
     pub section: &'static str,
@@ -12,7 +12,7 @@ pub struct Diagnosis {
 const DIAGNOSES: &[Diagnosis] = &[
     Diagnosis {
         signs: &["file descriptor cannot be a negative integer", "Bad file descriptor", "EBADF"],
-        sentence: "Your server closed a client's socket but left it in the list for select.",
+        sentence: "Your server closed a client's socket, but left it in the list for select.",
         section: "step3-select/HARDENING.md#a-client-that-disconnects-and-stays-in-the-list",
     },
     Diagnosis {
@@ -22,7 +22,7 @@ const DIAGNOSES: &[Diagnosis] = &[
     },
     Diagnosis {
         signs: &["Too many open files", "EMFILE", "ENFILE"],
-        sentence: "Your server had no free file descriptor for a new client, and ended.",
+        sentence: "Your server ended because it had no free file descriptor for a new client.",
         section: "step3-select/HARDENING.md#more-clients-than-fit",
     },
     Diagnosis {
@@ -74,7 +74,7 @@ const DIAGNOSES: &[Diagnosis] = &[
 
 impl Diagnosis {
     /// Returns the diagnosis of a server that printed `lines` before it ended with `status`. For a
-    /// server that is still running, `status` is the failure.
+    /// server that is still running, `status` is what the client expected and got.
     pub fn find(lines: &[String], status: &str) -> Option<&'static Self> {
         // The last line names the error.
         let mut texts = lines.iter().rev().map(String::as_str).chain([status]);

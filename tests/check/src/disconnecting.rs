@@ -1,28 +1,26 @@
-//! The server goes on when a client disconnects.
+//! A client disconnects, and the server serves the others.
 
 use std::time::Duration;
 
 use harness::{Client, MESSAGE, Process, poll_until};
 
-use crate::{Case, Expecting, Failure, Kind, Outcome, Trial};
+use crate::{Case, Deviation, Expecting, Failure, Outcome, Trial};
 
 /// The number of clients that disconnect in a row.
 const CLIENTS: usize = 20;
 
-/// The time that a client has to connect to a stopped server. If the backlog is full, the kernel
-/// drops its SYN.
+/// The time that a client has to connect to a stopped server. If the backlog is full, the kernel drops
+/// the client's SYN.
 const BACKLOG_TIMEOUT: Duration = Duration::from_millis(500);
 
 const BASE: Case = Case { section: "step3-select/HARDENING.md#a-client-that-resets", ..Case::BASE };
-const RESET: &str =
-    "cargo run --bin client -- --port {port} --reset, type hello, Ctrl-D; then nc 127.0.0.1 {port}";
 
 pub const CASES: &[Case] = &[
     Case {
         name: "one after the other",
         question: "A client disconnects, then twenty more do. Is the next client served?",
         section: "step1-blocking/README.md#what-happens",
-        by_hand: "nc 127.0.0.1 {port}, type hello, Ctrl-C; then once more",
+        by_hand: "nc 127.0.0.1 {port}\nType hello, press Enter, then Ctrl-C. Do this again.",
         run: |trial| {
             disconnect_in_turn(trial, "disconnect", |trial| {
                 trial.connect_and_request("each client")?.close().expecting("to disconnect")
@@ -33,7 +31,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "reset while silent",
         question: "A client sends nothing and resets its connection. Is the next one served?",
-        by_hand: RESET,
+        by_hand: "cargo run --bin client -- --port {port} --reset\nPress Ctrl-D.\nnc 127.0.0.1 {port}\nType hello and press Enter.",
         run: |trial| {
             disconnect_in_turn(trial, "reset", |trial| {
                 trial.connect()?.reset().expecting("to reset the connection")
@@ -44,11 +42,11 @@ pub const CASES: &[Case] = &[
     Case {
         name: "reset with a response unread",
         question: "A client resets its connection with a response unread. Is the next one served?",
-        by_hand: RESET,
+        by_hand: "bash -c 'exec 3<>/dev/tcp/127.0.0.1/{port}; echo hello >&3; sleep 1'\nnc 127.0.0.1 {port}\nType hello and press Enter.",
         run: |trial| {
             disconnect_in_turn(trial, "reset", |trial| {
                 let client = trial.connect_and_send()?;
-                client.leave_response_unread().expecting("a response")?;
+                client.wait_for_unread_response().expecting("a response")?;
                 client.reset().expecting("to reset the connection")
             })
         },
@@ -56,9 +54,10 @@ pub const CASES: &[Case] = &[
     },
     Case {
         name: "reset while queued",
-        question: "Clients reset in the backlog, before the server accepts them. Is the next one served?",
+        question: "Clients reset their connections before the server accepts them. Is the next one served?",
         section: "step3-select/HARDENING.md#a-client-that-is-gone-before-it-is-accepted",
-        by_hand: "stop the server with Ctrl-Z, connect and reset clients, continue it with fg",
+        by_hand: "{server}\nPress Ctrl-Z.\nIn another terminal: cargo run --bin client -- --port {port} --reset\n\
+                  Press Ctrl-D.\nIn the first terminal: fg\nIn the other: nc 127.0.0.1 {port}\nType hello and press Enter.",
         run: reset_in_backlog,
         ..BASE
     },
@@ -66,13 +65,13 @@ pub const CASES: &[Case] = &[
         name: "file descriptors",
         question: "Twenty clients connect and disconnect. Does the server close their sockets?",
         section: "step1-blocking/README.md#the-code",
-        by_hand: "ls /proc/$(pgrep -n NAME)/fd before and after",
+        by_hand: "{server} & sleep 1; ls /proc/$!/fd; echo hello | nc -N 127.0.0.1 {port}; ls /proc/$!/fd; kill $!",
         run: file_descriptors,
         ..BASE
     },
 ];
 
-/// Expects that the next client is served after one calls `disconnect`, and again after 20 more do.
+/// Expects that the next client is served after one client disconnects, and again after 20 more do.
 fn disconnect_in_turn(
     trial: &mut Trial,
     event: &str,
@@ -87,7 +86,7 @@ fn disconnect_in_turn(
 }
 
 fn reset_in_backlog(trial: &mut Trial) -> Outcome {
-    trial.serve_next("the start")?;
+    trial.serve_first()?;
     for clients in [1, CLIENTS] {
         trial.stop_during(|trial| {
             for (number, mut client) in fill_backlog(trial, clients)?.into_iter().enumerate() {
@@ -109,8 +108,10 @@ fn fill_backlog(trial: &mut Trial, max_clients: usize) -> Result<Vec<Client>, Fa
     while clients.len() < max_clients {
         match trial.connect_within(BACKLOG_TIMEOUT) {
             Ok(client) => clients.push(client),
-            Err(Failure::Unexpected { kind: Kind::Silence, .. }) if !clients.is_empty() => {
-                trial.measured = format!("its backlog holds {} clients", clients.len());
+            Err(Failure::Unexpected { deviation: Deviation::Silence, .. })
+                if !clients.is_empty() =>
+            {
+                trial.measurement = format!("its backlog holds {} clients", clients.len());
                 break;
             }
             Err(failure) => return Err(failure),
@@ -121,26 +122,23 @@ fn fill_backlog(trial: &mut Trial, max_clients: usize) -> Result<Vec<Client>, Fa
 
 fn file_descriptors(trial: &mut Trial) -> Outcome {
     let count = |trial: &Trial| trial.processes().into_iter().map(Process::file_descriptors).sum();
-    trial.serve_next("the start")?;
-    // The server may not have closed its first client's socket yet. A leak is many more.
+    trial.serve_first()?;
+    // One of these may be the socket of the first client. A leak is many more.
     let before: Option<usize> = count(trial);
     for _ in 0..CLIENTS {
         trial.connect_and_request("each client")?.close().expecting("to disconnect")?;
     }
-    // If the server has ended, `before` can be None too, but then one of the clients has failed.
     let Some(before) = before else {
         return Err(Failure::Skipped(
-            "file descriptors are not available on this system".to_owned(),
+            "check cannot count the file descriptors of the server".to_owned(),
         ));
     };
     let is_closed = || count(trial).filter(|after| *after <= before);
     let Some(after) = poll_until(trial.timeout, is_closed) else {
-        return Err(Failure::unexpected(
-            format!("at most {before} file descriptors, as before {CLIENTS} clients"),
-            format!("{} file descriptors", count(trial).unwrap_or_default()),
-            Kind::Measured,
-        ));
+        let expected = format!("at most {before} file descriptors, as before {CLIENTS} clients");
+        let actual = count(trial).map_or("none".to_owned(), |count| format!("{count}"));
+        return Err(Failure::unexpected(&expected, &actual, Deviation::Measurement));
     };
-    trial.measured = format!("{after} file descriptors after {CLIENTS} clients");
+    trial.measurement = format!("{after} file descriptors after {CLIENTS} clients");
     Ok(())
 }

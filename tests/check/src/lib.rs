@@ -1,5 +1,5 @@
-//! The cases that any server is put through. The tests run them on our own servers, and the program
-//! `check` runs them on any other.
+//! Cases, each with a question that a good server answers with yes. The tests run them on our own
+//! servers, and the program `check` runs them on any other.
 
 #![forbid(unsafe_code)]
 
@@ -10,9 +10,9 @@ mod probe;
 mod responses;
 pub mod storm;
 mod system;
-mod together;
 mod too_many;
 mod trial;
+mod two_at_once;
 
 use std::fmt::{self, Display, Formatter};
 use std::io::{self, ErrorKind};
@@ -30,7 +30,7 @@ pub use trial::Trial;
 pub enum Level {
     Responses,
     Disconnecting,
-    Together,
+    TwoAtOnce,
     Misbehaving,
     TooMany,
     System,
@@ -41,7 +41,7 @@ impl Level {
     pub const ALL: [Self; 7] = [
         Self::Responses,
         Self::Disconnecting,
-        Self::Together,
+        Self::TwoAtOnce,
         Self::Misbehaving,
         Self::TooMany,
         Self::System,
@@ -52,7 +52,7 @@ impl Level {
         match self {
             Self::Responses => ("it responds", responses::CASES),
             Self::Disconnecting => ("clients disconnect", disconnecting::CASES),
-            Self::Together => ("two at once", together::CASES),
+            Self::TwoAtOnce => ("two at once", two_at_once::CASES),
             Self::Misbehaving => ("clients misbehave", misbehaving::CASES),
             Self::TooMany => ("too many clients", too_many::CASES),
             Self::System => ("signals and output", system::CASES),
@@ -60,7 +60,7 @@ impl Level {
         }
     }
 
-    /// The name that `check` prints and takes.
+    /// The name in the output and in the options of `check`.
     pub fn name(self) -> &'static str {
         self.entry().0
     }
@@ -73,16 +73,16 @@ impl Level {
 /// A situation, and what is expected of a server in it.
 #[derive(Debug, Clone, Copy)]
 pub struct Case {
-    /// The name that `check` prints and takes.
+    /// The name in the output and in the options of `check`.
     pub name: &'static str,
     /// The actions of the clients, and a question that a pass answers with yes.
     pub question: &'static str,
-    /// The page and section that explain it.
+    /// The page and section that explain the situation.
     pub section: &'static str,
-    /// The instructions to do it by hand. `{server}` stands for the command that starts the server, and
-    /// `{port}` for its port. Without `{server}` the server is started as usual.
+    /// The commands and actions of a student in a second terminal, after the server has started. If they
+    /// contain `{server}`, they include the command that starts it. `{port}` is the port of the server.
     pub by_hand: &'static str,
-    /// True if responses are compared byte by byte, so that they must be known in advance.
+    /// True if the case compares responses byte by byte, so that it must know them in advance.
     pub is_exact: bool,
     prepare: fn(ServerCommand) -> ServerCommand,
     run: fn(&mut Trial) -> Outcome,
@@ -102,7 +102,7 @@ impl Case {
         section: "",
         by_hand: "",
         is_exact: false,
-        prepare: |start| start,
+        prepare: |command| command,
         run: |_| unreachable!("each case has a function to run"),
     };
 
@@ -112,8 +112,8 @@ impl Case {
     }
 
     /// Prints that a test skips this case, see [`is_available`].
-    pub fn skip(&self, why: &str) {
-        is_available(&format!("way to run \"{}\" ({why})", self.name), false);
+    pub fn skip(&self, reason: &str) {
+        is_available(&format!("way to run \"{}\" ({reason})", self.name), false);
     }
 
     pub fn run(&self, setup: &Setup) -> io::Result<Verdict> {
@@ -129,31 +129,31 @@ impl Case {
         if self.is_exact && setup.protocol.response == Response::Dependent {
             return Ok(Verdict::Skipped("the response is not known in advance".to_owned()));
         }
-        let setup = Setup { start: (self.prepare)(setup.start.clone()), ..setup.clone() };
+        let setup = Setup { command: (self.prepare)(setup.command.clone()), ..setup.clone() };
         let mut trial = Trial::new(&setup)?;
         Ok(match (self.run)(&mut trial) {
             Ok(()) => {
                 inspect(&mut trial.server);
-                Verdict::Pass(trial.measured)
+                Verdict::Pass(trial.measurement)
             }
-            Err(Failure::Skipped(why)) => Verdict::Skipped(why),
+            Err(Failure::Skipped(reason)) => Verdict::Skipped(reason),
             Err(failure) => Verdict::Fail(trial.report(failure)),
         })
     }
 }
 
-/// The start of a server, and what its clients expect.
+/// The command that starts a server, and what its clients expect.
 #[derive(Debug, Clone)]
 pub struct Setup {
-    pub start: ServerCommand,
+    pub command: ServerCommand,
     pub protocol: Arc<Protocol>,
     pub timeout: Duration,
 }
 
 impl Setup {
-    /// Returns the setup of a server that responds as ours do.
-    pub fn new(start: ServerCommand, timeout: Duration) -> Self {
-        Self { start, protocol: Arc::default(), timeout }
+    /// Returns the setup of a server that responds as our servers do.
+    pub fn new(command: ServerCommand, timeout: Duration) -> Self {
+        Self { command, protocol: Arc::default(), timeout }
     }
 }
 
@@ -170,7 +170,7 @@ pub struct Report {
     pub failure: Failure,
     /// The state of the server, in words.
     pub server: String,
-    /// The last lines that it printed.
+    /// The last lines that the server printed.
     pub last_lines: Vec<String>,
     pub steps: Vec<String>,
     pub diagnosis: Option<&'static Diagnosis>,
@@ -180,48 +180,47 @@ pub struct Report {
 pub enum Failure {
     Unexpected {
         expected: String,
-        got: String,
-        kind: Kind,
+        actual: String,
+        deviation: Deviation,
     },
     OneAtATime {
         is_served_later: bool,
     },
     /// Nothing listens on the port.
     NotListening(String),
-    /// This machine, or this system, cannot run the case.
+    /// The case cannot run on this machine.
     Skipped(String),
 }
 
-/// The kind of event that the client got instead of the expected one.
+/// What happened instead of the expected event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum Deviation {
     Silence,
-    End,
-    OtherBytes,
-    Measured,
+    Disconnection,
+    WrongBytes,
+    Measurement,
 }
 
 impl Failure {
-    fn unexpected(expected: impl Into<String>, got: impl Into<String>, kind: Kind) -> Self {
-        Self::Unexpected { expected: expected.into(), got: got.into(), kind }
+    fn unexpected(expected: &str, actual: &str, deviation: Deviation) -> Self {
+        Self::Unexpected { expected: expected.to_owned(), actual: actual.to_owned(), deviation }
     }
 }
 
 impl Display for Failure {
     fn fmt(&self, line: &mut Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unexpected { expected, got, .. } => {
-                write!(line, "expected {expected}, got {got}")
+            Self::Unexpected { expected, actual, .. } => {
+                write!(line, "expected {expected}, got {actual}")
             }
             Self::OneAtATime { is_served_later } => {
-                let later = if *is_served_later { "was served" } else { "was not served" };
-                write!(
-                    line,
-                    "the server serves one client at a time: after the first client had \
-                     disconnected, the second one {later}"
-                )
+                line.write_str("the server serves one client at a time: the second client got ")?;
+                line.write_str(match is_served_later {
+                    true => "its response only after the first one disconnected",
+                    false => "no response, even after the first one disconnected",
+                })
             }
-            Self::NotListening(why) | Self::Skipped(why) => line.write_str(why),
+            Self::NotListening(reason) | Self::Skipped(reason) => line.write_str(reason),
         }
     }
 }
@@ -237,22 +236,22 @@ impl<T> Expecting<T> for io::Result<T> {
             if is_local(&error) {
                 return Failure::Skipped(format!("this machine could not run the client: {error}"));
             }
-            let kind = match error.kind() {
-                ErrorKind::WouldBlock | ErrorKind::TimedOut => Kind::Silence,
-                ErrorKind::InvalidData => Kind::OtherBytes,
-                _ => Kind::End,
+            let deviation = match error.kind() {
+                ErrorKind::WouldBlock | ErrorKind::TimedOut => Deviation::Silence,
+                ErrorKind::InvalidData => Deviation::WrongBytes,
+                _ => Deviation::Disconnection,
             };
-            // The client itself has worded an error without a number.
-            let got = match error.raw_os_error() {
+            // An error without a number has a text of the client already.
+            let actual = match error.raw_os_error() {
                 Some(_) => describe_error(&error),
                 None => error.to_string(),
             };
-            Failure::unexpected(expected, got, kind)
+            Failure::unexpected(expected, &actual, deviation)
         })
     }
 }
 
-/// Returns whether the client's own system refused a call, so that the server is not to blame.
+/// Returns whether this machine refused a call of the client, so that it is not the server's mistake.
 fn is_local(error: &io::Error) -> bool {
     const ENFILE: i32 = 23;
     const EMFILE: i32 = 24;

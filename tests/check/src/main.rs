@@ -1,7 +1,7 @@
-//! Puts any server through the cases, and prints how it did.
+//! Runs the cases on any server, and prints the results.
 
 #![forbid(unsafe_code)]
-#![deny(clippy::print_stdout)] // it panics if the reader has exited
+#![deny(clippy::print_stdout)] // println! panics if the reader of the output has exited
 
 use std::io::{self, ErrorKind, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -17,14 +17,14 @@ use harness::{
 
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The limit on file descriptors of this process, which its clients need.
+/// The limit on file descriptors of this process. Each of its clients needs one.
 const FILE_DESCRIPTORS: u64 = 4096;
 
 fn main() -> ExitCode {
     let mut arguments = command().get_matches();
-    let until: Option<String> = arguments.remove_one("until");
-    let until = Level::ALL.into_iter().find(|level| Some(level.name()) == until.as_deref());
-    let only: Option<String> = arguments.remove_one("only");
+    let name: Option<String> = arguments.remove_one("until");
+    let last_level = Level::ALL.into_iter().find(|level| Some(level.name()) == name.as_deref());
+    let name: Option<String> = arguments.remove_one("only");
     let response: Option<String> = arguments.remove_one("response");
     let is_list = arguments.get_flag("list");
     let mut check = Check {
@@ -33,8 +33,8 @@ fn main() -> ExitCode {
         protocol: response.map(|text| check::constant(&text)),
     };
     let cases: Vec<&Case> = check::all()
-        .filter(|case| only.as_ref().is_none_or(|only| case.name == only))
-        .filter(|case| until.is_none_or(|until| case.level() <= until))
+        .filter(|case| name.as_ref().is_none_or(|name| case.name == name))
+        .filter(|case| last_level.is_none_or(|level| case.level() <= level))
         .collect();
     let prepare = || {
         signals::stop_ignoring_sigchld();
@@ -61,9 +61,10 @@ fn command() -> Command {
             "check starts the command again for each case, and kills it and its children afterwards.\n\
              In the arguments of the command, check replaces {port} with a free port. The server\n\
              must listen on localhost.\n\n\
-             First check sends a few messages to find out how the server responds. A response can be\n\
-             a fixed text, the received bytes, or something else. The server must listen within 30\n\
-             seconds, and send each response within 5 seconds. A case ends after 120 seconds.",
+             Before the first case, check sends a few messages to find out how the server responds.\n\
+             The server must listen within 30 seconds, and send each response within 5 seconds. A\n\
+             case that takes longer than 120 seconds fails or is skipped.\n\n\
+             Exit code: 0 if cases passed and none failed, 1 if a case failed, otherwise 2.",
         )
         .arg(
             option("port", "PORT", "Port of the server, if no argument contains {port}")
@@ -129,7 +130,7 @@ impl Check {
         }
         let mut passed: Vec<&str> = Vec::new();
         let mut first_failure: Option<(Level, &str)> = None;
-        let mut why_skipped: Option<&str> = None;
+        let mut skip_reason: Option<&str> = None;
         let mut level = None;
         for (number, case) in cases.iter().enumerate() {
             if level != Some(case.level()) {
@@ -138,27 +139,27 @@ impl Check {
             }
             write!(output, "{:>4}/{} {:<32}", number + 1, cases.len(), case.name)?;
             output.flush()?;
-            if let Some(reason) = why_skipped {
+            if let Some(reason) = skip_reason {
                 writeln!(output, "skipped: {reason}")?;
                 continue;
             }
             match case.run(&self.setup()?)? {
-                Verdict::Pass(measured) => {
-                    let colon = if measured.is_empty() { "" } else { ": " };
-                    writeln!(output, "pass{colon}{measured}")?;
+                Verdict::Pass(measurement) => {
+                    let colon = if measurement.is_empty() { "" } else { ": " };
+                    writeln!(output, "pass{colon}{measurement}")?;
                     passed.push(case.name);
                 }
                 Verdict::Skipped(reason) => writeln!(output, "skipped: {reason}")?,
                 Verdict::Fail(report) => {
-                    // The diagnosis is about this server, the section of the case is not.
-                    let read = report.diagnosis.map_or(case.section, |diagnosis| diagnosis.section);
-                    print_report(&report, read)?;
+                    // A diagnosis is about this server, so its section fits better than that of the case.
+                    let section = report.diagnosis.map_or(case.section, |found| found.section);
+                    print_report(&report, section)?;
                     if matches!(report.failure, Failure::OneAtATime { .. }) {
-                        why_skipped = Some("the server serves one client at a time");
+                        skip_reason = Some("the server serves one client at a time");
                     } else if number == 0 && cases.len() > 1 {
-                        why_skipped = Some("the server does not respond to one client yet");
+                        skip_reason = Some("the server does not respond to its first client yet");
                     }
-                    first_failure.get_or_insert((case.level(), read));
+                    first_failure.get_or_insert((case.level(), section));
                 }
             }
         }
@@ -184,8 +185,7 @@ impl Check {
         if recipe.contains("{server}") {
             return writeln!(output, "By hand: {}", recipe.replace("{server}", &server));
         }
-        writeln!(output, "By hand: {server}")?;
-        writeln!(output, "Then, in other terminals: {recipe}")
+        writeln!(output, "By hand: {server}\nIn another terminal: {recipe}")
     }
 
     fn setup(&self) -> io::Result<Setup> {
@@ -204,7 +204,7 @@ impl Check {
     }
 }
 
-/// Prints how many cases passed, the last level of which all passed, and what to read next.
+/// Prints how many cases passed, the last level in which all passed, and what to read next.
 fn sum_up(
     cases: &[&Case],
     passed: &[&str],
@@ -212,20 +212,19 @@ fn sum_up(
 ) -> io::Result<()> {
     let mut output = io::stdout();
     write!(output, "{} of {} cases passed.", passed.len(), cases.len())?;
-    let first_missed = cases.iter().find(|case| !passed.contains(&case.name));
-    let complete = cases.iter().map(|case| case.level());
-    let complete =
-        complete.take_while(|level| first_missed.is_none_or(|case| *level < case.level()));
+    let first_gap = cases.iter().find(|case| !passed.contains(&case.name));
+    let levels = cases.iter().map(|case| case.level());
+    let complete = levels.take_while(|level| first_gap.is_none_or(|case| *level < case.level()));
     if let Some(level) = complete.last() {
         write!(output, " Last complete level: \"{}\".", level.name())?;
     }
-    if let Some((level, read)) = first_failure {
-        write!(output, " Next level: \"{}\". Read {read}", level.name())?;
+    if let Some((level, section)) = first_failure {
+        write!(output, " First failure: in \"{}\". Read {section}", level.name())?;
     }
     writeln!(output)
 }
 
-fn print_report(report: &Report, read: &str) -> io::Result<()> {
+fn print_report(report: &Report, section: &str) -> io::Result<()> {
     let mut lines = report.steps.clone();
     lines.push(match report.failure {
         Failure::OneAtATime { .. } => report.failure.to_string(),
@@ -233,11 +232,11 @@ fn print_report(report: &Report, read: &str) -> io::Result<()> {
     });
     lines.extend(report.last_lines.iter().map(|line| format!("the server printed: {line}")));
     lines.extend(report.diagnosis.map(|diagnosis| diagnosis.sentence.to_owned()));
-    lines.push(format!("Read {read}"));
+    lines.push(format!("Read {section}"));
     writeln!(io::stdout(), "fail\n          {}", lines.join("\n          "))
 }
 
-/// Waits until the server of the previous case has released its port.
+/// Waits until `port` is free, because the server of the previous case may have ended only just now.
 fn wait_until_free(port: u16) -> io::Result<()> {
     let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     let bind = || TcpListener::bind(addr);

@@ -1,4 +1,4 @@
-//! One client cannot block the others.
+//! A client misbehaves, and the server serves the others.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::SocketAddr;
@@ -8,30 +8,30 @@ use std::time::Instant;
 
 use harness::{Client, Response, StalledReader};
 
-use crate::{Case, Expecting, Failure, Kind, Outcome, Trial};
+use crate::{Case, Deviation, Expecting, Failure, Outcome, Trial};
 
 const BASE: Case =
     Case { section: "step3-select/HARDENING.md#a-client-that-never-reads", ..Case::BASE };
 
-/// The number of clients that never read. TCP may stall one of them before the server does, but
-/// hardly all.
+/// The number of clients that never read. The kernel may block one of them before the server is stuck,
+/// but hardly all of them.
 const STALLED_CLIENTS: usize = 3;
 
-/// The memory that the server may use for all of them, in KiB.
+/// The memory that the server may use for all clients that never read.
 const MAX_MEMORY_KIB: u64 = 8 * 1024;
 
 pub const CASES: &[Case] = &[
     Case {
         name: "a stalled reader",
         question: "Clients send and never read. Are other clients served, and is the memory of the server bounded?",
-        by_hand: "cargo run --bin client -- --port {port} --stall; at the same time, nc 127.0.0.1 {port}",
+        by_hand: "cargo run --bin client -- --port {port} --stall\nIn a third terminal: nc 127.0.0.1 {port}\nType hello and press Enter.",
         run: stalled_reader,
         ..BASE
     },
     Case {
         name: "a late reader",
         question: "A client sends until it is stuck, then reads. Are its responses complete?",
-        by_hand: "cargo run --bin client -- --port {port} --stall, and Enter when it says Stuck",
+        by_hand: "bash -c 'exec 3<>/dev/tcp/127.0.0.1/{port}; yes hello >&3 & sleep 2; kill $!; timeout 2 cat <&3 | uniq -c'",
         is_exact: true,
         run: late_reader,
         ..BASE
@@ -39,7 +39,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "flooding clients",
         question: "Clients send as fast as they can. Are other clients served?",
-        by_hand: "nc 127.0.0.1 {port} < /dev/zero > /dev/null; at the same time, nc 127.0.0.1 {port}",
+        by_hand: "nc 127.0.0.1 {port} < /dev/zero > /dev/null\nIn a third terminal: nc 127.0.0.1 {port}\nType hello and press Enter.",
         run: flooding_clients,
         ..BASE
     },
@@ -53,50 +53,50 @@ fn stall(server: SocketAddr, deadline: Instant) -> Result<StalledReader, Failure
         Err(error) if error.kind() == ErrorKind::TimedOut => {
             Err(Failure::Skipped("the client was not stuck before the time limit".to_owned()))
         }
-        // A server that takes everything, or drops the client, does not block either.
+        // A server that receives everything, or disconnects the client, is not blocked either.
         _ => Ok(client),
     }
 }
 
 fn stalled_reader(trial: &mut Trial) -> Outcome {
-    let mut early = trial.connect_and_request("the first client")?;
+    let mut early_client = trial.connect_and_request("the first client")?;
     let memory_before = trial.memory();
     let addr = trial.server.addr;
-    // This leaves time for the other clients.
+    // Stop early enough, so that the other clients have time left.
     let deadline = trial.deadline - 6 * trial.timeout;
-    let stalled: Result<Vec<StalledReader>, Failure> = thread::scope(|scope| {
+    let stalled_clients: Result<Vec<StalledReader>, Failure> = thread::scope(|scope| {
         let clients = [(); STALLED_CLIENTS].map(|()| scope.spawn(move || stall(addr, deadline)));
-        clients.into_iter().map(|client| client.join().expect("no panic in a client")).collect()
+        clients.into_iter().map(|client| client.join().expect("a client thread")).collect()
     });
-    let stalled = stalled?;
-    for client in &stalled {
+    let stalled_clients = stalled_clients?;
+    for client in &stalled_clients {
         trial.kept.keep(client.stream());
     }
     trial.note(&format!("{STALLED_CLIENTS} other clients send and never read"));
-    early.request().expecting("a response to the first client while others never read")?;
-    let mut late = trial.connect()?;
+    early_client.request().expecting("a response to the first client while others never read")?;
+    let mut late_client = trial.connect()?;
     for _ in 0..10 {
-        late.request().expecting("a response to a new client while others never read")?;
+        late_client.request().expecting("a response to a new client while others never read")?;
     }
-    let grown = trial.memory().saturating_sub(memory_before);
-    let sent: u64 = stalled.iter().map(StalledReader::bytes_sent).sum();
+    let growth = trial.memory().saturating_sub(memory_before);
+    let sent: u64 = stalled_clients.iter().map(StalledReader::bytes_sent).sum();
     trial.kept.close_all();
-    drop(stalled);
+    drop(stalled_clients);
     trial.note("the clients that never read disconnect");
-    late.request().expecting("a response when the clients that never read have disconnected")?;
+    late_client.request().expecting("a response after the clients that never read disconnected")?;
     trial.serve_next("the stalled clients disconnected")?;
-    trial.measured = format!("{grown} KiB more memory for {} MiB of requests", sent >> 20);
-    if grown <= MAX_MEMORY_KIB {
+    trial.measurement = format!("{growth} KiB more memory for {} MiB of requests", sent >> 20);
+    if growth <= MAX_MEMORY_KIB {
         return Ok(());
     }
-    let got = trial.measured.clone();
-    Err(Failure::unexpected("at most 8 MiB more memory", got, Kind::Measured))
+    let expected = "at most 8 MiB more memory";
+    Err(Failure::unexpected(expected, &trial.measurement, Deviation::Measurement))
 }
 
-/// Expects complete responses, unless the server drops the client. A server that ignores how many bytes
-/// `send` took loses a part of a response.
+/// Expects complete responses, unless the server disconnects the client. A server that ignores how many
+/// bytes `send` took loses a part of a response.
 fn late_reader(trial: &mut Trial) -> Outcome {
-    trial.serve_next("the start")?;
+    trial.serve_first()?;
     let client = stall(trial.server.addr, trial.deadline)?;
     trial.kept.keep(client.stream());
     trial.note("a client sends and does not read until it is stuck, then it reads");
@@ -105,16 +105,16 @@ fn late_reader(trial: &mut Trial) -> Outcome {
         Err(error)
             if matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::NotConnected) =>
         {
-            trial.measured = "the server closed the connection".to_owned();
+            trial.measurement = "the server closed the connection".to_owned();
             return trial.serve_next("the server closed a connection");
         }
-        responses => responses.expecting("whole responses and the end of the stream")?,
+        responses => responses.expecting("complete responses and the end of the stream")?,
     };
     if responses == 0 || trial.protocol.response == Response::Echo && responses != sent {
-        let got = format!("{responses} responses to {sent} bytes");
-        return Err(Failure::unexpected("its complete responses", got, Kind::OtherBytes));
+        let actual = format!("{responses} responses to {sent} bytes");
+        return Err(Failure::unexpected("complete responses", &actual, Deviation::WrongBytes));
     }
-    trial.measured = format!("{responses} responses");
+    trial.measurement = format!("{responses} responses");
     trial.serve_next("a client read late")
 }
 
@@ -137,26 +137,26 @@ fn flood(client: &Client, stop: &AtomicBool) -> io::Result<()> {
 }
 
 fn flooding_clients(trial: &mut Trial) -> Outcome {
-    let mut other = trial.connect_and_request("the first client")?;
-    let mut flooding = Vec::new();
+    let mut other_client = trial.connect_and_request("the first client")?;
+    let mut flooders = Vec::new();
     for _ in 0..3 {
-        flooding.push(trial.connect()?);
+        flooders.push(trial.connect()?);
     }
     let stop = AtomicBool::new(false);
     let (responses, floods) = thread::scope(|scope| {
         let mut floods = Vec::new();
-        for client in &flooding {
+        for client in &flooders {
             floods.push(scope.spawn(|| flood(client, &stop)));
         }
-        let responses = (0..500).try_for_each(|_| other.request());
+        let responses = (0..500).try_for_each(|_| other_client.request());
         stop.store(true, Ordering::Relaxed);
         let mut floods = floods.into_iter();
-        let floods = floods.try_for_each(|flood| flood.join().expect("no panic in a client"));
+        let floods = floods.try_for_each(|flood| flood.join().expect("a client thread"));
         (responses, floods)
     });
     responses.expecting("a response to another client while three flood")?;
     floods.expecting("the flooding clients to stay connected")?;
-    for client in flooding {
+    for client in flooders {
         client.reset().expecting("to reset the connection")?;
     }
     trial.serve_next("clients flooded")

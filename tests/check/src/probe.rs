@@ -1,4 +1,4 @@
-//! The messages that show how a server responds, before the first case.
+//! Messages before the first case that show how a server responds.
 
 use std::io;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use crate::{Failure, Setup};
 /// The time without a byte after which a response is complete.
 const SILENCE: Duration = Duration::from_millis(200);
 
-/// The messages of two connections. The server is started again for the second one, because many
+/// The messages of two connections. `check` starts the server again for the second one, because many
 /// servers end when their first client disconnects.
 const MESSAGES: [[&str; 2]; 2] = [["hello\n", "how are you\n"], ["are you there\n", "hi\n"]];
 
@@ -34,12 +34,12 @@ pub fn probe(setup: &Setup) -> io::Result<Option<Probe>> {
         let mut trial = Trial::new(setup)?;
         match converse(&mut trial, messages) {
             Ok(received) if !received[0].is_empty() => *responses = received,
-            Err(Failure::NotListening(mut why)) => {
+            Err(Failure::NotListening(mut reason)) => {
                 let report = trial.report(Failure::NotListening(String::new()));
                 if !report.last_lines.is_empty() {
-                    why += &format!("; the server printed: {}", report.last_lines.join(" / "));
+                    reason += &format!("; the server printed: {}", report.last_lines.join(" / "));
                 }
-                return Err(io::Error::other(why));
+                return Err(io::Error::other(reason));
             }
             _ => return Ok(None),
         }
@@ -55,7 +55,7 @@ fn converse(trial: &mut Trial, messages: &[&str; 2]) -> Result<[Vec<u8>; 2], Fai
     let mut responses = [Vec::new(), Vec::new()];
     for (message, response) in messages.iter().zip(&mut responses) {
         let sent = client.send(message.as_bytes());
-        if !matches!(sent.and_then(|()| client.has_byte_within(trial.timeout)), Ok(true)) {
+        if !matches!(sent.and_then(|()| client.wait_for_byte_within(trial.timeout)), Ok(true)) {
             break;
         }
         *response = client.receive_until_silence(SILENCE).unwrap_or_default();
@@ -78,7 +78,7 @@ fn recognize(responses: &Responses) -> Protocol {
     {
         return Protocol { greeting, response: Response::Echo };
     }
-    // A server that responds only once has a constant response too. The cases show what follows.
+    // A server that responds only once also has a constant response. The cases find its mistake.
     let response = match first == other_first && second.is_empty() {
         true => Response::Constant(first.clone()),
         false => Response::Dependent,
@@ -107,7 +107,7 @@ fn describe(protocol: &Protocol, responses: &Responses) -> String {
             );
         }
         Response::Echo => {
-            remark += "The server sends back what it receives, so the cases expect that."
+            remark += "The server sends back what it receives, so the cases expect the bytes that they send."
         }
         Response::Dependent => {
             remark += "The response depends on the request: ";
@@ -121,7 +121,7 @@ fn describe(protocol: &Protocol, responses: &Responses) -> String {
     remark.trim_end().to_owned()
 }
 
-/// Returns the protocol of a server that always sends `text`, in which `\n`, `\r` and `\t` are escapes.
+/// Returns the protocol of a server that responds with `text`, in which `\n`, `\r` and `\t` are escapes.
 pub fn constant(text: &str) -> Arc<Protocol> {
     let text = text.replace("\\n", "\n").replace("\\r", "\r").replace("\\t", "\t");
     Arc::new(Protocol { greeting: Vec::new(), response: Response::Constant(text.into_bytes()) })

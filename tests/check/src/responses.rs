@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use harness::{Client, MESSAGE, Response};
 
-use crate::{Case, Expecting, Failure, Kind, Outcome, Trial};
+use crate::{Case, Deviation, Expecting, Failure, Outcome, Trial};
 
 const BASE: Case =
     Case { section: "step1-blocking/README.md#what-happens", is_exact: true, ..Case::BASE };
@@ -14,7 +14,7 @@ pub const CASES: &[Case] = &[
         name: "one message",
         question: "A client sends a message. Does it get a response?",
         section: "step1-blocking/README.md#run-it",
-        by_hand: "nc 127.0.0.1 {port}, then type hello and Enter",
+        by_hand: "nc 127.0.0.1 {port}\nType hello and press Enter.",
         is_exact: false,
         run: |trial| trial.connect_and_request("the first message").map(drop),
         ..BASE
@@ -22,14 +22,14 @@ pub const CASES: &[Case] = &[
     Case {
         name: "many messages",
         question: "A client sends a hundred messages, one after the other. Does it get a response to each?",
-        by_hand: "nc 127.0.0.1 {port}, then type several lines",
+        by_hand: "nc 127.0.0.1 {port}\nType several lines, one after the other.",
         run: |trial| send_one_by_one(trial, MESSAGE, 100),
         ..BASE
     },
     Case {
         name: "one byte at a time",
         question: "A client sends single bytes. Does it get a response to each?",
-        by_hand: "nc 127.0.0.1 {port}, then press Enter several times",
+        by_hand: "nc 127.0.0.1 {port}\nPress Enter several times.",
         run: |trial| send_one_by_one(trial, b"x", 5),
         ..BASE
     },
@@ -78,8 +78,8 @@ fn count_responses(trial: &mut Trial, message: &[u8], max_responses: usize) -> O
             let count = 1 + more.len() / response.len().max(1);
             if more != response.repeat(count - 1) || count > max_responses {
                 let expected = format!("one response for each recv, so at most {max_responses}");
-                let got = client.describe(&[response, more].concat());
-                return Err(Failure::unexpected(expected, got, Kind::OtherBytes));
+                let actual = client.describe(&[response, more].concat());
+                return Err(Failure::unexpected(&expected, &actual, Deviation::WrongBytes));
             }
         }
         _ => expect_no_more(&mut client, "the bytes that were sent")?,
@@ -92,13 +92,13 @@ fn expect_no_more(client: &mut Client, expected: &str) -> Outcome {
     if more.is_empty() {
         return Ok(());
     }
-    let got = format!("{} more", client.describe(&more));
-    Err(Failure::unexpected(format!("only {expected}"), got, Kind::OtherBytes))
+    let actual = format!("{} more", client.describe(&more));
+    Err(Failure::unexpected(&format!("only {expected}"), &actual, Deviation::WrongBytes))
 }
 
 fn receive_rest(client: &mut Client) -> Result<Vec<u8>, Failure> {
-    // No event announces that no more bytes will come.
-    client.receive_until_silence(Duration::from_millis(200)).expecting("no more bytes")
+    // There is no event for "no more bytes", so wait a moment.
+    client.receive_until_silence(Duration::from_millis(200)).expecting("an open connection")
 }
 
 fn half_close(trial: &mut Trial) -> Outcome {

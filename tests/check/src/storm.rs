@@ -17,11 +17,11 @@ const DURATION: Duration = Duration::from_secs(3);
 
 pub(crate) const CASES: &[Case] = &[Case {
     name: "all kinds at once",
-    question: "Well-behaved and misbehaving clients mix at random. Is each well-behaved one served?",
+    question: "Well-behaved and misbehaving clients connect at random. Is each well-behaved one served?",
     section: "step3-select/HARDENING.md",
-    by_hand: "cargo test -p steps --test faults storm",
+    by_hand: "not possible. check starts {server}, and for three seconds connects 16 clients that behave well and 180 that misbehave.",
     run: |trial| {
-        trial.serve_next("the start")?;
+        trial.serve_first()?;
         let storm = Storm {
             server: trial.server.addr,
             timeout: trial.timeout,
@@ -45,8 +45,8 @@ pub struct Storm {
     pub timeout: Duration,
     pub protocol: Arc<Protocol>,
     pub deadline: Instant,
-    /// True if the server serves one client at a time. Then a client waits until the misbehaving ones
-    /// ahead of it have disconnected, so there are fewer.
+    /// True if the server serves one client at a time. Then fewer clients run, because each one waits
+    /// until the misbehaving ones before it have disconnected.
     pub is_one_at_a_time: bool,
 }
 
@@ -69,7 +69,7 @@ impl Storm {
                     self.behave_well(WELL_BEHAVED_CLIENTS / well_behaved, end, rng)
                 }));
             }
-            clients.into_iter().try_for_each(|client| client.join().expect("no panic in a client"))
+            clients.into_iter().try_for_each(|client| client.join().expect("a client thread"))
         })
     }
 
@@ -115,12 +115,13 @@ impl Storm {
     }
 }
 
-/// Does one thing with a misbehaving client, and returns it unless it has disconnected.
+/// Sends, receives or disconnects at random. Returns the client unless it has disconnected.
 fn misbehave_once(mut stream: TcpStream, rng: &mut Rng) -> Option<TcpStream> {
-    // A call may fail, because the server may have closed the connection before.
+    // A call may fail, because the server may have closed the connection already.
     let _ = match rng.u8(0..8) {
         0 => return None,
         1 => {
+            // If this fails, the client disconnects without a reset.
             let _ = reset_on_close(&stream);
             return None;
         }

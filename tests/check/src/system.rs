@@ -2,14 +2,14 @@
 
 use harness::{MESSAGE, ServerCommand, Signal};
 
-use crate::{Case, Expecting, Failure, Kind, Outcome, Trial};
+use crate::{Case, Deviation, Expecting, Failure, Outcome, Trial};
 
 pub const CASES: &[Case] = &[
     Case {
         name: "stopped and continued",
         question: "The server is stopped with Ctrl-Z and continued with fg. Does it go on serving clients?",
         section: "step3-select/HARDENING.md#a-signal",
-        by_hand: "connect with nc, then Ctrl-Z and fg in the server's terminal",
+        by_hand: "nc 127.0.0.1 {port}\nIn the server's terminal, press Ctrl-Z and type fg.\nIn nc, type hello and press Enter.",
         run: stopped_and_continued,
         ..Case::BASE
     },
@@ -17,8 +17,8 @@ pub const CASES: &[Case] = &[
         name: "output without a reader",
         question: "The program that reads the server's output exits. Does the server go on serving clients?",
         section: "step3-select/HARDENING.md#output-without-a-reader",
-        by_hand: "{server} 2>&1 | head -1, then nc 127.0.0.1 {port}",
-        prepare: ServerCommand::close_readers,
+        by_hand: "{server} 2>&1 | head -1\nIn another terminal: nc 127.0.0.1 {port}\nType hello and press Enter.",
+        prepare: ServerCommand::close_output_pipes,
         run: output_without_reader,
         ..Case::BASE
     },
@@ -26,7 +26,7 @@ pub const CASES: &[Case] = &[
         name: "termination",
         question: "The server gets the signal TERM. Does it end?",
         section: "README.md#troubleshooting",
-        by_hand: "kill $(pgrep -n NAME)",
+        by_hand: "{server} & sleep 1; kill $! && wait $!",
         run: termination,
         ..Case::BASE
     },
@@ -34,7 +34,7 @@ pub const CASES: &[Case] = &[
         name: "a restart",
         question: "The server is killed while a client is connected. Can it start again at once?",
         section: "step3-select/HARDENING.md#a-port-that-is-still-in-use",
-        by_hand: "connect with nc, Ctrl-C in the server's terminal, then start it again",
+        by_hand: "nc 127.0.0.1 {port}\nIn the server's terminal, press Ctrl-C. Then start the server again.",
         run: restart,
         ..Case::BASE
     },
@@ -42,8 +42,8 @@ pub const CASES: &[Case] = &[
 
 fn stopped_and_continued(trial: &mut Trial) -> Outcome {
     const EXPECTED: &str = "a response after the server was continued";
-    trial.serve_next("the start")?;
-    // The server waits for a client, then for the client's next message.
+    trial.serve_first()?;
+    // The server is stopped while it waits for a client, and then while it waits for a message.
     let mut client = trial.stop_during(Trial::connect_and_send)?;
     client.receive().expecting(EXPECTED)?;
     trial.stop_during(|_| Ok(()))?;
@@ -68,25 +68,22 @@ fn termination(trial: &mut Trial) -> Outcome {
     for process in trial.processes() {
         process.signal(Signal::TERM);
     }
+    let expected = "the server to end after the signal TERM";
     match trial.server.wait_for(trial.timeout) {
         Some(_) => Ok(()),
-        None => Err(Failure::unexpected(
-            "the server to end after the signal TERM",
-            "no effect",
-            Kind::Measured,
-        )),
+        None => Err(Failure::unexpected(expected, "no effect", Deviation::Measurement)),
     }
 }
 
 fn restart(trial: &mut Trial) -> Outcome {
-    // While this client is connected, the server's end of the connection is half-closed, and the port
-    // is in use for a server that has not set SO_REUSEADDR (UNP 7.5).
+    // After the server is killed, the kernel keeps its end of the connection while this client is
+    // connected. Without SO_REUSEADDR, the port is in use until then (UNP 7.5).
     let _client = trial.connect_and_request("the first client")?;
     trial.server.kill();
     trial.start_again().expecting("a second start")?;
     let connected = trial.connect().map_err(|failure| match failure {
-        Failure::NotListening(why) => {
-            Failure::unexpected("a server that listens again at once", why, Kind::End)
+        Failure::NotListening(reason) => {
+            Failure::unexpected("a server that listens again", &reason, Deviation::Disconnection)
         }
         other => other,
     });

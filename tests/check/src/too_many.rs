@@ -1,4 +1,4 @@
-//! More clients connect than the server has file descriptors for.
+//! More clients connect than the server has file descriptors for, and some of them wait.
 
 use std::time::Duration;
 
@@ -12,16 +12,16 @@ const BASE: Case =
 /// The number of clients that wait while the server is full.
 const WAITING_CLIENTS: usize = 5;
 
-/// The time that a client waits for a response before the server counts as full. It is longer than
-/// a second, because a full server may try again after a second.
+/// The time that a client waits for a response before we consider the server full. It is longer than a
+/// second, because a full server may try again after a second.
 const FULL_TIMEOUT: Duration = Duration::from_millis(1500);
 
 pub const CASES: &[Case] = &[
     Case {
         name: "more than FD_SETSIZE",
-        question: "The server can use only the file descriptors from 1012 on, and 24 clients connect. \
-                   Is each one served, some of them later?",
-        by_hand: "(ulimit -n 4096 && {server}); at the same time, cargo run --bin client -- --port {port} --crowd 1100",
+        question: "Only the file descriptors from 1012 on are free, and 24 clients connect. \
+                   Does each one get a response in the end?",
+        by_hand: "(ulimit -n 4096 && {server})\nIn another terminal: cargo run --bin client -- --port {port} --crowd 1100",
         prepare: leave_twelve_below_1024,
         run: |trial| {
             trial.note("file descriptors up to 1011 are in use");
@@ -32,19 +32,20 @@ pub const CASES: &[Case] = &[
     Case {
         name: "out of file descriptors",
         question: "Clients connect until the server is out of file descriptors. Are the connected \
-                   clients served, and the waiting ones later?",
-        by_hand: "(ulimit -n 64 && {server}); at the same time, cargo run --bin client -- --port {port} --crowd 100",
-        prepare: |start| start.file_descriptor_limit(64),
+                   clients served, and the waiting ones after others disconnect?",
+        by_hand: "(ulimit -n 64 && {server})\nIn another terminal: cargo run --bin client -- --port {port} --crowd 100",
+        prepare: |command| command.file_descriptor_limit(64),
         run: |trial| overfill(trial, 100, WAITING_CLIENTS),
         ..BASE
     },
     Case {
         name: "a freed file descriptor",
         question: "The server is full. An early client disconnects, and two new ones connect. Is one \
-                   served at once, and the other later?",
-        by_hand: "cargo run --bin client -- --port {port} --crowd 1100; at the same time, two times nc 127.0.0.1 {port}",
+                   served at once, and the other after the next disconnects?",
+        by_hand: "(ulimit -n 4096 && {server})\nIn another terminal: nc 127.0.0.1 {port}\nIn a third terminal: cargo run --bin client -- --port {port} --crowd 1019\nIf fewer get a response, start it again with their number.\n\
+                  In two more terminals: nc 127.0.0.1 {port}\nType hello in both, then press Ctrl-C in the second terminal.",
         prepare: leave_twelve_below_1024,
-        // A server fails here if it remembers its last file descriptor instead of trying for the next.
+        // A server fails if it only remembers its last file descriptor, and does not try to get the next one.
         run: |trial| overfill(trial, 24, 2),
         ..BASE
     },
@@ -52,37 +53,37 @@ pub const CASES: &[Case] = &[
         name: "a limit that is raised",
         question: "The server is out of file descriptors, then its limit is raised. Is the waiting \
                    client served?",
-        by_hand: "prlimit --nofile=5: --pid $(pgrep -n NAME); nc; prlimit --nofile=1024: --pid ...",
+        by_hand: "{server} & sleep 1; prlimit --nofile=4: --pid $!\nIn two other terminals: nc 127.0.0.1 {port}\nType hello in both.\nIn the first terminal: prlimit --nofile=256: --pid $!",
         run: raised_limit,
         ..BASE
     },
 ];
 
-fn leave_twelve_below_1024(start: ServerCommand) -> ServerCommand {
-    start.file_descriptor_limit(1100).reserve_file_descriptors_below(1012)
+fn leave_twelve_below_1024(command: ServerCommand) -> ServerCommand {
+    command.file_descriptor_limit(1100).reserve_file_descriptors_below(1012)
 }
 
 /// Connects clients until `max_clients` are served, or until one gets no response because the server is
-/// full. Returns that one.
+/// full. Returns the client that waits.
 fn fill(
     trial: &mut Trial,
-    served: &mut Vec<Client>,
+    clients: &mut Vec<Client>,
     max_clients: usize,
 ) -> Result<Option<Client>, Failure> {
-    if served.is_empty() {
-        served.push(trial.connect_and_request("the first client")?);
+    if clients.is_empty() {
+        clients.push(trial.connect_and_request("the first client")?);
     }
-    while served.len() < max_clients {
+    while clients.len() < max_clients {
         let mut client = trial.connect_and_send()?;
         let expected =
-            format!("a response to client {}, or none while the server is full", served.len() + 1);
-        if !client.has_byte_within(FULL_TIMEOUT).expecting(&expected)? {
+            format!("a response to client {}, or none while the server is full", clients.len() + 1);
+        if !client.wait_for_byte_within(FULL_TIMEOUT).expecting(&expected)? {
             return Ok(Some(client));
         }
         client.receive().expecting(&expected)?;
-        served.push(client);
+        clients.push(client);
     }
-    trial.measured = format!("{} clients at once, and the server was not full", served.len());
+    trial.measurement = format!("{} clients at once, and the server was not full", clients.len());
     Ok(None)
 }
 
@@ -92,61 +93,59 @@ fn request_all(clients: &mut [Client]) -> Outcome {
     clients.iter_mut().try_for_each(|client| client.request().expecting(&expected))
 }
 
-/// Disconnects a client, and expects that `waiting` is served in its place.
-fn replace_one(served: &mut Vec<Client>, mut waiting: Client) -> Outcome {
+/// Disconnects a client, and expects that `waiting_client` is served in its place.
+fn replace_one(clients: &mut Vec<Client>, mut waiting_client: Client) -> Outcome {
     let expected =
-        format!("a response to a client that waited, after one of {} disconnected", served.len());
-    served.remove(0).close().expecting("to disconnect")?;
-    waiting.receive().expecting(&expected)?;
-    served.push(waiting);
+        format!("a response to a client that waited, after one of {} disconnected", clients.len());
+    clients.remove(0).close().expecting("to disconnect")?;
+    waiting_client.receive().expecting(&expected)?;
+    clients.push(waiting_client);
     Ok(())
 }
 
 /// Fills the server, and expects that `waiting_clients` more are served as others disconnect.
 fn overfill(trial: &mut Trial, max_clients: usize, waiting_clients: usize) -> Outcome {
-    let mut served = Vec::new();
-    let first = fill(trial, &mut served, max_clients)?;
-    request_all(&mut served)?;
-    if let Some(first) = first {
-        trial.measured = format!("{} clients at once, and the next ones waited", served.len());
-        let mut waiting = vec![first];
-        while waiting.len() < waiting_clients {
-            waiting.push(trial.connect_and_send()?);
+    let mut clients = Vec::new();
+    let waiting_client = fill(trial, &mut clients, max_clients)?;
+    request_all(&mut clients)?;
+    if let Some(client) = waiting_client {
+        trial.measurement = format!("{} clients at once, and the next ones waited", clients.len());
+        let mut queue = vec![client];
+        while queue.len() < waiting_clients {
+            queue.push(trial.connect_and_send()?);
         }
-        request_all(&mut served)?;
-        for client in waiting {
-            replace_one(&mut served, client)?;
-            request_all(&mut served)?;
+        request_all(&mut clients)?;
+        for client in queue {
+            replace_one(&mut clients, client)?;
+            request_all(&mut clients)?;
         }
     }
-    let after = format!("{} clients disconnected", served.len());
-    for client in served {
+    let event = format!("{} clients disconnected", clients.len());
+    for client in clients {
         client.close().expecting("to disconnect")?;
     }
-    trial.serve_next(&after)
+    trial.serve_next(&event)
 }
 
 #[cfg(target_os = "linux")]
 fn raised_limit(trial: &mut Trial) -> Outcome {
-    let mut served = vec![trial.connect_and_request("the first client")?];
+    let mut clients = vec![trial.connect_and_request("the first client")?];
     let set_limit = |trial: &Trial, limit: u64| {
         trial.processes().into_iter().for_each(|process| process.limit_file_descriptors(limit));
     };
-    // This is below what is open already, so that no process of the server gets one more. But accept(2)
-    // takes its file descriptor before it blocks: a server that is blocked there serves one more client.
+    // The server has 4 file descriptors open or more, so it cannot get another one. But a server that is
+    // blocked in accept(2) already has the file descriptor for one more client.
     set_limit(trial, 4);
-    let waiting = fill(trial, &mut served, 10)?;
-    request_all(&mut served)?;
+    let waiting_client = fill(trial, &mut clients, 10)?;
+    request_all(&mut clients)?;
     set_limit(trial, 256);
-    match waiting {
-        Some(mut waiting) => waiting.receive().expecting("a response after the limit was raised"),
+    match waiting_client {
+        Some(mut client) => client.receive().expecting("a response after the limit was raised"),
         None => Ok(()),
     }
 }
 
 #[cfg(not(target_os = "linux"))]
 fn raised_limit(_trial: &mut Trial) -> Outcome {
-    Err(Failure::Skipped(
-        "the limits of another process cannot be changed on this system".to_owned(),
-    ))
+    Err(Failure::Skipped("this system cannot change the limits of another process".to_owned()))
 }

@@ -1,4 +1,4 @@
-//! A server that is put through one case.
+//! A server, and the clients of one case.
 
 use std::io;
 use std::net::{Ipv6Addr, SocketAddr, TcpStream};
@@ -11,22 +11,22 @@ use harness::{
     Client, Journal, KeptSockets, MESSAGE, Process, Protocol, Server, TIMEOUT, reset_on_close,
 };
 
-use crate::{Diagnosis, Expecting, Failure, Kind, Outcome, Report, Setup, is_local};
+use crate::{Deviation, Diagnosis, Expecting, Failure, Outcome, Report, Setup, is_local};
 
-/// The time limit of a case, with the timeout of the program `check`.
+/// The time limit of a case. It is longer if the timeout of a response is longer than 10 seconds.
 const CASE_TIMEOUT: Duration = Duration::from_secs(120);
 
 #[derive(Debug)]
 pub struct Trial {
-    /// Sockets of clients that have not disconnected. They are closed before the server ends, because
-    /// a server that ends with a client connected keeps its port in use.
+    /// Sockets of clients that have not disconnected. We close them before the server ends, because the
+    /// port of a server that ends before its clients stays in use.
     pub(crate) kept: KeptSockets,
     pub server: Server,
     pub timeout: Duration,
     pub deadline: Instant,
     pub protocol: Arc<Protocol>,
     /// The result of a measurement, in words. Empty if the case measures nothing.
-    pub measured: String,
+    pub measurement: String,
     case_timeout: Duration,
     journal: Journal,
     clients: usize,
@@ -38,11 +38,11 @@ impl Trial {
         let case_timeout = CASE_TIMEOUT.max(12 * setup.timeout);
         Ok(Self {
             kept: KeptSockets::default(),
-            server: setup.start.try_start()?,
+            server: setup.command.try_start()?,
             timeout: setup.timeout,
             deadline: Instant::now() + case_timeout + TIMEOUT,
             protocol: Arc::clone(&setup.protocol),
-            measured: String::new(),
+            measurement: String::new(),
             case_timeout,
             journal: Journal::default(),
             clients: 0,
@@ -50,13 +50,13 @@ impl Trial {
         })
     }
 
-    /// Notes a step that no client notes.
+    /// Adds a step to the journal. The clients add their own steps themselves.
     pub fn note(&self, step: &str) {
         self.journal.note(step.to_owned());
     }
 
-    /// Connects a client. The first one tries again until the server listens: a probe before it would
-    /// be a client that disconnects.
+    /// Connects a client. The first client tries again until the server listens. An extra connection that
+    /// only tests the port would be a client that disconnects.
     pub fn connect(&mut self) -> Result<Client, Failure> {
         self.connect_within(self.timeout)
     }
@@ -78,8 +78,8 @@ impl Trial {
                     io::ErrorKind::NetworkUnreachable => ". Is the loopback interface up?",
                     _ => "",
                 };
-                let why = format!("{addr}: this machine refused to connect: {error}{hint}");
-                return Err(Failure::NotListening(why));
+                let reason = format!("{addr}: this machine refused to connect: {error}{hint}");
+                return Err(Failure::NotListening(reason));
             }
             if !self.server.is_running() {
                 return Err(Failure::NotListening(
@@ -91,12 +91,12 @@ impl Trial {
                 next_check = Instant::now() + Duration::from_secs(1);
             }
             if start.elapsed() > TIMEOUT {
-                let why = format!(
+                let reason = format!(
                     "nothing listens on {addr} after {} s ({error}). If the command builds the \
                      server first, build it before you run check",
                     TIMEOUT.as_secs()
                 );
-                return Err(Failure::NotListening(why));
+                return Err(Failure::NotListening(reason));
             }
             thread::sleep(Duration::from_millis(5));
         }
@@ -118,10 +118,10 @@ impl Trial {
         };
         self.clients += 1;
         let client = client.with_protocol(&self.protocol, self.deadline);
-        Ok(client.with_journal(&self.journal, &name).keep_open_in(&self.kept))
+        Ok(client.with_journal(&self.journal, &name).with_kept_sockets(&self.kept))
     }
 
-    /// Connects to `::1` from now on if the server listens there: `localhost` may mean that address. If
+    /// Connects to `::1` from now on if the server listens there, because `localhost` may mean `::1`. If
     /// the server listens only on another port, this is an error.
     fn find_address(&mut self) -> Outcome {
         let port = self.server.addr.port();
@@ -152,17 +152,19 @@ impl Trial {
         Ok(client)
     }
 
-    /// Expects that the next client is served and can disconnect.
-    pub fn serve_next(&mut self, after: &str) -> Outcome {
-        let mut next = self.connect()?;
-        next.request().expecting(&format!("a response to the next client after {after}"))?;
-        next.close().expecting("to disconnect")
+    pub fn serve_first(&mut self) -> Outcome {
+        self.connect_and_request("the first client")?.close().expecting("to disconnect")
+    }
+
+    pub fn serve_next(&mut self, event: &str) -> Outcome {
+        let name = format!("the next client after {event}");
+        self.connect_and_request(&name)?.close().expecting("to disconnect")
     }
 
     pub fn start_again(&mut self) -> io::Result<()> {
-        // The port of a step would be another one.
-        let start = self.server.command.clone().port(self.server.addr.port());
-        self.server = start.try_start()?;
+        // The command of a step lets the system choose a port, so a second start would get another one.
+        let command = self.server.command.clone().port(self.server.addr.port());
+        self.server = command.try_start()?;
         self.is_listening = false;
         Ok(())
     }
@@ -171,15 +173,15 @@ impl Trial {
         self.server.process().group()
     }
 
-    /// Stops the server while `act` runs. Connections and bytes wait in the kernel meanwhile.
+    /// Stops the server while `action` runs. Connections and bytes wait in the kernel meanwhile.
     pub fn stop_during<T>(
         &mut self,
-        act: impl FnOnce(&mut Self) -> Result<T, Failure>,
+        action: impl FnOnce(&mut Self) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
         let processes = self.processes();
         self.note("the server is stopped");
         processes.iter().for_each(|process| process.stop());
-        let result = act(self);
+        let result = action(self);
         processes.iter().for_each(|process| process.resume());
         self.note("the server is continued");
         result
@@ -209,38 +211,38 @@ impl Trial {
     /// Reports what the server does after `failure`, and what it printed.
     pub(crate) fn report(mut self, failure: Failure) -> Report {
         let steps = self.numbered_steps();
-        let kind = match failure {
-            Failure::Unexpected { kind, .. } => Some(kind),
+        let deviation = match failure {
+            Failure::Unexpected { deviation, .. } => Some(deviation),
             _ => None,
         };
-        let ended = match kind {
-            // Between the end of its connections and its own end, Python prints a traceback.
-            Some(Kind::End) => self.server.wait_for(self.timeout),
+        let exit_status = match deviation {
+            // Python closes the connections, and then prints its traceback and ends. Wait for this end.
+            Some(Deviation::Disconnection) => self.server.wait_for(self.timeout),
             _ => self.server.exit_status(),
         };
-        let server = match (ended, kind) {
+        let server = match (exit_status, deviation) {
             (Some(status), _) => {
-                // Its last lines may not have been read yet.
+                // Wait until the last lines of the server have been read.
                 self.server.errors.wait_for_end(self.timeout);
                 self.server.narration.wait_for_end(self.timeout);
                 format!("the server ended ({status})")
             }
-            // The server may be busy with other clients.
-            (None, Some(Kind::OtherBytes)) => "the server sent a wrong response".to_owned(),
+            // Do not look for a busy loop: other clients may need the CPU time.
+            (None, Some(Deviation::WrongBytes)) => "the server sent a wrong response".to_owned(),
             (None, _) if self.is_busy_looping() => "the server is in a busy loop".to_owned(),
-            (None, Some(Kind::Silence)) => "the server hangs".to_owned(),
-            (None, Some(Kind::End)) => {
+            (None, Some(Deviation::Silence)) => "the server hangs".to_owned(),
+            (None, Some(Deviation::Disconnection)) => {
                 "the server closed the connection and is still running".to_owned()
             }
             (None, _) => "the server is still running".to_owned(),
         };
-        let last_lines = if ended.is_some() { self.last_lines() } else { Vec::new() };
-        let status = ended.map_or_else(|| failure.to_string(), |status| status.to_string());
+        let last_lines = if exit_status.is_some() { self.last_lines() } else { Vec::new() };
+        let status = exit_status.map_or_else(|| failure.to_string(), |status| status.to_string());
         let diagnosis = Diagnosis::find(&last_lines, &status);
         Report { failure, server, last_lines, steps, diagnosis }
     }
 
-    /// Returns the steps as numbered lines. Of many only the first and the last are shown.
+    /// Returns the steps as numbered lines. If there are more than 11, leaves out those in the middle.
     fn numbered_steps(&self) -> Vec<String> {
         const SHOWN_STEPS: usize = 5;
         let mut lines = Vec::new();
@@ -258,9 +260,9 @@ impl Trial {
         lines
     }
 
-    /// Returns the last lines on standard error, or else on standard output. Of a traceback of Python
-    /// it returns the last line, which names the error, and the last place outside Python's library.
-    /// Other indented lines are left out, such as a backtrace of Rust.
+    /// Returns the last lines on standard error, or else on standard output. If they are a traceback of
+    /// Python, returns only its last line, which names the error, and the last place outside Python's
+    /// library. Leaves out other indented lines, such as a backtrace of Rust.
     fn last_lines(&self) -> Vec<String> {
         let mut lines = Vec::new();
         let (mut max_lines, mut place) = (3, None);

@@ -9,22 +9,22 @@ use harness::{ServerCommand, TIMEOUT, free_port, has_python};
 use crate::specimens::SPECIMENS;
 use crate::{expect_no_problems, python};
 
-/// The timeout in a case that fails. Some mistakes show only when nothing arrives.
+/// The timeout in a case that should fail. It is short, because some failures take a whole timeout.
 const FAILURE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The case that takes the longest, and on a busy machine longer than a short timeout allows.
+/// The case that takes the longest. On a busy machine it needs the long timeout.
 const SLOWEST_CASE: &str = "a stalled reader";
 
-/// The case that every server is put through, in addition to those in which it fails. With
-/// `ALL_CASES=1` in the environment every server is put through all cases.
+/// The case that runs on every server, in addition to those in which the server fails. With
+/// `ALL_CASES=1` in the environment, all cases run on every server.
 const CASE_FOR_ALL: &str = "one after the other";
 
-/// A case that this server passes or fails by chance: the kernel drops some of so many SYNs, and a
-/// client that sends its SYN again may be too late.
+/// A case that this server passes or fails by chance. The kernel drops some of so many SYNs, and a client
+/// that sends its SYN again may be too late.
 const RANDOM_VERDICT: (&str, &str) = ("one_at_a_time", "all kinds at once");
 
 /// A mode of `servers.py`, a case in which this server fails, and the state of the server that `check`
-/// reports. The state is empty if it differs from run to run.
+/// reports. An empty text stands for any state.
 type ExpectedFailure = (&'static str, &'static str, &'static str);
 
 const ENDED: &str = "the server ended";
@@ -65,8 +65,7 @@ const FAILURES: &[ExpectedFailure] = &[
     ("one_at_a_time", "a limit that is raised", ""),
 ];
 
-/// Failures that take long, in cases in which another server fails too. They are only tested with
-/// `ALL_CASES=1`.
+/// Failures that take long, in cases in which another server fails too. Only `ALL_CASES=1` tests them.
 const SLOW_FAILURES: &[ExpectedFailure] = &[
     ("ends_at_a_reset", "a stalled reader", ""),
     ("ends_at_a_reset", "flooding clients", ""),
@@ -77,22 +76,23 @@ const SLOW_FAILURES: &[ExpectedFailure] = &[
     ("one_at_a_time", "flooding clients", ""),
 ];
 
-/// Returns what is wrong with the verdict of `case` for a server. None if it is as expected.
-fn problem(mode: &str, case: &Case) -> Option<String> {
+/// Returns what is wrong with the verdict of `case` for a server. None if the verdict is as expected.
+fn find_problem(mode: &str, case: &Case) -> Option<String> {
     let mut failures = FAILURES.iter().chain(SLOW_FAILURES);
     let failure = failures.find(|(server, name, _)| (*server, *name) == (mode, case.name));
     let is_short = failure.is_some() && case.name != SLOWEST_CASE;
     let timeout = if is_short { FAILURE_TIMEOUT } else { TIMEOUT };
-    let port = free_port().unwrap();
+    let port = free_port().expect("a free port");
     let mut words = python(crate::FAULTY);
     words.extend([mode.to_owned(), port.to_string()]);
     let setup = Setup::new(ServerCommand::from_words(words, port), timeout);
-    match (case.run(&setup).unwrap(), failure) {
-        (Verdict::Skipped(why), _) => case.skip(&why),
+    match (case.run(&setup).expect("a verdict"), failure) {
+        (Verdict::Skipped(reason), _) => case.skip(&reason),
         (Verdict::Pass(_), None) => {}
         (Verdict::Fail(report), Some((_, _, state))) if report.server.contains(state) => {}
         (verdict, _) => {
-            return Some(format!("{mode}, \"{}\": expected {failure:?}: {verdict:#?}", case.name));
+            let name = case.name;
+            return Some(format!("{mode}, \"{name}\": expected {failure:?}, got {verdict:#?}"));
         }
     }
     None
@@ -106,7 +106,7 @@ fn each_faulty_server_fails_only_in_its_cases() {
     let is_all = env::var_os("ALL_CASES").is_some();
     let mut modes: Vec<&str> = FAILURES.iter().map(|(mode, _, _)| *mode).collect();
     modes.dedup();
-    // This one has no mistake.
+    // The mode `threads` has no mistake.
     let mut trials: Vec<(&str, &Case)> = check::all().map(|case| ("threads", case)).collect();
     for mode in modes {
         let fails = |name| FAILURES.iter().any(|failure| (failure.0, failure.1) == (mode, name));
@@ -114,19 +114,19 @@ fn each_faulty_server_fails_only_in_its_cases() {
         trials.extend(check::all().filter(is_selected).map(|case| (mode, case)));
     }
     trials.retain(|(mode, case)| (*mode, case.name) != RANDOM_VERDICT);
-    // The longest ones first, so that none of them is left alone at the end.
+    // Start the longest trials first, so that no long one starts at the end and runs alone.
     trials.sort_by_key(|(_, case)| case.level() != Level::Misbehaving);
-    expect_no_problems(&trials, |(mode, case)| problem(mode, case));
+    expect_no_problems(&trials, |(mode, case)| find_problem(mode, case));
 }
 
 #[test]
 fn each_case_fails_for_a_server_with_one_mistake() {
-    // Listing 3 fails in the one for all, see `program.rs`.
+    // `program.rs` tests that listing 3 fails in `CASE_FOR_ALL`.
     for case in check::all().filter(|case| case.name != CASE_FOR_ALL) {
         let is_caught = FAILURES.iter().any(|(_, name, _)| *name == case.name)
             || SPECIMENS.iter().any(|(_, name, printed)| {
                 *name == case.name && !printed.iter().any(|part| part.starts_with("pass"))
             });
-        assert!(is_caught, "no server fails in \"{}\" alone or with a few others", case.name);
+        assert!(is_caught, "expected a server that fails in \"{}\", got none", case.name);
     }
 }

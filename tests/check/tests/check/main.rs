@@ -1,5 +1,5 @@
-//! `check` and its cases, on servers whose mistakes are known. One binary, because its tests mostly
-//! wait and run side by side.
+//! Tests of `check` and its cases, on servers whose mistakes are known. All tests are in one binary, so
+//! that they run side by side. They mostly wait.
 
 #![forbid(unsafe_code)]
 
@@ -15,16 +15,16 @@ use harness::run;
 
 const CHECK: &str = env!("CARGO_BIN_EXE_check");
 
-/// Servers with one mistake each. They are started with a mode and a port.
+/// The script with the faulty servers. Its arguments are a mode and a port.
 const FAULTY: &str = "check/tests/check/servers.py";
 
 /// Returns the command that starts a Python script in `tests`. It names the interpreter itself, because
-/// a `python3` that first looks for a version can take seconds on a busy machine.
+/// `python3` can be a wrapper that first chooses a version, which takes seconds on a busy machine.
 fn python(script: &str) -> Vec<String> {
     static INTERPRETER: LazyLock<String> = LazyLock::new(|| {
         let mut python = Command::new("python3");
         let output = run(python.args(["-c", "import sys; print(sys.executable)"]));
-        String::from_utf8_lossy(&output.expect("python3 starts").stdout).trim().to_owned()
+        String::from_utf8_lossy(&output.expect("the output of python3").stdout).trim().to_owned()
     });
     let mut words = harness::python(script);
     words[0].clone_from(&INTERPRETER);
@@ -49,13 +49,13 @@ fn expect_no_problems<T: Sync>(items: &[T], find_problem: impl Fn(&T) -> Option<
     assert!(problems.is_empty(), "{}", problems.join("\n"));
 }
 
-/// Runs the program `check`. Returns what is missing in its exit code and in what it prints.
-fn missing_part(options: &[&str], words: &[String], expected: &[&str]) -> Option<String> {
+/// Runs the program `check`. Returns a message if an expected part is missing in its exit code or output.
+fn run_check(options: &[&str], words: &[String], expected: &[&str]) -> Option<String> {
     let mut check = Command::new(CHECK);
     check.env("RUST_BACKTRACE", "1").args(options).args(words);
-    let output = run(&mut check).expect("check starts");
+    let output = run(&mut check).expect("the output of check");
     let printed = [output.stdout, output.stderr].concat();
     let printed = format!("{}\n{}", output.status, String::from_utf8_lossy(&printed));
     let missing = expected.iter().find(|part| !printed.contains(**part))?;
-    Some(format!("check {options:?} {words:?}: expected {missing:?}, got\n{printed}"))
+    Some(format!("check {options:?} {words:?}: expected {missing:?}, got:\n{printed}"))
 }

@@ -1,4 +1,4 @@
-//! The program `check`: what it prints, and its exit code.
+//! Tests of what the program `check` prints, and of its exit code.
 
 use std::io::{self, BufRead, BufReader};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -8,7 +8,7 @@ use harness::{
     Process, ServerCommand, Signal, Step, free_port, has_python, has_strace, launch, wait_until,
 };
 
-use crate::{CHECK, expect_no_problems, missing_part, python};
+use crate::{CHECK, expect_no_problems, python, run_check};
 
 fn words(words: &[&str]) -> Vec<String> {
     words.iter().map(|word| (*word).to_owned()).collect()
@@ -29,7 +29,7 @@ fn check_prints_its_verdict_and_exits_with_its_code() {
     let taken_port = taken.local_addr().expect("an address").port().to_string();
     let step = |step: Step| words(&[&step.binary().display().to_string(), "--port", "{port}"]);
     let shell = words(&["sh", "-c", "exec \"$0\" \"$@\""]);
-    // The first one takes the longest.
+    // The first run takes the longest.
     let runs: [(&[&str], Vec<String>, &[&str]); 9] = [
         (
             &["--port", &free],
@@ -42,8 +42,8 @@ fn check_prints_its_verdict_and_exits_with_its_code() {
             &[
                 "status: 1",
                 "no response within 5 s; the server hangs",
-                "half-close                      skipped: the server does not respond to one",
-                "0 of 6 cases passed. Next level: \"it responds\". Read step1-",
+                "half-close                      skipped: the server does not respond to its first",
+                "0 of 6 cases passed. First failure: in \"it responds\". Read step1-",
             ],
         ),
         (
@@ -55,8 +55,8 @@ fn check_prints_its_verdict_and_exits_with_its_code() {
                 "ValueError: file descriptor cannot be a negative integer (-1) (File \"",
                 "line 32, in event_loop)\n",
                 "left it in the list for select",
-                "6 of 11 cases passed. Last complete level: \"it responds\". Next level: \
-                 \"clients disconnect\". Read step3-select/HARDENING.md\
+                "6 of 11 cases passed. Last complete level: \"it responds\". First failure: \
+                 in \"clients disconnect\". Read step3-select/HARDENING.md\
                  #a-client-that-disconnects-and-stays-in-the-list\n",
             ],
         ),
@@ -65,9 +65,9 @@ fn check_prints_its_verdict_and_exits_with_its_code() {
             [shell, server("one_at_a_time")].concat(),
             &[
                 "status: 1",
-                "after the first client had disconnected, the second one was served\n",
+                "the second client got its response only after the first one disconnected\n",
                 "By hand: sh -c 'exec \"$0\" \"$@\"' /",
-                "one_at_a_time 5000\nThen, in other terminals: nc 127.0.0.1 5000 in two terminals",
+                "one_at_a_time 5000\nIn another terminal: nc 127.0.0.1 5000\nIn a third terminal: nc",
             ],
         ),
         (
@@ -75,7 +75,7 @@ fn check_prints_its_verdict_and_exits_with_its_code() {
             step(Step::Select),
             &["status: 0", "6 of 6 cases passed. Last complete level: \"it responds\".\n"],
         ),
-        // Of a panic only the message is shown, not the backtrace.
+        // `check` shows only the message of a panic, not its backtrace.
         (
             &["--only", "more than FD_SETSIZE"],
             step(Step::Bare),
@@ -104,7 +104,7 @@ fn check_prints_its_verdict_and_exits_with_its_code() {
             &["status: 2", &format!("check: another program uses 127.0.0.1:{taken_port}")],
         ),
     ];
-    expect_no_problems(&runs, |(options, words, expected)| missing_part(options, words, expected));
+    expect_no_problems(&runs, |(options, words, expected)| run_check(options, words, expected));
 }
 
 #[test]
@@ -117,8 +117,8 @@ fn interrupted_check_kills_its_server() {
         let words = [python(crate::FAULTY), vec!["forks".to_owned(), port.to_string()]].concat();
         let mut check = Command::new(CHECK);
         if signal == Signal::KILL && has_strace() {
-            // Slow calls of readlink hold check in the start of the server, where it looks for
-            // duplicates of its sockets.
+            // When check starts the server, it looks for duplicates of its sockets with readlink. Delay
+            // these calls, so that the signal arrives during the start.
             check = Command::new("strace");
             check.args(["-D", "-qq", "-o", "/dev/null", "-e", "trace=?readlink,readlinkat"]);
             check.args(["-e", "inject=?readlink,readlinkat:delay_enter=200000", CHECK]);
@@ -126,7 +126,7 @@ fn interrupted_check_kills_its_server() {
         }
         check.args(["--port", &port.to_string(), "--only", "silent clients"]);
         check.args(["--response", "Hello World\\n"]);
-        let mut check = launch(check.args(words).stdout(Stdio::piped())).expect("check starts");
+        let mut check = launch(check.args(words).stdout(Stdio::piped())).expect("a process");
         let mut output = check.stdout.take().map(BufReader::new).expect("standard output");
         let mut first = String::new();
         output.read_line(&mut first).expect("a line");
@@ -135,7 +135,7 @@ fn interrupted_check_kills_its_server() {
         wait_until("a server that listens", is_listening);
         Process(check.id()).signal(signal);
         let status = check.wait().expect("the exit status of check");
-        assert!(!status.success(), "check was interrupted, but ended with {status}");
+        assert!(!status.success(), "expected an interrupted check, got {status}");
         wait_until("no server that listens", || !is_listening());
     }
 }
@@ -146,7 +146,7 @@ fn check_does_not_panic_if_its_reader_has_exited() {
     for words in [&["--list"][..], &["--only", "one message", &step, "--port", "{port}"]] {
         let (reader, writer) = io::pipe().expect("a pipe");
         drop(reader);
-        let output = Command::new(CHECK).args(words).stdout(writer).output().expect("check starts");
+        let output = Command::new(CHECK).args(words).stdout(writer).output().expect("the output");
         let errors = String::from_utf8_lossy(&output.stderr);
         assert_eq!((output.status.code(), &*errors), (Some(2), ""), "check {words:?}");
     }
@@ -155,8 +155,8 @@ fn check_does_not_panic_if_its_reader_has_exited() {
 #[test]
 fn children_of_a_command_end_with_it() {
     let command = words(&["sh", "-c", "sleep 1000 &"]);
-    let mut server = ServerCommand::from_words(command, 0).spawn().expect("sh starts");
+    let mut server = ServerCommand::from_words(command, 0).spawn().expect("a process");
     server.wait();
-    // The stream ends when no process can write to it any more.
+    // The narration ends when no process can write to it any more.
     assert_eq!(server.kill_and_read_narration(), [""; 0]);
 }

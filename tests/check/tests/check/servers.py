@@ -10,7 +10,7 @@ import time
 
 RESPONSE = b"Hello World\n"
 MODE, PORT = sys.argv[1], int(sys.argv[2])
-counts, received = {}, []
+counts, requests = {}, []
 
 
 def listen():
@@ -29,7 +29,7 @@ def respond(client_socket, request):
         counts[client_socket] = counts.get(client_socket, 0) + 1
         client_socket.sendall(RESPONSE[counts[client_socket] % 50 == 0:])
     elif MODE == "grows":
-        received.append(request)
+        requests.append(request)
         client_socket.sendall(RESPONSE)
     else:
         client_socket.sendall(RESPONSE)
@@ -84,12 +84,12 @@ def threads(server_socket):
             serve(client_socket)
         elif client_socket:
             threading.Thread(target=serve, args=(client_socket,), daemon=True).start()
-        # The last reference to the socket is the thread's, so that it closes with it.
+        # Now only the thread has a reference, so the socket is closed when the thread ends.
         client_socket = None
 
 
 def loop(server_socket):
-    """An event loop with epoll or kqueue, which take any file descriptor."""
+    """An event loop with epoll or kqueue, which accept any file descriptor."""
     clients = selectors.DefaultSelector()
     clients.register(server_socket, selectors.EVENT_READ)
     while True:
@@ -105,20 +105,20 @@ def loop(server_socket):
 
 
 def select_loop(server_socket):
-    """Stops accepting at file descriptor 1023, and forgets that lower ones are reused."""
-    clients, full = [], False
+    """Stops accepting at file descriptor 1023, although lower ones may be free again."""
+    clients, is_full = [], False
     while True:
-        watched = clients if full else [server_socket] + clients
+        watched = clients if is_full else [server_socket] + clients
         for sock in select.select(watched, [], [])[0]:
             if sock is server_socket:
                 client_socket = accept(server_socket)
                 if client_socket:
                     clients.append(client_socket)
-                    full = client_socket.fileno() == 1023
+                    is_full = client_socket.fileno() == 1023
             elif not receive(sock):
                 clients.remove(sock)
                 sock.close()
-                full = False
+                is_full = False
 
 
 if MODE == "ignores_term":
@@ -128,14 +128,14 @@ if MODE == "ends_when_continued":
 if MODE == "forks" and os.fork():
     os.wait()
     sys.exit()
-listening = listen()
+server_socket = listen()
 if MODE == "busy_loops":
-    listening.setblocking(False)
+    server_socket.setblocking(False)
 if MODE == "never_accepts":
     time.sleep(1000)
 elif MODE in ("ends_at_a_reset", "ends_without_file_descriptors"):
-    loop(listening)
+    loop(server_socket)
 elif MODE == "remembers_its_last_file_descriptor":
-    select_loop(listening)
+    select_loop(server_socket)
 else:
-    threads(listening)
+    threads(server_socket)

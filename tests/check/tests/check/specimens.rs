@@ -1,14 +1,15 @@
-//! Servers with mistakes that real authors made. `check` names the mistake and the page about it.
+//! Servers with mistakes that real authors made, and servers that differ from ours. `check` names the
+//! mistake and the page about it, or describes the difference.
 
 use std::path::Path;
 
 use harness::{can_run, has_python, is_available};
 
-use crate::{expect_no_problems, missing_part, python};
+use crate::{expect_no_problems, python, run_check};
 
 const RESET: &str = "Read step3-select/HARDENING.md#a-client-that-resets\n";
 
-/// The file, the case, and parts of what `check` prints. The first one takes the longest.
+/// The file, the case, and parts of what `check` prints. The first entry takes the longest.
 pub const SPECIMENS: &[(&str, &str, &[&str])] = &[
     (
         "never_reads.py",
@@ -68,12 +69,12 @@ pub const SPECIMENS: &[(&str, &str, &[&str])] = &[
     ("backlog_5.py", "reset while queued", &["pass: its backlog holds "]),
 ];
 
-/// The specimens whose response `check` has to find out. For the others it is given, which saves two
-/// starts of the server.
+/// The specimens whose response `check` must find out. For the others the test passes `--response`, which
+/// saves two starts of the server.
 const UNKNOWN_RESPONSES: &[&str] =
     &["fixed_port.py", "other_text.py", "echo.py", "upper.py", "hundred_megabytes.py"];
 
-/// Returns the words that start a specimen. None if it cannot be built here.
+/// Returns the command that starts a specimen. None if this machine cannot build or run the specimen.
 fn command(file: &str) -> Option<Vec<String>> {
     let Some(name) = file.strip_suffix(".c") else {
         return has_python().then(|| python(&format!("check/tests/check/specimens/{file}")));
@@ -92,6 +93,6 @@ fn each_specimen_gets_its_verdict_and_its_page() {
         if !UNKNOWN_RESPONSES.contains(file) {
             options.extend(["--response", "Hello World\\n"]);
         }
-        missing_part(&options, &words, expected)
+        run_check(&options, &words, expected)
     });
 }

@@ -1,4 +1,4 @@
-"""Mistake: the backlog is socketserver's 5, so of many clients at once some do not get in."""
+"""Difference: the backlog holds only 5 clients, so if many connect at once, some must try again."""
 import socketserver
 import sys
 

@@ -1,4 +1,4 @@
-"""Mistake: accept_connection calls recv at once, so a client that says nothing blocks the loop."""
+"""Mistake: accept_connection calls recv at once, so a client that sends nothing blocks the loop."""
 import socket
 import sys
 from select import select

@@ -1,4 +1,4 @@
-"""Mistake: it prints dots without a line end as fast as it can."""
+"""Difference: it prints dots without a line end as fast as it can."""
 import socket
 import sys
 import threading

@@ -1,4 +1,4 @@
-"""Mistake: it echoes the request instead of sending Hello World."""
+"""Difference: it sends back the request instead of Hello World."""
 import socket
 import sys
 from select import select

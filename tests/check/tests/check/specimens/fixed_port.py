@@ -1,4 +1,4 @@
-"""Mistake: the port is written in the source, and an argument is ignored."""
+"""Mistake: the port is a constant in the source, so the argument is ignored."""
 import socket
 from select import select
 

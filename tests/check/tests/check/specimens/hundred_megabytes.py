@@ -1,4 +1,4 @@
-"""Mistake: each response is Hello World 8.4 million times, about 100 MB."""
+"""Mistake: each response is 8.4 million times Hello World, about 100 MB."""
 import socket
 import sys
 import threading

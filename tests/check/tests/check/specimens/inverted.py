@@ -1,4 +1,4 @@
-"""Mistake: `if not request` is inverted: it closes on data, and responds to the end of the stream."""
+"""Mistake: `if not request` is inverted, so data closes the connection, and the end of the stream gets a response."""
 import socket
 import sys
 from select import select

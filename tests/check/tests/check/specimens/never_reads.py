@@ -1,4 +1,4 @@
-"""Mistake: sendall blocks, so one client that never reads stops the server for everyone."""
+"""Mistake: sendall blocks, so one client that never reads blocks the server for all clients."""
 import socket
 import sys
 from select import select

@@ -1,4 +1,4 @@
-"""Mistake: the end of the stream (b"") is not None, so it gets responses until there is an error."""
+"""Mistake: the end of the stream (b"") is not None, so it gets responses until send fails."""
 import select
 import socket
 import sys

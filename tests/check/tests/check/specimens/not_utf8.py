@@ -1,4 +1,4 @@
-"""Mistake: it prints bytes that are not UTF-8 (Latin-1) for each request."""
+"""Difference: it prints bytes that are not UTF-8 (Latin-1) for each request."""
 import socket
 import sys
 from contextlib import suppress

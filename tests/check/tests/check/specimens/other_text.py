@@ -1,4 +1,4 @@
-r"""Mistake: the text is another one: "Welcome" at the start, then "Hello world!" with \r\n."""
+r"""Difference: it sends "Welcome" first, and responds with "Hello world!\r\n" instead of Hello World."""
 import select
 import socket
 import sys

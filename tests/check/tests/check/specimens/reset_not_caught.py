@@ -1,4 +1,4 @@
-"""Mistake: an error from recv or send (a client that resets) is not caught and ends the server."""
+"""Mistake: if a client resets, recv or send raises an error, which is not caught and ends the server."""
 import select
 import socket
 import sys

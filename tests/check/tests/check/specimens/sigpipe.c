@@ -1,4 +1,4 @@
-/* Mistake: SIGPIPE is not ignored, so a response to a client that has reset kills the server. */
+/* Mistake: SIGPIPE is not ignored, so a response to a client that has reset its connection ends the server. */
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdlib.h>

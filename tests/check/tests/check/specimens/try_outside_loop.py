@@ -1,4 +1,4 @@
-"""Mistake: try/except stands around the whole loop, so the first error ends the server quietly."""
+"""Mistake: try/except is around the whole loop, so the first error ends the server without a traceback."""
 from select import select
 import socket
 import sys

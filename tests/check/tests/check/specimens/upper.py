@@ -1,4 +1,4 @@
-"""Mistake: it responds with "ECHO: " and the request in capitals instead of Hello World."""
+"""Difference: it responds with "ECHO: " and the request in capitals instead of Hello World."""
 import select, socket, sys
 
 class Client:

@@ -1,14 +1,14 @@
-//! Several clients are served at once.
+//! Several clients are connected, and each of them is served at once.
 
 use std::time::Duration;
 
 use harness::Client;
 
-use crate::{Case, Expecting, Failure, Kind, Outcome, Trial};
+use crate::{Case, Deviation, Expecting, Failure, Outcome, Trial};
 
 const BASE: Case = Case { section: "step3-select/README.md#what-happens", ..Case::BASE };
 
-/// The time for which the server is watched while all clients are silent.
+/// The time in which we measure the CPU time of the server while all clients are silent.
 const SILENT_PERIOD: Duration = Duration::from_secs(2);
 
 /// The share of a core that a server may use while all clients are silent.
@@ -18,7 +18,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "a second client",
         question: "One client is connected and silent. Is a second one served?",
-        by_hand: "nc 127.0.0.1 {port} in two terminals; type in the second",
+        by_hand: "nc 127.0.0.1 {port}\nIn a third terminal: nc 127.0.0.1 {port}\nType hello and press Enter.",
         run: second_client,
         ..BASE
     },
@@ -33,7 +33,7 @@ pub const CASES: &[Case] = &[
         name: "silent clients",
         question: "Two clients are connected and silent. Does the server sleep?",
         section: "step2-functions/README.md#next",
-        by_hand: "top, while two nc are connected and silent",
+        by_hand: "nc 127.0.0.1 {port}\nIn a third terminal: nc 127.0.0.1 {port}\nIn a fourth terminal: top",
         run: silent_clients,
         ..BASE
     },
@@ -48,7 +48,7 @@ fn second_client(trial: &mut Trial) -> Outcome {
         return Err(Failure::OneAtATime { is_served_later: second.receive().is_ok() });
     }
     received.expecting("a response to the second client")?;
-    first.request().expecting("a response to the first client, after the second")?;
+    first.request().expecting("a response to the first client after the second got one")?;
     let _silent = trial.connect()?;
     second.request().expecting(
         "a response to the second client while a new client has not sent anything yet",
@@ -74,17 +74,14 @@ fn silent_clients(trial: &mut Trial) -> Outcome {
     let _first = trial.connect_and_request("the first client")?;
     let _second = trial.connect_and_request("the second client")?;
     let Some(share) = trial.cpu_share(SILENT_PERIOD) else {
-        return Err(Failure::Skipped("CPU time is not available on this system".to_owned()));
+        return Err(Failure::Skipped("check cannot measure the CPU time of the server".to_owned()));
     };
-    trial.measured = format!("{:.0} % of a core in {} s", share * 100.0, SILENT_PERIOD.as_secs());
-    // On a busy machine a busy loop may get little CPU time.
+    trial.measurement =
+        format!("{:.0} % of a core in {} s", share * 100.0, SILENT_PERIOD.as_secs());
+    // On a busy machine, a busy loop may get little CPU time, so look for one too.
     if share < MAX_CPU_SHARE && !trial.is_busy_looping() {
         return Ok(());
     }
-    let got = trial.measured.clone();
-    Err(Failure::unexpected(
-        "the server to sleep, and use less than 5 % of a core",
-        got,
-        Kind::Measured,
-    ))
+    let expected = "the server to sleep and use less than 5 % of a core";
+    Err(Failure::unexpected(expected, &trial.measurement, Deviation::Measurement))
 }
