@@ -4,11 +4,14 @@ use std::process::{Command, Stdio};
 
 use harness::{ChildGuard, Log, can_run, is_available, launch};
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
 /// A headless Chromium, which ends when this is dropped.
 pub struct Browser {
     session: String,
     _driver: ChildGuard,
+    /// A folder for the temporary files of the browser, because it does not delete all of them.
+    _folder: TempDir,
 }
 
 impl Browser {
@@ -18,7 +21,9 @@ impl Browser {
             return None;
         }
         let mut command = Command::new("chromedriver");
-        command.arg("--port=0").stdin(Stdio::null()).stdout(Stdio::piped());
+        let folder = TempDir::new().expect("a temporary folder");
+        command.arg("--port=0").env("TMPDIR", folder.path());
+        command.stdin(Stdio::null()).stdout(Stdio::piped());
         let mut driver = ChildGuard(launch(&mut command).expect("chromedriver"));
         let log = Log::new(driver.0.stdout.take().expect("standard output"));
         let port = log.wait_for("a port", |lines| {
@@ -36,7 +41,7 @@ impl Browser {
         let sessions = format!("http://127.0.0.1:{port}/session");
         let session = post(&sessions, &capabilities)["sessionId"].clone();
         let session = format!("{sessions}/{}", session.as_str().expect("a session"));
-        Some(Self { session, _driver: driver })
+        Some(Self { session, _driver: driver, _folder: folder })
     }
 
     pub fn open(&self, url: &str) {
