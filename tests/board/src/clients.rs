@@ -9,7 +9,7 @@ use harness::Server;
 use harness::kernel::{TcpSocket, TcpState, tcp_sockets};
 use serde::Serialize;
 
-/// The number of disconnected clients that are remembered.
+/// The number of disconnected clients that we keep.
 const MAX_DISCONNECTED: usize = 100;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -23,20 +23,20 @@ pub enum Status {
 
 #[derive(Debug, Clone, Serialize)]
 pub struct Client {
-    /// A letter, or a letter and a number after Z.
+    /// A letter. After Z, a letter and a number.
     pub name: String,
-    /// The number of clients that were found before this one.
+    /// The number of clients that we found before this one.
     #[serde(skip)]
-    number: usize,
+    index: usize,
     #[serde(skip)]
     pub addr: SocketAddr,
     pub status: Status,
     pub unread: u64,
     pub unsent: u64,
-    /// The number of the server's socket, or 0 while the client is in the backlog.
+    /// The inode of the server's socket for this client, or 0 while the client is in the backlog.
     #[serde(skip)]
     inode: u64,
-    /// The time when the client connected, or when it was accepted, or when it disconnected.
+    /// The time when we last saw the client connect, be accepted or disconnect.
     #[serde(skip)]
     pub since: Instant,
 }
@@ -46,8 +46,8 @@ impl Client {
         self.inode == 0
     }
 
-    /// Returns whether a row of the table is the connection of this client. A newer client can have
-    /// the address of an older one.
+    /// Returns whether `socket` belongs to this client. A newer client can have the address of an older
+    /// one.
     fn has_socket(&self, socket: &TcpSocket) -> bool {
         self.status != Status::Reset && (self.is_in_backlog() || self.inode == socket.inode)
     }
@@ -64,22 +64,22 @@ impl Client {
 
 #[derive(Debug, Default)]
 pub struct Clients {
-    /// The address of the server, once it listens.
+    /// The address of the server, or None until it listens.
     pub addr: Option<SocketAddr>,
-    /// False if this system has no table.
+    /// False if this system does not show the kernel's table.
     pub has_table: bool,
-    /// The connected clients, in the order in which they connected as far as it is known.
+    /// The connected clients, oldest first. Clients that we found at once can be in another order.
     pub current: Vec<Client>,
-    /// The clients that have disconnected. The newest one is last.
+    /// The disconnected clients. The last one to disconnect is last.
     pub disconnected: Vec<Client>,
-    /// The number of clients in the backlog that reset their connections before they were found.
-    pub unknown_resets: usize,
+    /// The number of connections in the backlog that were reset before we saw their addresses.
+    pub resets_without_addr: usize,
     listening_inode: u64,
     count: usize,
 }
 
 impl Clients {
-    pub fn waiting(&self) -> impl Iterator<Item = &Client> {
+    pub fn backlog(&self) -> impl Iterator<Item = &Client> {
         self.current.iter().filter(|client| client.is_in_backlog())
     }
 
@@ -88,8 +88,8 @@ impl Clients {
     }
 
     /// Returns the length of the backlog, counted as ss(8) does.
-    pub fn backlog(&self) -> usize {
-        self.waiting().count() + self.unknown_resets
+    pub fn backlog_length(&self) -> usize {
+        self.backlog().count() + self.resets_without_addr
     }
 
     pub fn name_of_inode(&self, inode: u64) -> Option<&str> {
@@ -104,7 +104,7 @@ impl Clients {
         newest_first.find(|client| client.addr == addr).map(|client| client.name.as_str())
     }
 
-    /// Reads the kernel's table, and recognizes the clients that were in it before.
+    /// Reads the kernel's table, and matches its connections with the clients that we know.
     pub fn update(&mut self, server: &Server) {
         let now = Instant::now();
         let lines = server.narration.last_runs(1000);
@@ -117,21 +117,21 @@ impl Clients {
         let narrated: Vec<SocketAddr> =
             lines.iter().filter_map(addr_after("Connection from ")).collect();
         let Some(addr) = self.addr else { return };
-        let Some((mut sockets, is_whole)) = read_table(addr) else { return };
+        let Some((mut sockets, is_consistent)) = read_table(addr) else { return };
         self.has_table = true;
         let is_listening =
             |socket: &&TcpSocket| socket.state == TcpState::Listen && socket.local == addr;
         let listening = sockets.iter().find(is_listening).copied();
         self.listening_inode = listening.map_or(0, |socket| socket.inode);
         sockets.retain(|socket| {
-            let is_of_server = addr.ip().is_unspecified() || socket.local.ip() == addr.ip();
-            socket.is_open() && is_of_server
+            let has_matching_ip = addr.ip().is_unspecified() || socket.local.ip() == addr.ip();
+            socket.is_open() && has_matching_ip
         });
         if !cfg!(target_os = "linux") {
             for socket in &mut sockets {
-                let was_accepted = self.accepted().any(|client| client.addr == socket.remote);
-                if was_accepted || narrated.contains(&socket.remote) {
-                    // There is no inode: the port stands for it.
+                let is_accepted = self.accepted().any(|client| client.addr == socket.remote);
+                if is_accepted || narrated.contains(&socket.remote) {
+                    // This system shows no inodes, so we use the port as one.
                     socket.inode = socket.remote.port().into();
                 }
             }
@@ -154,28 +154,28 @@ impl Clients {
                 _ => missing.push(client),
             }
         }
-        if is_whole {
-            let is_complete = missing.is_empty();
-            let mut inodes = if is_complete { Vec::new() } else { server.process().inodes() };
+        if is_consistent {
+            let mut inodes =
+                if missing.is_empty() { Vec::new() } else { server.process().inodes() };
             known_inodes.extend(missing.iter().map(|client| client.inode));
             let resets = backlog.saturating_sub(waiting);
             self.update_missing(missing, resets, &mut inodes, &known_inodes, now);
         } else {
             self.current.extend(missing);
         }
-        self.current.sort_by_key(|client| client.number);
+        self.current.sort_by_key(|client| client.index);
         let mut new: Vec<TcpSocket> = open.into_values().collect();
         new.sort_by_key(|socket| {
             let position = narrated.iter().rposition(|addr| *addr == socket.remote);
-            // A client whose line was not read yet is a newer one.
+            // A client that is not in the narration yet is newer than the others.
             (socket.inode == 0, position.unwrap_or(usize::MAX), socket.remote)
         });
         self.add_new(new, now);
     }
 
-    /// Decides which clients that are missing in the table have reset their connections, and which
-    /// have disconnected. `resets` is the number of connections in the backlog that are missing in
-    /// the table. `inodes` are the sockets of the server.
+    /// Decides which clients that are missing from the table have reset their connections, and which
+    /// have disconnected. `resets` is the number of connections in the backlog that are missing from
+    /// the table. `inodes` are those of all sockets of the server.
     fn update_missing(
         &mut self,
         missing: Vec<Client>,
@@ -185,11 +185,11 @@ impl Clients {
         now: Instant,
     ) {
         let waiting = missing.iter().filter(|client| client.is_in_backlog()).count();
-        self.unknown_resets = resets.saturating_sub(waiting);
+        self.resets_without_addr = resets.saturating_sub(waiting);
         let mut accepted = waiting.saturating_sub(resets);
         for mut client in missing {
             let mut is_connected = client.is_in_backlog() || inodes.contains(&client.inode);
-            // `accept` takes the oldest client from the backlog.
+            // `accept` takes the oldest connection from the backlog.
             if client.is_in_backlog() && accepted > 0 {
                 accepted -= 1;
                 let new = inodes.iter().position(|inode| !known_inodes.contains(inode));
@@ -211,10 +211,10 @@ impl Clients {
     fn add_new(&mut self, sockets: Vec<TcpSocket>, now: Instant) {
         for socket in sockets {
             let letter = char::from(b'A' + u8::try_from(self.count % 26).unwrap_or_default());
-            let round = self.count / 26;
+            let cycle = self.count / 26;
             let mut client = Client {
-                name: if round == 0 { letter.to_string() } else { format!("{letter}{round}") },
-                number: self.count,
+                name: if cycle == 0 { letter.to_string() } else { format!("{letter}{cycle}") },
+                index: self.count,
                 addr: socket.remote,
                 status: Status::Open,
                 unread: 0,
@@ -229,12 +229,12 @@ impl Clients {
     }
 }
 
-/// Reads the kernel's table until two readings are equal, and returns whether they were. The kernel
-/// returns the table in pieces, so a connection can be missing or there twice.
+/// Reads the kernel's table until two consecutive reads are equal, and returns whether they were. The
+/// kernel returns the table in pieces, so a connection can be missing or appear twice.
 fn read_table(addr: SocketAddr) -> Option<(Vec<TcpSocket>, bool)> {
-    let mut last = sorted_table(addr)?;
+    let mut last = read_sorted_table(addr)?;
     for _ in 0..5 {
-        let table = sorted_table(addr)?;
+        let table = read_sorted_table(addr)?;
         let connections = |table: &[TcpSocket]| -> Vec<_> {
             let row = |socket: &TcpSocket| {
                 let backlog = (socket.state == TcpState::Listen).then_some(socket.unread);
@@ -242,16 +242,16 @@ fn read_table(addr: SocketAddr) -> Option<(Vec<TcpSocket>, bool)> {
             };
             table.iter().map(row).collect()
         };
-        let is_whole = connections(&table) == connections(&last);
+        let is_consistent = connections(&table) == connections(&last);
         last = table;
-        if is_whole {
+        if is_consistent {
             return Some((last, true));
         }
     }
     Some((last, false))
 }
 
-fn sorted_table(addr: SocketAddr) -> Option<Vec<TcpSocket>> {
+fn read_sorted_table(addr: SocketAddr) -> Option<Vec<TcpSocket>> {
     let mut table = tcp_sockets(addr)?;
     table.sort_by_key(|socket| (socket.remote, socket.inode));
     Some(table)

@@ -1,13 +1,13 @@
-//! Shows where a server is blocked: the line of its source, the clients in the kernel's table, and the
-//! output. All of this is read from the real server.
+//! Starts a server and shows the line of its source that it is blocked at, its clients in the kernel's
+//! table, and its output.
 
 #![forbid(unsafe_code)]
 
 mod clients;
 mod model;
-mod page;
 mod plain;
 mod record;
+mod screen;
 mod source;
 mod story;
 mod trace;
@@ -32,43 +32,40 @@ use ratatui::DefaultTerminal;
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyModifiers};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 
-use crate::model::Model;
-use crate::page::View;
+use crate::model::ServerState;
 use crate::record::{Recorder, Recording};
+use crate::screen::View;
 use crate::source::Source;
 use crate::trace::Trace;
 
-/// The time that each call takes in a recording without `--slow`.
+/// The delay of each call in a recording without `--slow`.
 const RECORDING_DELAY: Duration = Duration::from_millis(500);
-/// The time between two updates. A recording needs more of them.
+/// The time between two updates. A recording updates more often, so that it misses no state.
 const UPDATE_INTERVAL: Duration = Duration::from_millis(100);
 const RECORDING_INTERVAL: Duration = Duration::from_millis(20);
-/// The servers that block in the calls of the lesson.
+/// The servers whose calls `board` can find in their source.
 const STEPS: [Step; 4] = [Step::Blocking, Step::Functions, Step::Select, Step::Bare];
 
 fn command() -> Command {
     let step = PossibleValuesParser::new(STEPS.map(Step::name));
     let port = arg!(--port <PORT> "Port to listen on; 0 lets the system choose a free one");
-    let slow = arg!(--slow <SECONDS> "Delay each accept, recv and send by SECONDS");
+    let slow = arg!(--slow <SECONDS> "Delay each accept, recv and send (needs Linux and strace)");
     Command::new("board")
         .version(env!("CARGO_PKG_VERSION"))
         .about("Starts a server and shows where it is blocked, its clients and its output")
-        .arg(arg!(<STEP> ... "The server to start").value_parser(step))
+        .arg(arg!(<STEP> ... "Server to start; several only with --story").value_parser(step))
         .arg(arg!(--host <HOST> "Name or address to listen on").default_value("localhost"))
         .arg(port.default_value("5000").value_parser(value_parser!(u16)))
         .arg(slow.value_parser(parse_seconds))
-        .arg(arg!(--room "Show more clients and no source"))
-        .arg(arg!(--record <FILE> "Record the server in slow motion and write a web page"))
-        .arg(
-            arg!(--story "Play and record the story of the lessons at each STEP")
-                .requires("record"),
-        )
-        .after_help("q or Ctrl-C ends board and the server. Space pauses the picture.")
+        .arg(arg!(--room "Show up to 40 clients and no source, for a classroom"))
+        .arg(arg!(--record <FILE> "Record the server in slow motion and write a web page to FILE"))
+        .arg(arg!(--story "Record two scripted clients, A and B, at each STEP").requires("record"))
+        .after_help("q or Ctrl-C ends board and the server. Space pauses the screen.")
 }
 
 fn parse_seconds(text: &str) -> Result<Duration, String> {
     let seconds = text.parse().ok().filter(|seconds| (0.05..=60.0).contains(seconds));
-    seconds.map(Duration::from_secs_f64).ok_or("expected seconds, from 0.05 to 60".to_owned())
+    seconds.map(Duration::from_secs_f64).ok_or("expected 0.05 to 60 seconds".to_owned())
 }
 
 fn main() -> ExitCode {
@@ -81,7 +78,7 @@ fn main() -> ExitCode {
 
 /// Prints a line on standard error.
 fn report(text: &str) {
-    // If standard error is closed, the line is lost. `eprintln!` would panic.
+    // If standard error is closed, there is no place to report it. `eprintln!` would panic.
     let _ = writeln!(io::stderr(), "board: {text}");
 }
 
@@ -95,7 +92,7 @@ fn run(arguments: &ArgMatches) -> Result<ExitCode, String> {
     if let Some(file) = file {
         // Fail early if the file cannot be written.
         let result = OpenOptions::new().append(true).create(true).open(file);
-        result.map_err(|error| format!("{}: {error}", file.display()))?;
+        result.map_err(|error| format!("could not write {}: {error}", file.display()))?;
     }
     for step in &steps {
         // Build the servers before anything is drawn, because cargo prints its progress.
@@ -117,12 +114,12 @@ fn run(arguments: &ArgMatches) -> Result<ExitCode, String> {
         return Ok(ExitCode::SUCCESS);
     }
     let [step] = steps[..] else {
-        return Err("board shows one server. Several servers need --record and --story".to_owned());
+        return Err("give one STEP, or add --record FILE and --story to record several".to_owned());
     };
     let view = View {
         is_paused: false,
         has_colour: env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
-        is_room: arguments.get_flag("room"),
+        is_room_view: arguments.get_flag("room"),
     };
     show(step, command_of(step), delay, file, view)
 }
@@ -149,15 +146,16 @@ fn show(
     for number in [SIGINT, SIGTERM, SIGHUP, SIGQUIT] {
         let value = usize::try_from(number).unwrap_or_default();
         signal_hook::flag::register_usize(number, Arc::clone(&signal), value)
-            .map_err(|error| format!("signals: {error}"))?;
+            .map_err(|error| format!("could not register a signal handler: {error}"))?;
     }
-    let server = command.spawn().map_err(|error| format!("{step}: {error}"))?;
-    let mut board = Board { server, model: Model::new(step, trace), source, recorder, signal };
+    let server = command.spawn().map_err(|error| format!("could not start {step}: {error}"))?;
+    let state = ServerState::new(step, trace);
+    let mut board = Board { server, state, source, recorder, signal };
     let result = if can_draw() { board.draw(view) } else { board.run(None, view) };
     board.server.kill();
     if let (Some(recorder), Some(file)) = (board.recorder, file) {
         if recorder.is_full() {
-            report("the recording stopped, because a page has less than 1 MiB");
+            report("the recording stopped, so that its page stays below 1 MiB");
         }
         write_page(file, &[recorder.finish()])?;
     }
@@ -167,24 +165,25 @@ fn show(
     match result {
         Ok(Some(status)) => Ok(report_end(&board.server, status)),
         Ok(None) => Ok(ExitCode::SUCCESS),
-        // The reader of the plain lines has ended.
+        // The program that reads our plain lines has exited.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(ExitCode::SUCCESS),
-        Err(error) => Err(format!("the terminal: {error}")),
+        Err(error) => Err(format!("could not use the terminal: {error}")),
     }
 }
 
-/// Writes a page of recordings, and reports that.
+/// Writes a page of recordings, and reports the number of states.
 fn write_page(file: &Path, recordings: &[Recording]) -> Result<(), String> {
-    record::write_page(file, recordings).map_err(|error| format!("{}: {error}", file.display()))?;
+    record::write_page(file, recordings)
+        .map_err(|error| format!("could not write {}: {error}", file.display()))?;
     let states: usize = recordings.iter().map(|recording| recording.states.len()).sum();
     report(&format!("wrote {states} states to {}", file.display()));
     Ok(())
 }
 
-/// A server on the screen.
+/// A server and what `board` has read about it.
 struct Board {
     server: Server,
-    model: Model,
+    state: ServerState,
     source: Source,
     recorder: Option<Recorder>,
     /// The number of the signal that ends `board`, or 0.
@@ -197,11 +196,11 @@ impl Board {
             let result = self.run(Some(&mut terminal), view);
             // If the terminal is closed, there is no cursor to show.
             let _ = terminal.show_cursor();
-            // If the terminal is closed, its destructor would print an error and panic.
+            // On a closed terminal, the destructor would print an error and panic.
             mem::forget(terminal);
             result
         });
-        // A terminal that is closed does not need its settings back.
+        // This fails only if the terminal is closed, and then there are no settings to restore.
         let _ = ratatui::try_restore();
         result
     }
@@ -215,7 +214,7 @@ impl Board {
     ) -> io::Result<Option<ExitStatus>> {
         let mut last_lines = Vec::new();
         let (sender, events) = mpsc::channel();
-        // While the channel is open, `recv_timeout` waits, even if there is no terminal to read.
+        // Without this sender, `recv_timeout` would return at once if there is no terminal to read.
         let _sender = sender.clone();
         if terminal.is_some() {
             read_events(sender);
@@ -225,16 +224,16 @@ impl Board {
                 return Ok(Some(status));
             }
             if !view.is_paused {
-                self.model.update(&self.server);
+                self.state.update(&self.server);
             }
             if let Some(terminal) = &mut terminal {
                 // crossterm does not report that the terminal is closed.
                 if !io::stdout().is_terminal() {
                     return Err(io::ErrorKind::UnexpectedEof.into());
                 }
-                terminal.draw(|frame| page::draw(frame, &self.model, &self.source, view))?;
+                terminal.draw(|frame| screen::draw(frame, &self.state, &self.source, view))?;
             } else {
-                let lines = plain::lines_of(&self.model, &self.source);
+                let lines = plain::format_lines(&self.state, &self.source);
                 for line in lines.iter().filter(|line| !last_lines.contains(*line)) {
                     writeln!(io::stdout(), "{line}")?;
                 }
@@ -242,7 +241,7 @@ impl Board {
             }
             let mut interval = UPDATE_INTERVAL;
             if let Some(recorder) = &mut self.recorder {
-                // All that the picture shows is recorded before a key ends the recording.
+                // Poll before we handle a key, so that `q` does not lose the last states.
                 recorder.poll(&self.server)?;
                 if recorder.is_full() {
                     break;
@@ -252,7 +251,7 @@ impl Board {
             let Ok(Event::Key(key)) = events.recv_timeout(interval) else { continue };
             match key.code {
                 KeyCode::Char('q') => break,
-                // In raw mode Ctrl-C is a key.
+                // In raw mode Ctrl-C sends no signal.
                 KeyCode::Char('c') if key.modifiers == KeyModifiers::CONTROL => break,
                 KeyCode::Char(' ') => view.is_paused = !view.is_paused,
                 _ => {}
@@ -262,14 +261,14 @@ impl Board {
     }
 }
 
-/// Returns whether this process has a terminal with keys and a cursor that it can move.
+/// Returns whether we have a terminal that has a keyboard and a movable cursor.
 fn can_draw() -> bool {
     let is_dumb = env::var_os("TERM").is_some_and(|term| term == "dumb");
     io::stdin().is_terminal() && io::stdout().is_terminal() && !is_dumb
 }
 
-/// Reads events on a thread. crossterm's `poll` and `read` do not return after a hang-up, nor before
-/// the end of an escape sequence.
+/// Reads events on a thread, because crossterm's `poll` and `read` block until an escape sequence is
+/// complete, and forever after a hang-up.
 fn read_events(sender: Sender<Event>) {
     thread::spawn(move || {
         while let Ok(event) = event::read() {
@@ -280,7 +279,7 @@ fn read_events(sender: Sender<Event>) {
     });
 }
 
-/// Reports the end of the server and its last line. Returns its exit code as a shell does.
+/// Reports the server's exit status and last line. Returns the exit code that a shell would return.
 fn report_end(server: &Server, status: ExitStatus) -> ExitCode {
     for log in [&server.narration, &server.errors] {
         log.wait_for_end(harness::TIMEOUT);

@@ -25,31 +25,31 @@ pub enum Activity {
     Narrated(Call),
 }
 
-/// Equal lines that the server printed one after the other.
-pub struct OutputLine {
+/// A line of output, and how often the server printed it without another line in between.
+pub struct RepeatedLine {
     pub line: Line,
     pub is_error: bool,
 }
 
-pub struct Model {
+pub struct ServerState {
     pub step: Step,
-    /// The calls of the server, in slow motion.
+    /// The calls of the server, if `board` shows slow motion.
     trace: Option<Trace>,
     pub activity: Activity,
     /// The last call in the narration.
     narrated: Option<Call>,
-    /// The client that `recv` or `send` is for.
+    /// The peer of the current `recv` or `send`.
     peer: Option<String>,
     /// The number of calls of `select` so far.
     iteration: usize,
-    /// The names of the sockets in the sets that `select` got, to read and to write.
+    /// The names of the sockets in the sets of the current `select`, to read and to write.
     pub sets: Option<[Vec<String>; 2]>,
     pub clients: Clients,
-    pub output: Vec<OutputLine>,
+    pub output: Vec<RepeatedLine>,
     now: Instant,
 }
 
-impl Model {
+impl ServerState {
     pub fn new(step: Step, trace: Option<Trace>) -> Self {
         Self {
             step,
@@ -68,11 +68,11 @@ impl Model {
     pub fn update(&mut self, server: &Server) {
         self.sample(server);
         let Some(trace) = &mut self.trace else { return };
-        // If the log cannot be read, the sample is shown.
+        // If we cannot read the log, we show the sample.
         let _ = trace.read();
-        // This update can be late. Show each call that the server has made since the last one.
-        if let Some((call, sock)) = trace.take_past_call() {
-            let addr = trace.addr_of(sock);
+        // The sample can miss calls. Show each call that the server has made since the last update.
+        if let Some((call, fd)) = trace.take_past_call() {
+            let addr = trace.addr_of(fd);
             let name = addr.and_then(|addr| self.clients.name_of_addr(addr));
             (self.peer, self.sets) = (name.map(str::to_owned), None);
             self.activity = match call {
@@ -82,8 +82,8 @@ impl Model {
         }
     }
 
-    /// Reads the state of the server. If the server changes its state meanwhile, file descriptors can
-    /// mean other sockets, so this tries again.
+    /// Reads the state of the server. Tries again if that state changes meanwhile, because a file
+    /// descriptor can then belong to another socket.
     fn sample(&mut self, server: &Server) {
         for _ in 0..5 {
             let state = server.process().current_state();
@@ -132,19 +132,19 @@ impl Model {
             let sets = server.process().select_sets(&call);
             self.sets = sets.map(|sets| sets.map(|set| self.names_of(&set, server)));
             if self.current_call() != Some(Call::Select) {
-                let sock = RawFd::try_from(call.arguments[0]).unwrap_or(-1);
-                self.peer = self.names_of(&[sock], server).pop();
+                let fd = RawFd::try_from(call.arguments[0]).unwrap_or(-1);
+                self.peer = self.names_of(&[fd], server).pop();
             }
         }
     }
 
     /// Returns the names of the sockets with these file descriptors.
-    fn names_of(&self, socks: &[RawFd], server: &Server) -> Vec<String> {
-        let inodes = socks.iter().filter_map(|sock| server.process().inode(*sock));
+    fn names_of(&self, fds: &[RawFd], server: &Server) -> Vec<String> {
+        let inodes = fds.iter().filter_map(|fd| server.process().inode(*fd));
         inodes.filter_map(|inode| self.clients.name_of_inode(inode)).map(str::to_owned).collect()
     }
 
-    /// Returns the call that has not returned, if the system shows it.
+    /// Returns the call that the server is in, if this system shows it.
     fn current_call(&self) -> Option<Call> {
         match self.activity {
             Activity::Blocked(call) | Activity::Delayed(call) | Activity::Narrated(call) => {
@@ -155,7 +155,7 @@ impl Model {
         }
     }
 
-    /// Returns whether the server has just printed that `accept` failed and that it will try again.
+    /// Returns whether the last line says that `accept` failed and that the server will try again.
     pub fn is_out_of_resources(&self) -> bool {
         self.output.last().is_some_and(|output| {
             let text = &output.line.text;
@@ -163,36 +163,37 @@ impl Model {
         })
     }
 
-    /// Returns the line of the current call. If that line is not known, this is the line of the last
+    /// Returns the position of the current call. If that is not known, returns the position of the last
     /// call in the narration.
     pub fn location(&self, source: &Source) -> Location {
         let line_of = |call| source.line_of(call, self.is_out_of_resources());
         let line = self.current_call().and_then(line_of);
         let is_certain = line.is_some();
         let line = line.or_else(|| self.narrated.and_then(line_of));
-        Location { path: line.map(|line| source.path_to(line)).unwrap_or_default(), is_certain }
+        let call_stack = line.map(|line| source.call_stack_at(line)).unwrap_or_default();
+        Location { call_stack, is_certain }
     }
 
     /// Describes what the server does, in one line.
     pub fn describe_activity(&self) -> String {
         let peer = self.peer.as_deref().unwrap_or("a client");
         let mut text = match self.activity {
-            Activity::Blocked(call) => format!("Kernel: {}.", self.describe_call(call, peer)),
+            Activity::Blocked(call) => format!("The server is {}.", self.describe_call(call, peer)),
             Activity::Narrated(call) => format!("Narration: {}.", self.describe_call(call, peer)),
             Activity::Delayed(call @ (Call::Recv | Call::Send)) => {
-                format!("Slow motion: the server calls {}() for {peer}.", call.name())
+                format!("Slow motion: the server calls {}() on {peer}'s socket.", call.name())
             }
             Activity::Delayed(call) => format!("Slow motion: the server calls {}().", call.name()),
             Activity::OtherCall(name) => {
-                return format!("Kernel: blocked in {name}, which is not part of the lesson.");
+                return format!("The server is blocked in {name}, which is not in the lesson.");
             }
             Activity::Stopped(_) => {
-                return "Kernel: stopped, for example by Ctrl-Z. The signal CONT resumes it."
+                return "The server is stopped, for example by Ctrl-Z. The signal CONT resumes it."
                     .to_owned();
             }
             Activity::Running => match self.narrated {
                 Some(call) => {
-                    format!("Kernel: running. The last call in the narration: {}().", call.name())
+                    format!("The server is running. Last call in its narration: {}().", call.name())
                 }
                 None => return String::new(),
             },
@@ -222,10 +223,10 @@ impl Model {
         let mut ready: Vec<&str> = Vec::new();
         for output in self.output.iter().rev().filter(|output| !output.is_error) {
             let line = output.line.text.as_str();
-            let list =
+            let names =
                 line.strip_prefix("Ready to write: ").or(line.strip_prefix("Ready to read: "));
-            if let Some(list) = list {
-                ready.splice(0..0, list.split(", "));
+            if let Some(names) = names {
+                ready.splice(0..0, names.split(", "));
             } else if line == "Before select()" && !ready.is_empty() {
                 break;
             }
@@ -241,14 +242,14 @@ impl Model {
             let addr = name.parse().ok();
             names.push(addr.and_then(|addr| self.clients.name_of_addr(addr)).unwrap_or(name));
         }
-        let (is_known, names) = (!names.is_empty(), names.join(", "));
-        is_known.then(|| format!("last ready: {names} -> {}", functions.join(", ")))
+        let (ready, functions) = (names.join(", "), functions.join(", "));
+        (!names.is_empty()).then(|| format!("last iteration, ready: {ready} -> {functions}"))
     }
 
     /// Returns whether a disconnected client has reset its connection.
     pub fn has_reset(&self, client: &Client) -> bool {
         let start = format!("{}: ", client.addr);
-        let is_reset = |output: &OutputLine| {
+        let is_reset = |output: &RepeatedLine| {
             let text = &output.line.text;
             output.is_error && text.starts_with(&start) && text.contains("reset")
         };
@@ -260,27 +261,27 @@ impl Model {
     }
 }
 
-/// Returns the last lines of both outputs in the order in which they were read. Control characters are
-/// replaced, so that no text can control the terminal.
-pub fn output_of(server: &Server) -> Vec<OutputLine> {
+/// Returns the last lines of both outputs in the order in which we read them. Replaces control
+/// characters, so that no client can control the terminal.
+pub fn output_of(server: &Server) -> Vec<RepeatedLine> {
     let mut output = Vec::new();
     for (lines, is_error) in [(&server.narration, false), (&server.errors, true)] {
         for mut line in lines.last_runs(1000) {
             line.text = line.text.replace(char::is_control, "\u{fffd}");
-            output.push(OutputLine { line, is_error });
+            output.push(RepeatedLine { line, is_error });
         }
     }
-    output.sort_by_key(|output| output.line.last);
+    output.sort_by_key(|output| output.line.last_printed);
     output
 }
 
-/// Returns the commands that connect a client. If the server listens on all addresses, they name the
+/// Returns two commands that connect a client. If the server listens on all addresses, they name an
 /// address that other machines can reach.
-pub fn join_commands(addr: SocketAddr) -> [String; 2] {
-    let ip = if addr.ip().is_unspecified() { own_address() } else { Some(addr.ip()) };
+pub fn connect_commands(addr: SocketAddr) -> [String; 2] {
+    let ip = if addr.ip().is_unspecified() { local_ip() } else { Some(addr.ip()) };
     let port = addr.port();
     match ip {
-        // curl would read the brackets as a list.
+        // `-g`: curl would otherwise expand the brackets as a range.
         Some(ip @ IpAddr::V6(_)) => {
             [format!("nc {ip} {port}"), format!("curl -gsN 'telnet://[{ip}]:{port}'")]
         }
@@ -291,10 +292,10 @@ pub fn join_commands(addr: SocketAddr) -> [String; 2] {
     }
 }
 
-/// Returns the address from which this machine reaches other machines. Connecting UDP sends no packet.
-fn own_address() -> Option<IpAddr> {
+/// Returns the address from which this machine reaches others. Connecting a UDP socket sends nothing.
+fn local_ip() -> Option<IpAddr> {
     let socket = UdpSocket::bind("0.0.0.0:0").ok()?;
-    // TEST-NET-1 (RFC 5737), which has no host.
+    // An address of TEST-NET-1 (RFC 5737), which no machine has.
     socket.connect("192.0.2.1:9").ok()?;
     socket.local_addr().ok().map(|addr| addr.ip())
 }
@@ -303,15 +304,15 @@ fn own_address() -> Option<IpAddr> {
 pub fn describe_bytes(client: &Client) -> String {
     match client.status {
         Status::Closed if client.unread == 0 => "closed".to_owned(),
-        Status::Closed => format!("{} closed", byte_count(client.unread)),
+        Status::Closed => format!("{} closed", format_count(client.unread)),
         Status::Reset => "reset".to_owned(),
-        Status::Open if client.unsent == 0 => byte_count(client.unread),
-        Status::Open => format!("{}+{}", byte_count(client.unread), byte_count(client.unsent)),
+        Status::Open if client.unsent == 0 => format_count(client.unread),
+        Status::Open => format!("{}+{}", format_count(client.unread), format_count(client.unsent)),
     }
 }
 
 /// Formats a number of bytes in at most five characters.
-fn byte_count(count: u64) -> String {
+fn format_count(count: u64) -> String {
     match count {
         0..100_000 => count.to_string(),
         100_000..10_240_000 => format!("{}K", count >> 10),

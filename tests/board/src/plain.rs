@@ -1,33 +1,35 @@
-//! The state of the server as plain lines, for a pipe and for a terminal that cannot move its cursor.
+//! The state of the server as plain lines, for a pipe or a terminal that cannot move its cursor.
 
 use crate::clients::Client;
-use crate::model::{Model, describe_bytes, join_commands};
+use crate::model::{ServerState, connect_commands, describe_bytes};
 use crate::source::Source;
 
-/// Returns how to connect, what the server does and where, its clients and its last line.
-pub fn lines_of(model: &Model, source: &Source) -> Vec<String> {
+/// Returns how to connect, what the server does and at which line, its clients and its last output.
+pub fn format_lines(state: &ServerState, source: &Source) -> Vec<String> {
     let mut lines = Vec::new();
-    if let Some([nc, curl]) = model.clients.addr.map(join_commands) {
-        lines.push(format!("Join: {nc}   or: {curl}"));
+    if let Some([nc, curl]) = state.clients.addr.map(connect_commands) {
+        lines.push(format!("Connect: {nc}   or: {curl}"));
     }
-    lines.push(model.describe_activity());
-    let location = model.location(source);
-    if let Some(frame) = location.path.last() {
+    lines.push(state.describe_activity());
+    let location = state.location(source);
+    if let Some(frame) = location.call_stack.last() {
         let code = source.lines[frame.line].trim();
         let mark = if location.is_certain { "→" } else { "»" };
         lines.push(format!("{mark} line {}, {}: {code}", frame.line + 1, frame.function));
     }
-    let (waiting, accepted) = (model.clients.waiting(), model.clients.accepted());
-    lines.push(format!("backlog: {} {}", model.clients.backlog(), list(waiting)));
-    lines.push(format!("accepted: {}", list(accepted)));
-    lines.extend(model.last_iteration());
-    lines.extend(model.output.last().map(|output| format!("output: {}", output.line.text)));
+    let clients = &state.clients;
+    let (backlog, accepted) = (join_clients(clients.backlog()), join_clients(clients.accepted()));
+    lines.push(format!("backlog: {} (unread: {backlog})", clients.backlog_length()));
+    lines.push(format!("accepted: {} (unread+unsent: {accepted})", clients.accepted().count()));
+    lines.extend(state.last_iteration());
+    lines.extend(state.output.last().map(|output| format!("last output: {}", output.line.text)));
     lines.retain(|line| !line.is_empty());
     lines
 }
 
 /// Joins the names of clients and their bytes.
-fn list<'model>(clients: impl Iterator<Item = &'model Client>) -> String {
-    let cells = clients.map(|client| format!("{} ({})", client.name, describe_bytes(client)));
-    cells.collect::<Vec<_>>().join(", ")
+fn join_clients<'state>(clients: impl Iterator<Item = &'state Client>) -> String {
+    let texts = clients.map(|client| format!("{} {}", client.name, describe_bytes(client)));
+    let texts: Vec<String> = texts.collect();
+    if texts.is_empty() { "none".to_owned() } else { texts.join(", ") }
 }

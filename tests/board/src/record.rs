@@ -1,5 +1,5 @@
-//! A recording of a server. It has one state for each call that the server enters, and one for each
-//! action of a client.
+//! Records a server. Adds one state for each call that the server enters, and one for each action of a
+//! client.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
@@ -16,12 +16,12 @@ use crate::clients::{Client, Clients, Status};
 use crate::source::Source;
 use crate::trace::{Event, OutputLine, Trace};
 
-/// The size at which a recording ends, in bytes. Its page then has less than 1 MiB.
+/// The size in bytes at which a recording ends, so that its page stays below 1 MiB.
 const MAX_SIZE: usize = 900 << 10;
 const MAX_EVENTS_PER_POLL: usize = 100;
 /// The number of characters of a message that the page shows.
 const MAX_CHARACTERS: usize = 60;
-/// The size of such a message in JSON. An escaped character takes six bytes.
+/// The largest size of a message in JSON, in bytes. An escaped character takes six.
 const MAX_MESSAGE_SIZE: usize = 6 * MAX_CHARACTERS;
 const TEMPLATE: &str = include_str!("recording.html");
 
@@ -29,9 +29,9 @@ const TEMPLATE: &str = include_str!("recording.html");
 pub struct Recording {
     step: &'static str,
     source: Vec<String>,
-    /// All lines that the server printed. Each state has the number of these lines so far.
+    /// All lines that the server printed. Each state has the number of lines so far.
     output: Vec<OutputLine>,
-    /// All messages. Each state has the number of these messages so far.
+    /// All messages. Each state has the number of messages so far.
     messages: Vec<Message>,
     /// The addresses of the clients by name.
     addrs: BTreeMap<String, String>,
@@ -52,32 +52,32 @@ struct Message {
 #[derive(Serialize, Clone)]
 pub struct State {
     text: String,
-    /// The question that the page asks before it goes on.
+    /// A question for the reader. Playback pauses there.
     question: Option<String>,
-    /// The functions that have not returned, each with the index of its line.
-    path: Vec<(String, usize)>,
+    /// The call stack, from `main` to the current call: each function, and the index of its line.
+    call_stack: Vec<(String, usize)>,
     is_blocked: bool,
     backlog: Vec<Client>,
-    /// The number of other clients in the backlog, which reset before they were found.
-    unknown_resets: usize,
+    /// The number of connections in the backlog that were reset before we saw their addresses.
+    resets_without_addr: usize,
     accepted: Vec<Client>,
-    /// The names in the sets of the last `select`, to read and to write.
+    /// The names of the sockets in the sets of the last `select`, to read and to write.
     sets: Option<[Vec<String>; 2]>,
-    output: usize,
-    messages: usize,
+    output_count: usize,
+    message_count: usize,
     /// The action of a client, and the index of the message that it sent.
     #[serde(skip)]
     action: Option<(String, Option<usize>)>,
 }
 
-/// The part of a client's conversation that was recorded.
+/// What a client has sent so far, and how its connection has ended.
 #[derive(Default)]
 struct Conversation {
     /// The number of bytes that the client has sent.
     sent: usize,
     /// The bytes that the server has received.
     received: Vec<u8>,
-    was_reset: bool,
+    is_reset: bool,
     has_ended: bool,
 }
 
@@ -87,10 +87,10 @@ pub struct Recorder {
     trace: Trace,
     clients: Clients,
     conversations: HashMap<String, Conversation>,
-    /// The last call of the server, and its first argument.
+    /// The last call of the server, and its first argument: a file descriptor, except for `select`.
     call: Option<(Call, RawFd)>,
-    /// True if a call returned before its state was read. The machine is too busy for the delay.
-    pub is_late: bool,
+    /// True if a call returned before we read its state: the delay is too short for this machine.
+    pub has_missed_state: bool,
     /// The size of the recording in JSON, in bytes.
     size: usize,
 }
@@ -107,7 +107,7 @@ impl Recorder {
             clients: Clients::default(),
             conversations: HashMap::new(),
             call: None,
-            is_late: false,
+            has_missed_state: false,
         }
     }
 
@@ -118,7 +118,7 @@ impl Recorder {
     /// Records what has happened since the last poll.
     pub fn poll(&mut self, server: &Server) -> io::Result<()> {
         self.trace.read()?;
-        // A fast server can add events faster than this takes them.
+        // A fast server can add events faster than we take them.
         for _ in 0..MAX_EVENTS_PER_POLL {
             if self.is_full() {
                 return Ok(());
@@ -128,7 +128,7 @@ impl Recorder {
         }
         self.clients.update(server);
         self.trace.read()?;
-        // If the server has gone on meanwhile, the table is newer than the last state.
+        // If the server has made another call meanwhile, the table is newer than the last state.
         if self.trace.is_empty() {
             self.record_actions();
             self.correct_last_state(server);
@@ -136,23 +136,23 @@ impl Recorder {
         Ok(())
     }
 
-    /// Returns whether the server is blocked and the kernel has sent all bytes, and the last state
-    /// shows both.
+    /// Returns whether the last state shows a blocked server and no unsent bytes.
     pub fn is_settled(&self) -> bool {
         let (Some(state), Some((call, _))) = (self.recording.states.last(), self.call) else {
             return false;
         };
-        let has_news = |client: &Client| client.unread > 0 || client.status != Status::Open;
-        // The call returns soon if a client has done what the server is blocked for. A server that
-        // is blocked in recv() has one accepted client.
-        let is_returning =
-            state.accepted.iter().any(has_news) || call != Call::Recv && !state.backlog.is_empty();
+        let has_unhandled_input =
+            |client: &Client| client.unread > 0 || client.status != Status::Open;
+        // The call returns soon if there is input, or a client to accept. recv() does not return for a
+        // client in the backlog.
+        let is_returning = state.accepted.iter().any(has_unhandled_input)
+            || call != Call::Recv && !state.backlog.is_empty();
         let mut clients = state.backlog.iter().chain(&state.accepted);
         state.is_blocked && !is_returning && clients.all(|client| client.unsent == 0)
     }
 
-    fn name_of(&self, sock: RawFd) -> Option<&str> {
-        self.clients.name_of_addr(self.trace.addr_of(sock)?)
+    fn name_of(&self, fd: RawFd) -> Option<&str> {
+        self.clients.name_of_addr(self.trace.addr_of(fd)?)
     }
 
     /// Returns the number of bytes that a connected client has sent.
@@ -162,7 +162,7 @@ impl Recorder {
     }
 
     /// Adds a state in which the page asks a question.
-    pub fn ask(&mut self, question: &str) {
+    pub fn add_question(&mut self, question: &str) {
         if let Some(last) = self.recording.states.last() {
             let question = Some(question.to_owned());
             self.push(State { question, action: None, ..last.clone() });
@@ -171,27 +171,27 @@ impl Recorder {
 
     fn record_event(&mut self, event: Event, server: &Server) -> io::Result<()> {
         match event {
-            Event::Call { call, sock, sets } => {
+            Event::Call { call, fd, sets } => {
                 self.clients.update(server);
                 self.record_actions();
-                self.record_call(call, sock, sets);
+                self.record_call(call, fd, sets);
                 self.trace.read()?;
-                self.is_late |= call != Call::Select && !self.trace.is_empty();
+                self.has_missed_state |= call != Call::Select && !self.trace.is_empty();
             }
-            // The new client is in the kernel's table.
+            // We read new clients from the kernel's table.
             Event::Accepted(..) => {}
-            Event::Received(sock, bytes) => {
-                if let Some(conversation) = self.conversation(sock) {
+            Event::Received(fd, bytes) => {
+                if let Some(conversation) = self.conversation(fd) {
                     conversation.received.extend(bytes);
                 }
             }
-            Event::Reset(sock) => {
-                if let Some(conversation) = self.conversation(sock) {
-                    conversation.was_reset = true;
+            Event::Reset(fd) => {
+                if let Some(conversation) = self.conversation(fd) {
+                    conversation.is_reset = true;
                 }
             }
-            Event::Sent(sock, bytes) => {
-                if let Some(client) = self.name_of(sock).map(str::to_owned) {
+            Event::Sent(fd, bytes) => {
+                if let Some(client) = self.name_of(fd).map(str::to_owned) {
                     let text = quote(&bytes);
                     self.add_message(Message { client, is_sent: false, text, range: 0..0 });
                 }
@@ -204,8 +204,8 @@ impl Recorder {
         Ok(())
     }
 
-    fn conversation(&mut self, sock: RawFd) -> Option<&mut Conversation> {
-        let name = self.name_of(sock)?.to_owned();
+    fn conversation(&mut self, fd: RawFd) -> Option<&mut Conversation> {
+        let name = self.name_of(fd)?.to_owned();
         self.conversations.get_mut(&name)
     }
 
@@ -226,26 +226,26 @@ impl Recorder {
         }
     }
 
-    /// Adds a state for each action of a client. A state differs from the last one only by the action.
-    fn record_actions_of(&mut self, client: &Client, is_gone: bool) {
+    /// Adds a state for each action of a client: a copy of the last state with that action applied.
+    fn record_actions_of(&mut self, client: &Client, is_disconnected: bool) {
         let name = &client.name;
         if !self.conversations.contains_key(name) {
             self.recording.addrs.insert(name.clone(), client.addr.to_string());
             self.conversations.insert(name.clone(), Conversation::default());
             self.record_action(format!("{name} connects."), None, |state| {
-                // The bytes and the end of the stream are actions of their own.
+                // Sending and closing are separate actions.
                 let mut client = client.clone();
                 (client.unread, client.unsent, client.status) = (0, 0, Status::Open);
                 state.backlog.push(client);
             });
         }
         let Some(conversation) = self.conversations.get_mut(name) else { return };
-        let is_reset = client.status == Status::Reset;
-        let unread = if is_gone || is_reset { 0 } else { client.unread };
+        let unread =
+            if is_disconnected || client.status == Status::Reset { 0 } else { client.unread };
         let range = conversation.sent
             ..conversation.received.len() + usize::try_from(unread).unwrap_or_default();
-        let is_end = !conversation.has_ended && (is_gone || client.status != Status::Open);
-        let was_reset = conversation.was_reset || is_reset;
+        let is_end = !conversation.has_ended && (is_disconnected || client.status != Status::Open);
+        let is_reset = conversation.is_reset || client.status == Status::Reset;
         conversation.has_ended |= is_end;
         if !range.is_empty() {
             conversation.sent = range.end;
@@ -260,10 +260,10 @@ impl Recorder {
             });
         }
         if is_end {
-            let (verb, status) = if was_reset {
+            let (verb, status) = if is_reset {
                 ("resets its connection", Status::Reset)
             } else {
-                ("disconnects", Status::Closed)
+                ("closes its connection", Status::Closed)
             };
             self.record_action(format!("{name} {verb}."), None, |state| {
                 if let Some(client) = state.client_mut(name) {
@@ -282,30 +282,30 @@ impl Recorder {
         let Some(last) = self.recording.states.last() else { return };
         let mut state = State { question: None, ..last.clone() };
         change(&mut state);
-        state.messages = self.recording.messages.len();
+        state.message_count = self.recording.messages.len();
         state.action = Some((action, message));
         self.push(state);
     }
 
     /// Adds a state for a call that the server has entered.
-    fn record_call(&mut self, call: Call, sock: RawFd, sets: Option<[Vec<RawFd>; 2]>) {
-        self.call = Some((call, sock));
-        let name_of = |sock: &RawFd| self.name_of(*sock).unwrap_or("server_socket").to_owned();
+    fn record_call(&mut self, call: Call, fd: RawFd, sets: Option<[Vec<RawFd>; 2]>) {
+        self.call = Some((call, fd));
+        let name_of = |fd: &RawFd| self.name_of(*fd).unwrap_or("server_socket").to_owned();
         let sets = sets.map(|sets| sets.map(|set| set.iter().map(name_of).collect()));
         let last_sets = || self.recording.states.last()?.sets.clone();
         let line = self.source.line_of(call, false);
-        let path = line.map(|line| self.source.path_to(line)).unwrap_or_default();
+        let call_stack = line.map(|line| self.source.call_stack_at(line)).unwrap_or_default();
         self.push(State {
             text: String::new(),
             question: None,
-            path: path.into_iter().map(|frame| (frame.function, frame.line)).collect(),
+            call_stack: call_stack.into_iter().map(|frame| (frame.function, frame.line)).collect(),
             is_blocked: false,
-            backlog: self.clients.waiting().cloned().collect(),
-            unknown_resets: self.clients.unknown_resets,
+            backlog: self.clients.backlog().cloned().collect(),
+            resets_without_addr: self.clients.resets_without_addr,
             accepted: self.clients.accepted().cloned().collect(),
             sets: sets.or_else(last_sets),
-            output: self.recording.output.len(),
-            messages: self.recording.messages.len(),
+            output_count: self.recording.output.len(),
+            message_count: self.recording.messages.len(),
             action: None,
         });
     }
@@ -315,14 +315,14 @@ impl Recorder {
             return;
         }
         state.text = self.describe(&state);
-        // The text of the message is added at the end of the recording.
+        // `finish` adds the text of the message.
         let size = serde_json::to_string(&state).map_or(0, |json| json.len());
         self.size += size + MAX_MESSAGE_SIZE;
         self.recording.states.push(state);
     }
 
-    /// Corrects the last state. Some facts are known only after the state was added: whether the call
-    /// blocks, and which bytes the peer has acknowledged.
+    /// Corrects the last state. When we added it, we did not know yet whether the call blocks, or which
+    /// bytes the peer has acknowledged.
     fn correct_last_state(&mut self, server: &Server) {
         let Some(mut last) = self.recording.states.pop() else { return };
         for client in last.backlog.iter_mut().chain(&mut last.accepted) {
@@ -338,20 +338,20 @@ impl Recorder {
         self.recording.states.push(last);
     }
 
-    /// Describes what the server does, and the clients in the backlog.
+    /// Describes the call that the server is in, and the clients in the backlog.
     fn describe(&self, state: &State) -> String {
-        let Some((call, sock)) = self.call else { return String::new() };
-        let peer = self.name_of(sock).unwrap_or("a client");
-        let objects = match call {
+        let Some((call, fd)) = self.call else { return String::new() };
+        let peer = self.name_of(fd).unwrap_or("a client");
+        let object = match call {
             Call::Accept | Call::Sleep => String::new(),
-            Call::Recv | Call::Send => format!(" for {peer}"),
+            Call::Recv | Call::Send => format!(" on {peer}'s socket"),
             Call::Select => {
                 let names = state.sets.iter().flatten().flatten().map(String::as_str);
-                format!(" for {}", join_names(&names.collect::<Vec<_>>()))
+                format!(" on {}", join_names(&names.collect::<Vec<_>>()))
             }
         };
         let verb = if state.is_blocked { "is blocked in" } else { "calls" };
-        let mut text = format!("The server {verb} {}(){objects}", call.name());
+        let mut text = format!("The server {verb} {}(){object}", call.name());
         let client = state.accepted.iter().find(|client| client.name == peer);
         if let Some(client) = client.filter(|_| call == Call::Recv && !state.is_blocked) {
             text.push_str(&describe_client(client));
@@ -394,7 +394,7 @@ impl State {
     }
 }
 
-/// Describes a client's unread bytes and status, such as ` with 6 unread bytes (disconnected)`.
+/// Describes a client's unread bytes and status, such as ` with 6 unread bytes (closed)`.
 fn describe_client(client: &Client) -> String {
     let bytes = match client.unread {
         0 => String::new(),
@@ -403,13 +403,13 @@ fn describe_client(client: &Client) -> String {
     };
     let status = match client.status {
         Status::Open => "",
-        Status::Closed => " (disconnected)",
+        Status::Closed => " (closed)",
         Status::Reset => " (reset)",
     };
     format!("{bytes}{status}")
 }
 
-/// Joins names: `A, B and C`. More than four names are counted.
+/// Joins names: `A, B and C`. Counts more than four names: `5 sockets`.
 fn join_names(names: &[&str]) -> String {
     match names {
         [] => String::new(),
@@ -428,9 +428,9 @@ fn quote(bytes: &[u8]) -> String {
     format!("\"{}{rest}\"", start.replace('\n', "⏎"))
 }
 
-/// Writes a page with a tab for each recording.
+/// Writes a web page with a tab for each recording.
 pub fn write_page(path: &Path, recordings: &[Recording]) -> io::Result<()> {
-    // No text can end the element of the page that has the JSON.
+    // Escape `<`, so that no text in the JSON can close its `<script>` element.
     let json = serde_json::to_string(recordings)?.replace('<', "\\u003c");
     fs::write(path, TEMPLATE.replace("RECORDINGS", &json))
 }

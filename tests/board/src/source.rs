@@ -1,4 +1,4 @@
-//! The source of a step: the line of each call, and the functions that lead to it.
+//! The source of a server: the line of each call, and its call stack.
 
 use std::fs;
 
@@ -13,10 +13,10 @@ pub struct Source {
     pub lines: Vec<String>,
 }
 
-/// A function that has not returned.
-pub struct Frame {
+/// A function on the call stack.
+pub struct StackFrame {
     pub function: String,
-    /// The index of the line from which it calls the next one.
+    /// The index of the line that makes the next call.
     pub line: usize,
     /// The text of that call in the line.
     pub call: String,
@@ -26,11 +26,11 @@ impl Source {
     pub fn read(step: Step) -> Result<Self, String> {
         let path = step.source();
         let text = fs::read_to_string(&path);
-        let text = text.map_err(|error| format!("{}: {error}", path.display()))?;
+        let text = text.map_err(|error| format!("could not read {}: {error}", path.display()))?;
         Ok(Self { lines: text.lines().map(str::to_owned).collect() })
     }
 
-    /// Returns the line of a call. Returns None if several lines can be the one that sleeps.
+    /// Returns the index of the line that makes a call, or None if several lines can be that line.
     pub fn line_of(&self, call: Call, is_out_of_resources: bool) -> Option<usize> {
         match call {
             Call::Recv => self.find(|line| line == "// recv").map(|line| line + 1),
@@ -40,40 +40,40 @@ impl Source {
             Call::Sleep => {
                 let name = if is_out_of_resources { "handle_accept_error(" } else { "sleep(" };
                 let is_sleep = |line: &str| is_code(line) && line.contains(name);
-                let times = self.lines.iter().filter(|line| is_sleep(line.trim_start())).count();
-                self.find(is_sleep).filter(|_| times == 1)
+                let count = self.lines.iter().filter(|line| is_sleep(line.trim_start())).count();
+                self.find(is_sleep).filter(|_| count == 1)
             }
         }
     }
 
-    fn find(&self, is_wanted: impl Fn(&str) -> bool) -> Option<usize> {
-        self.lines.iter().position(|line| is_wanted(line.trim_start()))
+    fn find(&self, predicate: impl Fn(&str) -> bool) -> Option<usize> {
+        self.lines.iter().position(|line| predicate(line.trim_start()))
     }
 
-    /// Returns the functions from `main` to the one around a line.
-    pub fn path_to(&self, line: usize) -> Vec<Frame> {
+    /// Returns the call stack, from `main` to the function that contains `line`.
+    pub fn call_stack_at(&self, line: usize) -> Vec<StackFrame> {
         let calls = CALLS.iter().copied();
         let call = calls.into_iter().find(|call| self.lines[line].contains(call));
         let mut call = call.unwrap_or("handle_accept_error(").to_owned();
-        let mut path = Vec::new();
+        let mut call_stack = Vec::new();
         let mut index = line;
-        while let Some(function) = self.function_around(index) {
+        while let Some(function) = self.find_function(index) {
             let function_call = format!("{function}(");
-            path.insert(0, Frame { function, line: index, call });
+            call_stack.insert(0, StackFrame { function, line: index, call });
             let caller = self.find(|line| {
                 is_code(line) && line.contains(&function_call) && !line.starts_with("fn ")
             });
             call = function_call;
             match caller {
-                // Two functions that call each other have no end.
-                Some(caller) if path.len() < 10 => index = caller,
+                // Stop after 10 frames. Functions that call each other would loop forever.
+                Some(caller) if call_stack.len() < 10 => index = caller,
                 _ => break,
             }
         }
-        path
+        call_stack
     }
 
-    fn function_around(&self, line: usize) -> Option<String> {
+    fn find_function(&self, line: usize) -> Option<String> {
         let mut before = self.lines.get(..=line)?.iter().rev();
         let head = before.find_map(|line| line.strip_prefix("fn "))?;
         head.split_once('(').map(|(name, _)| name.to_owned())
@@ -87,9 +87,9 @@ fn is_code(line: &str) -> bool {
 
 /// The position of a server in its source.
 pub struct Location {
-    pub path: Vec<Frame>,
-    /// True if the server is in the last call of the path. False if that is only the last call in the
-    /// narration.
+    pub call_stack: Vec<StackFrame>,
+    /// True if the server is in the last call of the stack. False if that call is only the last one in
+    /// the narration.
     pub is_certain: bool,
 }
 
@@ -98,14 +98,14 @@ mod unit_tests {
     use super::*;
 
     #[test]
-    fn path_leads_to_a_sleep_in_a_function() {
+    fn call_stack_leads_to_a_sleep() {
         let mut source = Source::read(Step::Select).unwrap();
-        let send = source.line_of(Call::Send, false).expect("a line");
+        let send = source.line_of(Call::Send, false).expect("the line of send");
         source.lines.insert(send - 1, "    std::thread::sleep(FIVE_SECONDS);".to_owned());
         let line = source.line_of(Call::Sleep, false);
         assert_eq!(line, Some(send - 1));
         let functions: Vec<String> =
-            source.path_to(send - 1).into_iter().map(|frame| frame.function).collect();
+            source.call_stack_at(send - 1).into_iter().map(|frame| frame.function).collect();
         assert_eq!(functions, ["main", "event_loop", "send_message"]);
     }
 }

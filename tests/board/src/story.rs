@@ -1,5 +1,5 @@
-//! The story of the lessons, played and recorded. A says hello and stays, B sends three lines, A
-//! disconnects, B disconnects.
+//! Plays and records the story of the lessons: A sends hello, B sends three lines, and then first A and
+//! then B disconnects.
 
 use std::io;
 use std::thread;
@@ -13,8 +13,8 @@ use crate::trace::Trace;
 
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
-/// Plays the story at a server. If the machine is too busy for the delay, this tries again with a
-/// longer one.
+/// Plays the story with a server. If the machine is too slow for the delay, tries again with a longer
+/// one.
 pub fn record(
     step: Step,
     command: &ServerCommand,
@@ -29,12 +29,12 @@ pub fn record(
         })?;
         let mut story = Story { server, recorder: Recorder::new(step, source, trace) };
         story.play(step).map_err(|error| format!("{step}: {error}"))?;
-        if !story.recorder.is_late {
+        if !story.recorder.has_missed_state {
             return Ok(story.recorder.finish());
         }
         delay *= 2;
     }
-    Err(format!("{step}: this machine is too busy for a recording. Try again later"))
+    Err(format!("{step}: this machine is too busy to record. Try again, or use a longer --slow"))
 }
 
 struct Story {
@@ -47,13 +47,13 @@ impl Story {
         self.wait_until(|_| true)?;
         let mut a = self.connect("A")?;
         self.send("A", &mut a, "hello\n", 6)?;
-        let time = match step {
+        let question_end = match step {
             Step::Blocking => "",
             Step::Functions => " now",
             _ => " this time",
         };
-        self.recorder.ask(&format!(
-            "B connects and types three lines: one, two, three. What will B see{time}?"
+        self.recorder.add_question(&format!(
+            "B connects and types three lines: one, two, three. What will B see{question_end}?"
         ));
         let mut b = self.connect("B")?;
         for (line, sent) in [("one\n", 4), ("two\n", 8), ("three\n", 14)] {
@@ -69,8 +69,7 @@ impl Story {
         Ok(client)
     }
 
-    /// Sends a line and reads the response. `sent` is the number of bytes that the client has sent
-    /// then.
+    /// Sends a line and reads the response. With this line, the client has sent `sent` bytes.
     fn send(&mut self, name: &str, client: &mut Client, line: &str, sent: usize) -> io::Result<()> {
         client.send(line.as_bytes())?;
         self.wait_until(|recorder| recorder.bytes_sent_by(name) == Some(sent))?;
@@ -78,13 +77,13 @@ impl Story {
     }
 
     fn disconnect(&mut self, name: &str, mut client: Client) -> io::Result<()> {
-        // A client that disconnects with unread bytes would reset its connection.
+        // Closing a socket with unread bytes would reset the connection.
         client.receive_until_silence(POLL_INTERVAL)?;
         client.close()?;
         self.wait_until(|recorder| recorder.bytes_sent_by(name).is_none())
     }
 
-    /// Records until a condition holds and the server is blocked.
+    /// Records until `condition` is true and the server is blocked.
     fn wait_until(&mut self, condition: impl Fn(&Recorder) -> bool) -> io::Result<()> {
         let deadline = Instant::now() + TIMEOUT;
         loop {
@@ -93,7 +92,8 @@ impl Story {
                 return Ok(());
             }
             if Instant::now() > deadline {
-                return Err(io::ErrorKind::TimedOut.into());
+                let text = "the server did not reach the next state of the story in time";
+                return Err(io::Error::new(io::ErrorKind::TimedOut, text));
             }
             thread::sleep(POLL_INTERVAL);
         }

@@ -1,4 +1,4 @@
-//! The calls that a server makes, in the log of strace(1), which misses none.
+//! Reads the system calls of a server from the log of strace(1), which contains every call.
 
 use std::collections::{HashMap, VecDeque};
 use std::fs::File;
@@ -12,21 +12,21 @@ use harness::kernel::Call;
 use harness::{ServerCommand, can_run, has_strace};
 use serde::Serialize;
 
-/// The calls in the log. `select` is missing on newer architectures.
+/// The calls in the log. `?`: newer architectures have no `select`.
 const CALLS: &str = "accept4,recvfrom,sendto,?select,pselect6,write";
 const DELAYED_CALLS: &str = "accept4,recvfrom,sendto";
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
-    /// The server has entered a call of the lesson. The sets are those of `select`.
+    /// The server has entered a call of the lesson. `select` has sets.
     Call {
         call: Call,
-        sock: RawFd,
+        fd: RawFd,
         sets: Option<[Vec<RawFd>; 2]>,
     },
     /// `accept` has returned a client.
     Accepted(RawFd, SocketAddr),
-    /// `recv` has returned. No bytes are the end of the stream.
+    /// `recv` has returned. An empty vector means the end of the stream.
     Received(RawFd, Vec<u8>),
     /// `recv` has failed, because the client has reset its connection.
     Reset(RawFd),
@@ -44,12 +44,12 @@ pub struct OutputLine {
 
 pub struct Trace {
     log: File,
-    /// The last line of the log, which is not complete yet.
+    /// The last line of the log, if it is not complete yet.
     line: String,
-    /// True if the call in the last line is among the events.
-    is_call_read: bool,
+    /// True if the call in `line` is already in `events`.
+    is_call_parsed: bool,
     events: VecDeque<Event>,
-    /// The addresses of the clients by file descriptor, at the last event that was taken.
+    /// The addresses of the clients by file descriptor, as of the last event that `take` returned.
     addrs: HashMap<RawFd, SocketAddr>,
 }
 
@@ -61,20 +61,23 @@ impl Trace {
             return Err("slow motion and recordings need Linux and strace".to_owned());
         }
         if !can_run("strace", &["-V"]) {
-            let text = "slow motion and recordings need strace: sudo apt install strace";
+            let text = "slow motion and recordings need strace. On Debian and Ubuntu: \
+                sudo apt install strace";
             return Err(text.to_owned());
         }
         if !has_strace() {
-            return Err("this system does not let strace trace a program: see ptrace(2)".to_owned());
+            let text = "strace is not permitted to trace programs: see ptrace_scope in ptrace(2)";
+            return Err(text.to_owned());
         }
-        let log = tempfile::tempfile().map_err(|error| format!("the log of strace: {error}"))?;
+        let log = tempfile::tempfile()
+            .map_err(|error| format!("could not create the strace log: {error}"))?;
         let path = format!("/proc/{}/fd/{}", process::id(), log.as_raw_fd());
-        let fault = format!("{DELAYED_CALLS}:delay_enter={}", delay.as_micros());
-        let command = command.trace(&fault, CALLS, &path);
+        let injection = format!("{DELAYED_CALLS}:delay_enter={}", delay.as_micros());
+        let command = command.trace(&injection, CALLS, &path);
         let trace = Self {
             log,
             line: String::new(),
-            is_call_read: false,
+            is_call_parsed: false,
             events: VecDeque::new(),
             addrs: HashMap::new(),
         };
@@ -86,48 +89,47 @@ impl Trace {
     }
 
     /// Returns the address of the client with this file descriptor.
-    pub fn addr_of(&self, sock: RawFd) -> Option<SocketAddr> {
-        self.addrs.get(&sock).copied()
+    pub fn addr_of(&self, fd: RawFd) -> Option<SocketAddr> {
+        self.addrs.get(&fd).copied()
     }
 
     /// Takes the next event.
     pub fn take(&mut self) -> Option<Event> {
         let event = self.events.pop_front()?;
-        if let Event::Accepted(sock, addr) = event {
-            self.addrs.insert(sock, addr);
+        if let Event::Accepted(fd, addr) = event {
+            self.addrs.insert(fd, addr);
         }
         Some(event)
     }
 
-    /// Takes the events up to the next call. Returns that call if the server has made another one
-    /// since.
+    /// Takes the next call and the events before it. Returns the call only if the log has a newer one.
     pub fn take_past_call(&mut self) -> Option<(Call, RawFd)> {
         let past_call = loop {
-            if let Event::Call { call, sock, .. } = self.take()? {
-                break (call, sock);
+            if let Event::Call { call, fd, .. } = self.take()? {
+                break (call, fd);
             }
         };
         let has_next = self.events.iter().any(|event| matches!(event, Event::Call { .. }));
         has_next.then_some(past_call)
     }
 
-    /// Reads the events that were added to the log.
+    /// Reads the new lines of the log.
     pub fn read(&mut self) -> io::Result<()> {
         let mut text = String::new();
         self.log.read_to_string(&mut text)?;
         for part in text.split_inclusive('\n') {
             self.line.push_str(part);
-            // strace writes the start of a line before the call.
+            // strace writes the start of a line when a call begins, and the rest when it returns.
             if let Some(event) = parse_call(&self.line)
-                && !self.is_call_read
+                && !self.is_call_parsed
             {
-                self.is_call_read = true;
+                self.is_call_parsed = true;
                 self.events.push_back(event);
             }
             if part.ends_with('\n') {
                 self.events.extend(parse_result(&self.line));
                 self.line.clear();
-                self.is_call_read = false;
+                self.is_call_parsed = false;
             }
         }
         Ok(())
@@ -143,31 +145,31 @@ fn split_line(line: &str) -> Option<(&str, RawFd, &str)> {
     Some((name, first.parse().ok()?, rest))
 }
 
-/// Parses the start of a line.
+/// Parses the start of a line: a call that the server has entered.
 fn parse_call(line: &str) -> Option<Event> {
-    let (name, sock, rest) = split_line(line)?;
+    let (name, fd, rest) = split_line(line)?;
     let call = Call::from_syscall(name)?;
     let sets = (call == Call::Select).then(|| {
         let mut sets = rest.trim_start().split(", ").map(|set| {
-            let numbers = set.trim_matches(['[', ']']).split(' ');
-            numbers.filter_map(|number| number.parse().ok()).collect()
+            let fds = set.trim_matches(['[', ']']).split(' ');
+            fds.filter_map(|fd| fd.parse().ok()).collect()
         });
         [sets.next().unwrap_or_default(), sets.next().unwrap_or_default()]
     });
-    Some(Event::Call { call, sock, sets })
+    Some(Event::Call { call, fd, sets })
 }
 
-/// Parses a complete line.
+/// Parses a complete line: a call that has returned.
 fn parse_result(line: &str) -> Option<Event> {
-    let (name, sock, rest) = split_line(line)?;
+    let (name, fd, rest) = split_line(line)?;
     let (arguments, result) = rest.rsplit_once(" = ")?;
     let value: i32 = result.split_whitespace().next()?.parse().ok()?;
     let mut bytes = first_string(arguments);
     match name {
-        "recvfrom" if result.contains("ECONNRESET") => Some(Event::Reset(sock)),
-        "write" if sock == 1 || sock == 2 => {
+        "recvfrom" if result.contains("ECONNRESET") => Some(Event::Reset(fd)),
+        "write" if fd == 1 || fd == 2 => {
             let text = String::from_utf8_lossy(&bytes).trim_end_matches('\n').to_owned();
-            Some(Event::Output(OutputLine { text, is_error: sock == 2 }))
+            Some(Event::Output(OutputLine { text, is_error: fd == 2 }))
         }
         _ if value < 0 => None,
         "accept4" => {
@@ -177,10 +179,10 @@ fn parse_result(line: &str) -> Option<Event> {
             let addr = SocketAddr::new(ip.to_canonical(), port);
             Some(Event::Accepted(value, addr))
         }
-        "recvfrom" => Some(Event::Received(sock, bytes)),
+        "recvfrom" => Some(Event::Received(fd, bytes)),
         "sendto" => {
             bytes.truncate(value.try_into().ok()?);
-            Some(Event::Sent(sock, bytes))
+            Some(Event::Sent(fd, bytes))
         }
         _ => None,
     }
@@ -196,7 +198,7 @@ fn first_string(arguments: &str) -> Vec<u8> {
 mod unit_tests {
     use super::*;
 
-    /// The other events are in the recorded story.
+    /// The recorded story covers the other events.
     #[test]
     fn rare_results_are_parsed() {
         for (line, expected) in [

@@ -1,4 +1,4 @@
-//! The program `board` on a terminal.
+//! Starts the program `board` on a terminal, and reads its screen.
 
 use std::fs;
 use std::io::Write;
@@ -18,11 +18,11 @@ pub struct Board {
     pub step: Step,
     pub screen: vt100::Parser,
     pub errors: Log,
-    /// The output after the last complete picture.
+    /// The output after the last complete picture. A picture is one drawn screen.
     rest: Vec<u8>,
 }
 
-/// The end of each picture hides the cursor.
+/// The last bytes of each picture, which hide the cursor.
 const PICTURE_END: &[u8] = b"\x1b[?25l";
 
 impl Board {
@@ -37,7 +37,7 @@ impl Board {
 
     /// Starts `board` from another program, such as `env` or a shell.
     pub fn start_with(step: Step, wrapper: &[&str], flags: &[&str], size: (u16, u16)) -> Self {
-        // crossterm reads the size of the controlling terminal.
+        // crossterm reads the size of the controlling terminal, so `board` needs this one as its own.
         let mut command = Command::new("setsid");
         command.arg("--ctty").args(wrapper).args([env!("CARGO_BIN_EXE_board"), step.name()]);
         if !flags.contains(&"--port") {
@@ -73,7 +73,7 @@ impl Board {
                 let left = deadline.saturating_duration_since(Instant::now());
                 match self.terminal.output.recv_timeout(left) {
                     Ok((_, bytes)) => self.rest.extend(bytes),
-                    Err(_) => panic!("{}: no {expected}:\n{}", self.step, self.rows().join("\n")),
+                    Err(_) => panic!("{}: expected {expected}, got {:#?}", self.step, self.rows()),
                 }
             };
             let picture: Vec<u8> = self.rest.drain(..end).collect();
@@ -98,7 +98,7 @@ impl Board {
         });
     }
 
-    /// Waits until the arrow is at the line that makes `call`, below the functions that lead to it.
+    /// Waits until the arrow is at the line that makes `call`, and the title shows its call stack.
     #[track_caller]
     pub fn wait_for_arrow(&mut self, call: &str) {
         let functions = match (self.step, call) {
@@ -110,7 +110,7 @@ impl Board {
             _ => "main > event_loop > send_message",
         };
         let title = format!("─ {functions} ");
-        self.wait_for(&format!("arrow at {call} in {functions}"), |rows| {
+        self.wait_for(&format!("the arrow at {call} in {functions}"), |rows| {
             let has_arrow = rows.iter().any(|row| row.starts_with('→') && row.contains(call));
             let mut titles = rows.iter().filter_map(|row| row.strip_prefix(&title));
             (has_arrow && titles.any(|rest| rest.starts_with(['─', '┬']))).then_some(())
@@ -123,7 +123,7 @@ impl Board {
     }
 
     pub fn addr(&mut self) -> SocketAddr {
-        self.wait_for("how to connect", |rows| {
+        self.wait_for("the address of the server", |rows| {
             rows.first()?.split_once("telnet://")?.1.parse().ok()
         })
     }
@@ -138,41 +138,44 @@ impl Board {
 
     pub fn stty(&self, arguments: &[&str]) -> String {
         let keys = self.terminal.keys.try_clone().expect("a terminal");
-        let output = Command::new("stty").args(arguments).stdin(keys).output().expect("stty");
+        let output =
+            Command::new("stty").args(arguments).stdin(keys).output().expect("output of stty");
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
-    /// Returns the process that this terminal's program has started.
+    /// Returns the child of the program on this terminal.
     pub fn child(&self) -> Process {
         let pid = self.terminal.child.id();
         let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
-        Process(children.expect("proc(5)").trim().parse().expect("one child"))
+        Process(children.expect("a list of children").trim().parse().expect("one child"))
     }
 
-    /// Waits until `board` has ended, and checks that the terminal has its settings back.
+    /// Waits until `board` has ended, and checks that it has restored the terminal.
     pub fn wait_for_end(&mut self) -> ExitStatus {
         let mut status = None;
         wait_until("board to end", || {
-            status = self.terminal.child.try_wait().expect("a child");
+            status = self.terminal.child.try_wait().expect("the status of board");
             status.is_some()
         });
         self.screen.process(&mem::take(&mut self.rest));
-        // The output ends with its last writer.
+        // The terminal stays open, so no end of the stream follows the last output.
         while let Ok((_, bytes)) = self.terminal.output.recv_timeout(Duration::from_millis(200)) {
             self.screen.process(&bytes);
         }
         let screen = self.screen.screen();
-        assert!(!screen.alternate_screen() && !screen.hide_cursor(), "{status:?}");
+        let is_restored = !screen.alternate_screen() && !screen.hide_cursor();
+        assert!(is_restored, "expected a normal screen with a cursor after {status:?}");
         let settings = self.stty(&["-a"]);
-        assert!(settings.contains(" echo ") && settings.contains(" icanon "), "{settings}");
-        status.expect("a status")
+        let is_restored = settings.contains(" echo ") && settings.contains(" icanon ");
+        assert!(is_restored, "expected a restored terminal, got {settings}");
+        status.expect("an exit status")
     }
 
     /// Expects that `board` fails with one line on standard error.
     #[track_caller]
     pub fn expect_failure(&mut self, code: i32, line: &str) {
-        assert_eq!(self.wait_for_end().code(), Some(code), "{line}");
+        assert_eq!(self.wait_for_end().code(), Some(code), "the exit code after {line:?}");
         let lines = self.errors.read_to_end();
-        assert!(lines.len() == 1 && lines[0].starts_with(line), "{lines:?}, expected {line}");
+        assert!(lines.len() == 1 && lines[0].starts_with(line), "expected {line:?}, got {lines:?}");
     }
 }

@@ -1,4 +1,4 @@
-//! Recordings, and their pages in a browser.
+//! Tests recordings, and their pages in a browser.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -20,7 +20,7 @@ const END: char = '\u{E010}';
 const TAB: char = '\u{E004}';
 const ENTER: char = '\u{E007}';
 
-/// The texts on the page, and the position of its slider.
+/// The texts on the page and the position of its slider, as JavaScript. So are the constants below.
 const PAGE_TEXTS: &str = "document.body.innerText + document.getElementById('slider').value";
 const POSITION: &str = "document.getElementById('position').textContent";
 const SELECTED_TAB: &str = "document.querySelector('[aria-selected=true]').textContent";
@@ -32,23 +32,23 @@ fn story_page() -> PathBuf {
 }
 
 fn url_of(page: &Path) -> String {
-    format!("file://{}", page.canonicalize().expect("a page").display())
+    format!("file://{}", page.canonicalize().expect("the path of a page").display())
 }
 
 /// Returns the recordings in a page, and the page without them.
-fn parts_of(page: &Path) -> (Vec<Value>, String) {
+fn split_page(page: &Path) -> (Vec<Value>, String) {
     let text = fs::read_to_string(page).expect("a page");
-    assert!(text.len() < 1 << 20, "{} bytes", text.len());
+    assert!(text.len() < 1 << 20, "expected a page below 1 MiB, got {} bytes", text.len());
     let start = r#"<script type="application/json" id="recordings">"#;
-    let (before, rest) = text.split_once(start).expect("JSON");
-    let (json, after) = rest.split_once("</script>").expect("an end");
+    let (before, rest) = text.split_once(start).expect("the start of the JSON");
+    let (json, after) = rest.split_once("</script>").expect("the end of the JSON");
     (serde_json::from_str(json).expect("JSON"), format!("{before}{after}"))
 }
 
-/// Replaces the addresses in a recording, which differ in each run.
-fn without_addresses(recording: &Value) -> Value {
+/// Replaces the addresses in a recording, because they differ in each run.
+fn replace_addresses(recording: &Value) -> Value {
     let mut text = recording.to_string();
-    let server = recording["output"][0]["text"].as_str().expect("a line");
+    let server = recording["output"][0]["text"].as_str().expect("the first line of output");
     text = text.replace(server, "Listening on ADDRESS");
     for (name, addr) in recording["addrs"].as_object().expect("addresses") {
         text = text.replace(addr.as_str().expect("an address"), &format!("ADDRESS of {name}"));
@@ -56,37 +56,38 @@ fn without_addresses(recording: &Value) -> Value {
     serde_json::from_str(&text).expect("JSON")
 }
 
-/// If a change should change the page, record the page again with the command in README.md.
+/// If you change the page or its texts, record the page again with the command in README.md.
 #[test]
-fn story_has_equal_states_when_recorded_again() {
+fn story_is_reproducible() {
     if !harness::is_available("strace", has_strace()) {
         return;
     }
     let page = NamedTempFile::with_suffix(".html").expect("a file");
     let mut command = Command::new(env!("CARGO_BIN_EXE_board"));
     command.arg("--record").arg(page.path()).args(["--port", "0", "--story"]);
-    let output = run(command.args(Step::STEPS.map(Step::name))).expect("board");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let (recordings, template) = parts_of(page.path());
-    let (expected_recordings, expected_template) = parts_of(&story_page());
-    assert!(template == expected_template, "the page was made with another template");
+    let output = run(command.args(Step::STEPS.map(Step::name))).expect("output of board");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "expected a recording, got {errors}");
+    let (recordings, template) = split_page(page.path());
+    let (expected_recordings, expected_template) = split_page(&story_page());
+    assert!(template == expected_template, "old template: record the page again (README.md)");
     assert_eq!(recordings.len(), expected_recordings.len());
     for (recording, expected) in recordings.iter().zip(&expected_recordings) {
-        let (recording, expected) = (without_addresses(recording), without_addresses(expected));
+        let (recording, expected) = (replace_addresses(recording), replace_addresses(expected));
         let states = recording["states"].as_array().expect("states").iter();
         for (number, state) in states.enumerate() {
             let (step, expected) = (&expected["step"], &expected["states"][number]);
-            assert_eq!(state, expected, "{step}, state {}", number + 1);
+            assert_eq!(state, expected, "state {} of {step}", number + 1);
         }
         assert_eq!(recording, expected);
     }
 }
 
 #[test]
-fn keys_step_forward_and_back_over_equal_states() {
+fn keys_move_between_equal_states() {
     let Some(browser) = Browser::start() else { return };
     browser.open(&url_of(&story_page()));
-    for (number, recording) in (1..).zip(parts_of(&story_page()).0) {
+    for (number, recording) in (1..).zip(split_page(&story_page()).0) {
         let count = recording["states"].as_array().expect("states").len();
         browser.press(char::from_digit(number, 10).expect("a digit"));
         let mut texts = vec![browser.text(PAGE_TEXTS)];
@@ -95,7 +96,7 @@ fn keys_step_forward_and_back_over_equal_states() {
             browser.press(RIGHT);
             texts.push(browser.text(PAGE_TEXTS));
         }
-        // The last state has no next one.
+        // After the last state, the key changes nothing.
         assert_eq!(texts.pop().as_ref(), texts.last());
         for expected in texts.iter().rev() {
             assert_eq!(&browser.text(PAGE_TEXTS), expected);
@@ -106,7 +107,7 @@ fn keys_step_forward_and_back_over_equal_states() {
         browser.press(HOME);
         assert_eq!(Some(&browser.text(PAGE_TEXTS)), texts.first());
     }
-    // The first button belongs to the first server.
+    // The first button selects the first server.
     browser.press(TAB);
     browser.press(ENTER);
     assert_eq!(browser.text(SELECTED_TAB), "step1-blocking");
@@ -114,30 +115,30 @@ fn keys_step_forward_and_back_over_equal_states() {
     assert_eq!(browser.log("browser"), Vec::<String>::new());
     let mut requests = browser.log("performance");
     requests.retain(|line| line.contains("Network.requestWillBeSent\""));
-    // The only request is the page.
-    assert!(requests.len() == 1 && requests[0].contains("\"url\":\"file:///"), "{requests:#?}");
+    let is_page = requests.len() == 1 && requests[0].contains("\"url\":\"file:///");
+    assert!(is_page, "expected one request, for the page, got {requests:#?}");
 }
 
 #[test]
 fn question_pauses_the_page() {
     let Some(browser) = Browser::start() else { return };
-    for (number, recording) in parts_of(&story_page()).0.iter().enumerate() {
+    for (number, recording) in split_page(&story_page()).0.iter().enumerate() {
         let states = recording["states"].as_array().expect("states");
         let question = states.iter().position(|state| !state["question"].is_null());
         let question = question.expect("a question");
-        let step = recording["step"].as_str().expect("a name");
+        let step = recording["step"].as_str().expect("the name of a step");
         browser.open("about:blank");
         browser.open(&format!("{}#{step}/{question}", url_of(&story_page())));
         assert!(browser.text(POSITION).starts_with(&format!("{question} of ")));
         browser.press(' ');
-        let expected = states[question]["question"].as_str().expect("text");
-        wait_until("the question", || browser.text(TEXT).starts_with(expected));
-        // Wait for longer than the page shows a state.
+        let expected = states[question]["question"].as_str().expect("a question");
+        wait_until("the question on the page", || browser.text(TEXT).starts_with(expected));
+        // Wait longer than the page shows a state.
         thread::sleep(Duration::from_secs(if number == 0 { 3 } else { 0 }));
         assert!(browser.text(TEXT).starts_with(expected));
         assert_eq!(browser.text("document.getElementById('play').textContent"), "Play");
         browser.press(RIGHT);
-        let next = states[question + 1]["text"].as_str().expect("text");
+        let next = states[question + 1]["text"].as_str().expect("a text");
         assert_eq!(browser.text(TEXT), next);
     }
 }
@@ -149,7 +150,7 @@ fn markup_of_a_client_is_shown_as_text() {
     }
     let Some(browser) = Browser::start() else { return };
     let page = NamedTempFile::with_suffix(".html").expect("a file");
-    let file = page.path().to_str().expect("text");
+    let file = page.path().to_str().expect("a path in UTF-8");
     let flags = ["--record", file, "--slow", "0.2"];
     let mut board = Board::start_with_flags(Step::Select, &flags);
     let mut client = board.connect();
@@ -174,23 +175,23 @@ fn recording_ends_before_the_page_is_too_large() {
         return;
     }
     let page = NamedTempFile::with_suffix(".html").expect("a file");
-    let flags = ["--slow", "0.05", "--record", page.path().to_str().expect("text")];
+    let flags = ["--slow", "0.05", "--record", page.path().to_str().expect("a path in UTF-8")];
     let mut board = Board::start_with_flags(Step::Bare, &flags);
     let mut clients: Vec<Client> = (0..60).map(|_| board.connect()).collect();
-    // When the recording ends, the server ends too, and a client cannot send.
+    // When the recording ends, the server ends too, and the clients can no longer send.
     while clients.iter_mut().all(|client| client.send(b"<<<<<<<<<<<<<<<<<<<<").is_ok()) {
         thread::sleep(Duration::from_millis(100));
     }
     board.wait_for_end();
     let lines = board.errors.read_to_end();
-    assert!(lines[0].contains("the recording stopped"), "{lines:?}");
+    assert!(lines[0].contains("the recording stopped"), "expected its reason, got {lines:?}");
     assert!(
-        parts_of(page.path()).0[0]["states"].as_array().is_some_and(|states| states.len() > 100)
+        split_page(page.path()).0[0]["states"].as_array().is_some_and(|states| states.len() > 100)
     );
 }
 
 #[test]
-fn linked_fragments_open_their_states() {
+fn links_of_lessons_open_their_states() {
     let Some(browser) = Browser::start() else { return };
     let pages = ["README.md"].into_iter().map(PathBuf::from);
     let pages = pages.chain(Step::STEPS.map(|step| Path::new(step.name()).join("README.md")));
@@ -205,9 +206,10 @@ fn linked_fragments_open_their_states() {
             let tab = browser.text(SELECTED_TAB);
             assert_eq!(tab, step, "{} links to {fragment}", page.display());
             let position = browser.text(POSITION);
-            assert!(position.starts_with(&format!("{number} of ")), "{fragment}: {position}");
+            let is_linked_state = position.starts_with(&format!("{number} of "));
+            assert!(is_linked_state, "expected state {number} of {step}, got {position}");
             links += 1;
         }
     }
-    assert!(links >= 3, "{links} links");
+    assert!(links >= 3, "expected at least 3 links, got {links}");
 }

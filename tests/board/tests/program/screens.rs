@@ -1,4 +1,4 @@
-//! The screen with clients, the keys, and the end of the program.
+//! Tests the screen, the keys, and how `board` ends.
 
 use std::env;
 use std::fs;
@@ -24,7 +24,7 @@ fn arrow_sets_and_table_follow_two_clients() {
         b.send(b"hello\n").unwrap();
         if step.is_blocking() {
             board.wait_for_arrow(".read(");
-            board.wait_for_text("Kernel: blocked in recv() until A sends.");
+            board.wait_for_text("The server is blocked in recv() until A sends.");
             board.wait_for_row(&["backlog:", "1"]);
             board.wait_for_row(&["B", &b.addr().to_string(), "6"]);
             board.wait_for_row(&["accepted:", "1"]);
@@ -53,21 +53,21 @@ fn arrow_is_at_send_for_a_stalled_client() {
     for step in STEPS {
         let mut board = Board::start(step);
         let mut stalled = StalledReader::connect(board.addr()).expect("a connection");
-        // A slow server looks stalled before it is, so this continues until the server ends.
+        // A slow server looks stuck before it is, so send again until the server ends.
         thread::spawn(move || while stalled.send_until_stuck().is_ok() {});
         if step == Step::Select {
             board.wait_for_text("to_write: A");
             board.wait_for_arrow(" select(");
         } else {
-            board.wait_for_text("Kernel: blocked in send() until A reads.");
+            board.wait_for_text("The server is blocked in send() until A reads.");
             board.wait_for_arrow(".write_all(");
         }
     }
 }
 
-/// With more clients than fit, `board` counts the others.
+/// If not all clients fit, `board` counts the others.
 #[test]
-fn screen_has_each_client_of_a_class() {
+fn screen_shows_all_clients_of_a_class() {
     for (flags, clients) in [(&[] as &[&str], 20), (&["--room"], 40), (&[], 100)] {
         for step in [Step::Blocking, Step::Select] {
             let mut board = Board::start_with(step, &["env"], flags, (24, 80));
@@ -82,7 +82,7 @@ fn screen_has_each_client_of_a_class() {
             for number in 0..clients {
                 let letter = char::from(b'A' + number % 26);
                 let name = if number < 26 { letter.to_string() } else { format!("{letter}1") };
-                // A name and an address have a space between them.
+                // A space follows each name.
                 board.wait_for(&name, |rows| {
                     let mut words = rows.iter().flat_map(|row| row.split_whitespace());
                     words.any(|word| word == name).then_some(())
@@ -101,12 +101,13 @@ fn room_shows_recently_disconnected_clients() {
         board.wait_for_text(&format!("{name}   {}", client.addr()));
         clients.push(client);
     }
-    assert!(!board.rows().iter().any(|row| row.starts_with('→')), "{:#?}", board.rows());
+    let rows = board.rows();
+    assert!(!rows.iter().any(|row| row.starts_with('→')), "expected no source, got {rows:#?}");
     clients.remove(1).reset().unwrap();
     board.wait_for_text("B (reset)");
     clients.remove(0).close().unwrap();
     board.wait_for_text("A, B (reset)");
-    board.wait_for("an empty line", |rows| rows[22].is_empty().then_some(()));
+    board.wait_for("no disconnected clients", |rows| rows[22].is_empty().then_some(()));
 }
 
 #[test]
@@ -118,8 +119,8 @@ fn keys_and_signals_end_board_and_restore_the_terminal() {
     for (key, signal) in [("q", None), ("\x03", None)].into_iter().chain(signals) {
         let mut board = Board::start_with(Step::Blocking, &shell, &[], (23, 80));
         let addr = board.addr();
-        assert!(board.screen.screen().alternate_screen(), "expected a screen of its own");
-        assert!(board.stty(&["-a"]).contains(" -echo "), "expected no echo");
+        assert!(board.screen.screen().alternate_screen(), "expected the alternate screen");
+        assert!(board.stty(&["-a"]).contains(" -echo "), "expected a terminal without echo");
         board.press(key);
         if let Some(signal) = signal {
             board.child().signal(signal);
@@ -138,14 +139,14 @@ fn hang_up_ends_board_and_the_server() {
     let shell = ["sh", "-c", r#""$0" "$@"; exit"#];
     let mut board = Board::start_with(Step::Select, &shell, &[], (23, 80));
     let addr = board.addr();
-    board.terminal.child.kill().expect("a shell");
-    // The stream ends when both have ended. The lines do not matter.
+    board.terminal.child.kill().expect("a running shell");
+    // Standard error ends when the shell and `board` have ended. Its lines do not matter.
     let _ = board.errors.read_to_end();
     wait_until("the server to end", || TcpStream::connect(addr).is_err());
 }
 
 #[test]
-fn space_pauses_the_picture_in_each_size() {
+fn space_pauses_the_screen_in_each_size() {
     let mut board = Board::start(Step::Select);
     board.wait_for_row(&["to_read:", "server_socket"]);
     board.press(" ");
@@ -153,13 +154,13 @@ fn space_pauses_the_picture_in_each_size() {
     let mut client = board.connect();
     client.request().unwrap();
     for (rows, columns, text) in [
-        (22, 80, "Too small: board needs 80 columns and 23 rows"),
-        (2, 20, "Too small"),
+        (22, 80, "Terminal too small: board needs 80 columns and 23 rows"),
+        (2, 20, "Terminal too small"),
         (40, 120, "PAUSED"),
         (23, 160, "PAUSED"),
     ] {
-        // This removes the old picture, so that the text is in the new one.
-        let size = [rows, columns].map(|length| NonZero::new(length).expect("a size"));
+        // Clear the old picture, so that only the new one can have the text.
+        let size = [rows, columns].map(|length| NonZero::new(length).expect("a positive size"));
         board.screen.screen_mut().set_size(size[0], size[1]);
         board.screen.process(b"\x1b[2J");
         board.stty(&["rows", &rows.to_string(), "cols", &columns.to_string()]);
@@ -172,7 +173,7 @@ fn space_pauses_the_picture_in_each_size() {
 }
 
 #[test]
-fn colour_has_a_word_and_no_color_removes_it() {
+fn closed_client_is_marked_with_and_without_colour() {
     for (variable, has_colour) in [("NO_COLOR=", true), ("NO_COLOR=1", false)] {
         let mut board = Board::start_with(Step::Blocking, &["env", variable], &[], (23, 80));
         let _accepted = board.connect();
@@ -186,27 +187,28 @@ fn colour_has_a_word_and_no_color_removes_it() {
             let mut cells = cells.filter(|cell| cell.has_contents());
             if row.contains("│ B ") {
                 let name = cells.clone().find(|cell| cell.contents() == "B").expect("a name");
-                assert!(name.bold(), "{variable}: {row}");
+                assert!(name.bold(), "expected a bold name with {variable}, got {row}");
             }
             let default = vt100::Color::Default;
             if cells.any(|cell| (cell.fgcolor(), cell.bgcolor()) != (default, default)) {
                 coloured_rows.push(row);
             }
         }
-        let has_word = coloured_rows.iter().all(|row| row.contains("closed"));
-        assert!(has_word && coloured_rows.is_empty() != has_colour, "{coloured_rows:?}");
+        let is_closed = coloured_rows.iter().all(|row| row.contains("closed"));
+        let is_expected = is_closed && coloured_rows.is_empty() != has_colour;
+        assert!(is_expected, "unexpected coloured rows with {variable}: {coloured_rows:?}");
     }
 }
 
 #[test]
 fn failure_is_one_line_with_its_reason() {
-    let strace = "board: slow motion and recordings need strace: sudo apt install strace";
+    let strace = "board: slow motion and recordings need strace. On Debian and Ubuntu: ";
     for flags in [["--slow", "1"], ["--record", "/dev/null"]] {
         let wrapper = ["env", "PATH=/no/path"];
         Board::start_with(Step::Blocking, &wrapper, &flags, (23, 80)).expect_failure(1, strace);
     }
 
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let addr = listener.local_addr().expect("an address");
     let mut board = Board::start_with_flags(Step::Blocking, &["--port", &addr.port().to_string()]);
     let line = format!("board: step1-blocking ended (exit status: 1): {addr} is in use");
@@ -219,7 +221,7 @@ fn failure_is_one_line_with_its_reason() {
     board.wait_for_text("reset by peer");
     board.wait_until_idle();
     board.child().signal(Signal::TERM);
-    // The last line is not the last error.
+    // Expect the last line of the narration, because the error came before it.
     let line = "board: step1-blocking ended (signal: 15 (SIGTERM)): Before accept()";
     board.expect_failure(128 + 15, line);
 }
@@ -230,7 +232,7 @@ fn existing_binary_is_used_without_cargo() {
     let wrapper = ["env", "CARGO=/no/cargo"];
     Board::start_with(Step::Blocking, &wrapper, &[], (23, 80)).wait_until_idle();
 
-    // A copy of `board` has no servers beside it.
+    // Beside a copy of `board` there are no servers.
     let copy = env::temp_dir().join(format!("board-{}", process::id())).display().to_string();
     let script =
         r#"cp "$1" "$0" && shift && CARGO=/no/cargo "$0" "$@"; code=$?; rm "$0"; exit $code"#;
@@ -248,22 +250,23 @@ fn pipe_and_dumb_terminal_get_plain_lines() {
             let has_texts = |output: &str| {
                 texts.iter().all(|text| output.contains(text)).then(|| output.to_owned())
             };
-            board.terminal.read_until(has_texts).unwrap_or_else(|| panic!("no {texts:?}"))
+            let output = board.terminal.read_until(has_texts);
+            output.unwrap_or_else(|| panic!("expected plain lines with {texts:?}"))
         };
-        let start = wait_for(&["\noutput: Before accept()"]);
+        let start = wait_for(&["\nlast output: Before accept()"]);
         let addr =
             start.lines().find_map(|line| line.split_once("telnet://")?.1.trim().parse().ok());
-        let addr = addr.unwrap_or_else(|| panic!("no address in {start}"));
+        let addr = addr.unwrap_or_else(|| panic!("expected an address, got {start}"));
         let mut client = Client::connect(addr, TIMEOUT).unwrap();
         client.request().unwrap();
         let code = "match client_socket.read(&mut request) {";
         let source = fs::read_to_string(Step::Functions.source()).expect("the source");
         let line = source.lines().position(|line| line.trim() == code).expect("the call") + 1;
         let output = wait_for(&[
-            "Kernel: blocked in recv() until A sends.\r\n",
+            "The server is blocked in recv() until A sends.\r\n",
             &format!("→ line {line}, send_message: {code}"),
-            "accepted: A (0)",
+            "accepted: 1 (unread+unsent: A 0)",
         ]);
-        assert!(!(start + &output).contains('\x1b'), "{output:?}");
+        assert!(!(start + &output).contains('\x1b'), "expected no escapes, got {output:?}");
     }
 }

@@ -1,11 +1,11 @@
-//! Slow motion.
+//! Tests slow motion.
 
 use harness::Step;
 
 use crate::board::Board;
 
-/// Adds the text and the marked call of each picture to `states`, until an iteration begins.
-fn watch(board: &mut Board, iteration: usize, states: &mut Vec<String>) {
+/// Adds the text and the marked call of each new picture to `states`, until `iteration` begins.
+fn collect_states(board: &mut Board, iteration: usize, states: &mut Vec<String>) {
     let end = format!("until a socket is ready. Iteration {iteration}.");
     let states = std::cell::RefCell::new(states);
     board.wait_for(&end, |rows| {
@@ -29,23 +29,23 @@ fn arrow_follows_the_story_in_slow_motion() {
     }
     let mut board = Board::start_with_flags(Step::Select, &["--slow", "1"]);
     let mut states = Vec::new();
-    watch(&mut board, 1, &mut states);
+    collect_states(&mut board, 1, &mut states);
     let mut a = board.connect();
-    watch(&mut board, 2, &mut states);
+    collect_states(&mut board, 2, &mut states);
     a.send(b"hello\n").unwrap();
-    watch(&mut board, 3, &mut states);
+    collect_states(&mut board, 3, &mut states);
     a.receive().unwrap();
     let mut b = board.connect();
-    watch(&mut board, 4, &mut states);
+    collect_states(&mut board, 4, &mut states);
     for (line, iteration) in [(b"one\n" as &[u8], 5), (b"two\n", 6), (b"three\n", 7)] {
         b.send(line).unwrap();
-        watch(&mut board, iteration, &mut states);
+        collect_states(&mut board, iteration, &mut states);
         b.receive().unwrap();
     }
     a.half_close().unwrap();
-    watch(&mut board, 8, &mut states);
+    collect_states(&mut board, 8, &mut states);
     b.half_close().unwrap();
-    watch(&mut board, 9, &mut states);
+    collect_states(&mut board, 9, &mut states);
 
     let mut expected = Vec::new();
     // At the end of a stream the server sends nothing.
@@ -54,12 +54,13 @@ fn arrow_follows_the_story_in_slow_motion() {
         .chain(["recv B, send B"; 3])
         .chain(["recv A", "recv B"])
     {
-        expected.push("Kernel: blocked in select() until a socket is ready  select(".to_owned());
+        expected
+            .push("The server is blocked in select() until a socket is ready  select(".to_owned());
         for call in calls.split(", ") {
             let start = "Slow motion: the server calls";
             expected.push(match call.split_once(' ') {
-                Some(("recv", name)) => format!("{start} recv() for {name} .read("),
-                Some((_, name)) => format!("{start} send() for {name} .write("),
+                Some(("recv", name)) => format!("{start} recv() on {name}'s socket .read("),
+                Some((_, name)) => format!("{start} send() on {name}'s socket .write("),
                 None => format!("{start} accept() .accept()"),
             });
         }
@@ -69,18 +70,18 @@ fn arrow_follows_the_story_in_slow_motion() {
 }
 
 #[test]
-fn last_iteration_has_each_ready_socket_and_function() {
+fn last_iteration_shows_ready_sockets_and_functions() {
     let mut board = Board::start_with_flags(Step::Select, &["--slow", "1"]);
     let mut a = board.connect();
     board.wait_for_text("ready: server_socket -> accept_connection");
     board.wait_for_row(&["accepted:", "1"]);
-    // While the server calls send() for A, two more clients become ready.
+    // While the server calls send() on A's socket, two more sockets become ready.
     a.send(b"hello\n").unwrap();
-    board.wait_for_text("the server calls send() for A");
+    board.wait_for_text("the server calls send() on A's socket");
     let mut b = board.connect();
     a.send(b"again\n").unwrap();
     board.wait_for_text("ready: server_socket, A -> accept_connection, send_message");
-    board.wait_for_text("the server calls send() for A");
+    board.wait_for_text("the server calls send() on A's socket");
     b.send(b"hello\n").unwrap();
     a.send(b"again\n").unwrap();
     board.wait_for_text("ready: A, B -> send_message");

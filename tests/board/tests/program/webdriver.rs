@@ -1,4 +1,4 @@
-//! A browser, over the protocol of WebDriver (<https://www.w3.org/TR/webdriver2>).
+//! Controls a browser with the WebDriver protocol (<https://www.w3.org/TR/webdriver2>).
 
 use std::process::{Command, Stdio};
 
@@ -15,7 +15,7 @@ pub struct Browser {
 }
 
 impl Browser {
-    /// Starts a browser. Returns None if this system has none, see [`is_available`].
+    /// Starts a browser. Returns None if this system has no `chromedriver`, see [`is_available`].
     pub fn start() -> Option<Self> {
         if !is_available("chromedriver", can_run("chromedriver", &["--version"])) {
             return None;
@@ -24,9 +24,9 @@ impl Browser {
         let folder = TempDir::new().expect("a temporary folder");
         command.arg("--port=0").env("TMPDIR", folder.path());
         command.stdin(Stdio::null()).stdout(Stdio::piped());
-        let mut driver = ChildGuard(launch(&mut command).expect("chromedriver"));
+        let mut driver = ChildGuard(launch(&mut command).expect("a running chromedriver"));
         let log = Log::new(driver.0.stdout.take().expect("standard output"));
-        let port = log.wait_for("a port", |lines| {
+        let port = log.wait_for("the port of chromedriver", |lines| {
             let text =
                 lines.iter().find_map(|line| line.text.split_once("successfully on port "))?.1;
             text.trim_end_matches('.').parse::<u16>().ok()
@@ -48,28 +48,29 @@ impl Browser {
         self.post("url", &json!({ "url": url }));
     }
 
-    /// Presses and releases a key, in the encoding of WebDriver.
+    /// Presses and releases a key. WebDriver has its own codes for keys without a character.
     pub fn press(&self, key: char) {
         let actions = json!([{"type": "keyDown", "value": key}, {"type": "keyUp", "value": key}]);
         let keyboard = json!([{"type": "key", "id": "keyboard", "actions": actions}]);
         self.post("actions", &json!({ "actions": keyboard }));
     }
 
-    /// Evaluates an expression.
+    /// Evaluates a JavaScript expression.
     pub fn evaluate(&self, expression: &str) -> Value {
         let script = format!("return {expression}");
         self.post("execute/sync", &json!({ "script": script, "args": [] }))
     }
 
     pub fn text(&self, expression: &str) -> String {
-        self.evaluate(expression).as_str().unwrap_or_else(|| panic!("{expression}")).to_owned()
+        let value = self.evaluate(expression);
+        value.as_str().unwrap_or_else(|| panic!("expected text from {expression}")).to_owned()
     }
 
-    /// Returns the new messages in a log.
+    /// Returns the messages that were added to a log since the last call.
     pub fn log(&self, kind: &str) -> Vec<String> {
         let entries = self.post("se/log", &json!({ "type": kind }));
-        let entries = entries.as_array().expect("a list").iter();
-        entries.map(|entry| entry["message"].as_str().expect("text").to_owned()).collect()
+        let entries = entries.as_array().expect("a list of log entries").iter();
+        entries.map(|entry| entry["message"].as_str().expect("a message").to_owned()).collect()
     }
 
     fn post(&self, command: &str, body: &Value) -> Value {
@@ -79,7 +80,7 @@ impl Browser {
 
 impl Drop for Browser {
     fn drop(&mut self) {
-        // The driver ends the browser. If it cannot, the test has failed already.
+        // The driver ends the browser. If it cannot, the test has already failed.
         let _ = ureq::delete(&self.session).call();
     }
 }
@@ -88,10 +89,11 @@ fn post(url: &str, body: &Value) -> Value {
     let agent: ureq::Agent =
         ureq::Agent::config_builder().http_status_as_error(false).build().into();
     let response = agent.post(url).send(body.to_string());
-    let mut response = response.unwrap_or_else(|error| panic!("{url}: {error}"));
+    let mut response =
+        response.unwrap_or_else(|error| panic!("could not send a request to {url}: {error}"));
     let status = response.status();
-    let text = response.body_mut().read_to_string().expect("text");
-    let mut answer: Value = serde_json::from_str(&text).expect("JSON");
-    assert!(status.is_success(), "{url}: {answer}");
-    answer["value"].take()
+    let text = response.body_mut().read_to_string().expect("a response in UTF-8");
+    let mut response: Value = serde_json::from_str(&text).expect("JSON");
+    assert!(status.is_success(), "expected success from {url}, got {response}");
+    response["value"].take()
 }

@@ -1,4 +1,4 @@
-//! The screen compared with the state of the kernel.
+//! Compares the screen with the state of the kernel.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -9,30 +9,30 @@ use harness::{Signal, Step};
 use crate::board::Board;
 
 #[test]
-fn sleep_is_at_its_line_with_its_reason() {
+fn sleep_shows_its_line_and_its_reason() {
     for step in [Step::Blocking, Step::Functions] {
         let mut board = Board::start(step);
         board.wait_until_idle();
         board.child().limit_file_descriptors(4);
-        // The blocked call has its file descriptor already. The next call has none.
+        // The blocked call has already reserved its file descriptor. The next call finds none.
         board.connect().close().unwrap();
         let _client = board.connect();
-        board.wait_for_text("Kernel: sleeping, because accept() failed.");
+        board.wait_for_text("The server is sleeping, because accept() failed.");
         board.wait_for_arrow("handle_accept_error(");
     }
 }
 
 #[test]
-fn stopped_server_is_not_blocked() {
+fn stopped_server_is_not_shown_as_blocked() {
     let mut board = Board::start(Step::Blocking);
     board.wait_until_idle();
     board.child().signal(Signal::STOP);
-    board.wait_for_text("Kernel: stopped, for example by Ctrl-Z.");
+    board.wait_for_text("The server is stopped, for example by Ctrl-Z.");
     board.child().signal(Signal::CONT);
-    board.wait_for_text("Kernel: blocked in ");
+    board.wait_for_text("The server is blocked in ");
 }
 
-/// The storm below has the other clients in the backlog.
+/// `table_equals_ss_with_random_clients` covers the other clients in the backlog.
 #[test]
 fn reset_client_is_marked_in_the_backlog() {
     let mut board = Board::start(Step::Blocking);
@@ -53,35 +53,36 @@ fn reset_client_is_marked_in_the_backlog() {
 type Table = (BTreeMap<SocketAddr, String>, usize);
 
 /// Reads the table of ss(8), which counts the end of a stream as one byte.
-fn table_of_ss(port: u16) -> Table {
+fn read_ss(port: u16) -> Table {
     let run_ss = |flags: &str| {
         let mut command = Command::new("ss");
-        let output = command.args([flags, &format!("sport = :{port}")]).output().expect("ss");
-        String::from_utf8(output.stdout).expect("text")
+        let output =
+            command.args([flags, &format!("sport = :{port}")]).output().expect("output of ss");
+        String::from_utf8(output.stdout).expect("UTF-8")
     };
     let mut clients = BTreeMap::new();
     for row in run_ss("-Htn").lines() {
         let [state, unread, unsent, _, peer] = row.split_whitespace().collect::<Vec<_>>()[..]
         else {
-            panic!("{row}");
+            panic!("expected five columns of ss, got {row}");
         };
         let text = match (state, unread, unsent) {
             ("ESTAB", unread, "0") => unread.to_owned(),
             ("ESTAB", unread, unsent) => format!("{unread}+{unsent}"),
             ("CLOSE-WAIT", "0" | "1", _) => "closed".to_owned(),
             ("CLOSE-WAIT", unread, _) => {
-                format!("{} closed", unread.parse::<u64>().expect("a number") - 1)
+                format!("{} closed", unread.parse::<u64>().expect("a number of bytes") - 1)
             }
             _ => continue,
         };
         clients.insert(peer.parse().expect("an address"), text);
     }
     let backlog = run_ss("-Hltn").split_whitespace().nth(1).expect("Recv-Q").parse();
-    (clients, backlog.expect("a number"))
+    (clients, backlog.expect("the length of the backlog"))
 }
 
 /// Reads the table on the screen, without reset clients.
-fn table_of(rows: &[String]) -> Option<Table> {
+fn read_table(rows: &[String]) -> Option<Table> {
     let rows = rows.iter().filter_map(|row| row.split_once('│'));
     let rows: Vec<Vec<&str>> = rows.map(|(_, row)| row.split_whitespace().collect()).collect();
     let backlog = rows.iter().find(|row| row.first() == Some(&"backlog:"))?;
@@ -98,19 +99,19 @@ fn table_of(rows: &[String]) -> Option<Table> {
 }
 
 #[test]
-fn counts_equal_those_of_ss_through_a_storm() {
+fn table_equals_ss_with_random_clients() {
     for step in [Step::Blocking, Step::Select] {
         let mut board = Board::start_with(step, &["env"], &[], (60, 160));
         let mut clients = vec![board.connect()];
         board.wait_for_row(&["accepted:", "1"]);
         let port = board.addr().port();
-        for round in 0..12 {
+        for iteration in 0..12 {
             for _ in 0..fastrand::usize(1..6) {
                 let mut client = board.connect();
                 client.send(&vec![b'x'; fastrand::usize(1..20)]).unwrap();
                 clients.push(client);
             }
-            // The first client stays, because the server of step 1 is blocked for it.
+            // Keep the first client, because the server of step 1 is blocked in recv() on its socket.
             for _ in 0..fastrand::usize(0..4).min(clients.len() - 1) {
                 let client = clients.swap_remove(fastrand::usize(1..clients.len()));
                 if fastrand::bool() {
@@ -119,8 +120,8 @@ fn counts_equal_those_of_ss_through_a_storm() {
                     client.half_close().unwrap();
                 }
             }
-            board.wait_for(&format!("the table of ss in round {round}"), |rows| {
-                (table_of(rows)? == table_of_ss(port)).then_some(())
+            board.wait_for(&format!("the table of ss in iteration {iteration}"), |rows| {
+                (read_table(rows)? == read_ss(port)).then_some(())
             });
         }
     }
