@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Measures builds from an empty target folder, with all crates downloaded: the builds that a student
-# runs first, and the build of the tests. Prints the median of five runs, in seconds. Usage:
+# Measures how long the first builds of a student take, and the build of the tests. The target folder is
+# empty, and all crates are downloaded already. Prints the median of five runs, in seconds. Usage:
 #     tests/bench/first_build.sh [RUNS]
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -13,7 +13,7 @@ TIMEFORMAT='%R %U %S'
 for command in 'build --bin step1-blocking' 'build -p step1-blocking' 'test --no-run'; do
     for ((run = 0; run < runs; run++)); do
         rm -rf "$folder/target"
-        # shellcheck disable=SC2086 # the words of the command
+        # shellcheck disable=SC2086 # split the command into words
         { time CARGO_TARGET_DIR="$folder/target" cargo --quiet $command 2> "$folder/errors"; } 2>&1 ||
             { cat "$folder/errors" >&2; exit 1; }
     done | sort -n | awk -v command="$command" '
@@ -25,6 +25,6 @@ for command in 'build --bin step1-blocking' 'build -p step1-blocking' 'test --no
         }'
 done
 crates=$(cargo tree -p step1-blocking -e normal --prefix none --no-dedupe | sort -u | wc -l)
-echo "crates in step1-blocking's tree: $crates"
+echo "step1-blocking and its dependencies: $crates crates"
 crates=$(cargo tree -p step3-select -e normal --prefix none --no-dedupe | sort -u | wc -l)
-echo "crates in step3-select's tree:   $crates"
+echo "step3-select and its dependencies:   $crates crates"

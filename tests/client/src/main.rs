@@ -1,8 +1,8 @@
-//! A client for you, like `nc`: it sends each line that you type, and prints each response. It can
-//! also misbehave, for experiments.
+//! A client like `nc`. It sends each line that you type, and prints each response. For experiments, it
+//! can also misbehave.
 
 #![forbid(unsafe_code)]
-// Both macros panic if the line cannot be printed.
+// `println!` and `eprintln!` panic if the line cannot be printed.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
 use std::io::{self, BufRead, ErrorKind, Read, Write};
@@ -13,10 +13,10 @@ use std::{process, thread};
 
 use anyhow::Context;
 use clap::{Arg, ArgAction, ArgGroup, Command, value_parser};
-use harness::{RESPONSE, StalledReader, raise_file_descriptor_limit, signals};
-use socket2::SockRef;
+use harness::{RESPONSE, StalledReader, raise_file_descriptor_limit, reset_on_close, signals};
 
-/// The time that a crowd waits for a connection or a response. The backlog may be full.
+/// The timeout for each connection and for the responses to a crowd. If the backlog is full, connecting
+/// blocks.
 const TIMEOUT: Duration = Duration::from_secs(2);
 
 fn main() -> ExitCode {
@@ -30,27 +30,27 @@ fn main() -> ExitCode {
 }
 
 fn run() -> anyhow::Result<()> {
-    let matches = command().get_matches();
+    let matches = build_command().get_matches();
     let host = matches.get_one("HOST").or(matches.get_one("host"));
     let port = matches.get_one("PORT").or(matches.get_one("port"));
-    signals::end_process_1_on_signals().context("signals")?;
+    signals::end_process_1_on_signals().context("cannot handle signals")?;
     let server = resolve(host.map_or("", String::as_str), port.copied().unwrap_or_default())?;
     if let Some(clients) = matches.get_one("crowd") {
         connect_crowd(server, *clients)
     } else if matches.get_flag("stall") {
         stall(server)
     } else {
-        converse(server, matches.get_flag("reset"))
+        send_and_receive(server, matches.get_flag("reset"))
     }
 }
 
-fn command() -> Command {
+fn build_command() -> Command {
     let flag = |name, help| Arg::new(name).long(name).action(ArgAction::SetTrue).help(help);
     let option = |name, value, help| Arg::new(name).long(name).value_name(value).help(help);
     let host = option("host", "HOST", "Name or address of the server");
     let port = option("port", "PORT", "Port of the server").value_parser(value_parser!(u16));
-    let crowd = "Connect N clients that send one request each. Enter disconnects them";
-    let stall = "Send requests and never read the responses, until the server is blocked";
+    let crowd = "Connect N clients that send one request each. Press Enter to disconnect them";
+    let stall = "Send requests and read no response, until the server cannot send to this client";
     let host_argument = Arg::new("HOST").conflicts_with("host");
     let port_argument = Arg::new("PORT").conflicts_with("port").value_parser(value_parser!(u16));
     Command::new("client")
@@ -60,7 +60,7 @@ fn command() -> Command {
         .arg(port_argument.help("Port of the server, like --port"))
         .arg(host.default_value("127.0.0.1"))
         .arg(port.default_value("5000"))
-        .arg(flag("reset", "Disconnect with a reset at the end of the input (Ctrl-D)"))
+        .arg(flag("reset", "At the end of the input (Ctrl-D), reset the connection"))
         .arg(flag("stall", stall))
         .arg(option("crowd", "N", crowd).value_parser(value_parser!(usize)))
         .group(ArgGroup::new("misbehaviour").args(["reset", "stall", "crowd"]))
@@ -72,67 +72,68 @@ fn resolve(host: &str, port: u16) -> anyhow::Result<SocketAddr> {
     if let Ok(address) = host.parse() {
         return Ok(address);
     }
-    let without_brackets = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
-    let addresses = (without_brackets.unwrap_or(host), port).to_socket_addrs();
-    let addresses: Vec<SocketAddr> =
-        addresses.with_context(|| format!("{host:?} cannot be looked up"))?.collect();
+    let bare_host = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    let addresses = (bare_host.unwrap_or(host), port).to_socket_addrs();
+    let failure = || format!("cannot look up {host:?}");
+    let addresses: Vec<SocketAddr> = addresses.with_context(failure)?.collect();
     let ipv4 = addresses.iter().find(|address| address.is_ipv4());
-    let address = ipv4.or(addresses.first()).copied();
-    address.with_context(|| format!("{host:?} has no address"))
+    ipv4.or(addresses.first()).copied().with_context(failure)
 }
 
 /// Sends in one thread and receives in another, because each of them blocks.
-fn converse(server: SocketAddr, is_resetting: bool) -> anyhow::Result<()> {
-    let mut stream = TcpStream::connect(server).with_context(|| server.to_string())?;
-    let sender = stream.try_clone().context("the socket")?;
+fn send_and_receive(server: SocketAddr, is_reset_at_end: bool) -> anyhow::Result<()> {
+    let stream = TcpStream::connect(server);
+    let mut stream = stream.with_context(|| format!("cannot connect to {server}"))?;
+    let sender = stream.try_clone().context("cannot duplicate the socket")?;
     thread::spawn(move || {
-        if let Err(error) = send_lines(&sender, is_resetting) {
+        if let Err(error) = send_lines(&sender, is_reset_at_end) {
             report(&format!("{error:#}"));
             process::exit(1);
         }
     });
     let mut bytes = [0; 4096];
     loop {
-        match stream.read(&mut bytes).with_context(|| server.to_string())? {
+        match stream.read(&mut bytes).context("cannot receive from the server")? {
             0 => return Ok(()),
             length => print(&bytes[..length]),
         }
     }
 }
 
-fn send_lines(mut stream: &TcpStream, is_resetting: bool) -> anyhow::Result<()> {
+fn send_lines(mut stream: &TcpStream, is_reset_at_end: bool) -> anyhow::Result<()> {
     loop {
         let line = read_line()?;
         if line.is_empty() {
             break;
         }
-        stream.write_all(&line).context("send")?;
+        stream.write_all(&line).context("cannot send to the server")?;
     }
-    if is_resetting {
-        // The end of the process closes the socket, which now sends a reset (SO_LINGER, socket(7)).
-        SockRef::from(stream).set_linger(Some(Duration::ZERO)).context("reset")?;
+    if is_reset_at_end {
+        // When this process exits, the kernel closes the socket and sends the reset.
+        reset_on_close(stream).context("cannot prepare the reset")?;
         process::exit(0);
     }
-    stream.shutdown(Shutdown::Write).context("shutdown")
+    stream.shutdown(Shutdown::Write).context("cannot half-close the connection")
 }
 
 fn stall(server: SocketAddr) -> anyhow::Result<()> {
     let client = StalledReader::connect(server);
-    let mut client = client.with_context(|| server.to_string())?;
-    print_line(&format!("{} sends requests and never reads.", client.addr()));
-    client.send_until_server_is_stuck().with_context(|| server.to_string())?;
+    let mut client = client.with_context(|| format!("cannot connect to {server}"))?;
+    print_line(&format!("{} sends requests and reads no response.", client.addr()));
+    client.send_until_server_is_blocked().context("this client did not get stuck")?;
     let sent = client.bytes_sent();
-    print_line(&format!("Stuck after {sent} bytes: the server cannot send to this client."));
-    print_line("Enter disconnects.");
+    print_line(&format!("This client is stuck after {sent} bytes. The server cannot send to it."));
+    print_line("Press Enter to disconnect.");
     read_line().map(drop)
 }
 
 fn connect_crowd(server: SocketAddr, clients: usize) -> anyhow::Result<()> {
-    // Standard input, output and error take three, and a few are spare.
+    // Standard input, output and error use three file descriptors. Keep a few free.
     let wanted = clients as u64 + 16;
-    let limit = raise_file_descriptor_limit(wanted).context("the limit on file descriptors")?;
+    let limit = raise_file_descriptor_limit(wanted)
+        .context("cannot raise the limit on file descriptors")?;
     if limit < wanted {
-        print_line(&format!("The limit on file descriptors is {limit}."));
+        print_line(&format!("The limit on file descriptors is {limit}: too few for all clients."));
     }
     let mut streams = Vec::new();
     for number in 1..=clients {
@@ -140,7 +141,7 @@ fn connect_crowd(server: SocketAddr, clients: usize) -> anyhow::Result<()> {
         match stream.and_then(|mut stream| stream.write_all(b"hello\n").map(|()| stream)) {
             Ok(stream) => streams.push(stream),
             Err(error) => {
-                print_line(&format!("Client {number}: {error}."));
+                print_line(&format!("Client {number} could not connect or send: {error}"));
                 break;
             }
         }
@@ -152,31 +153,31 @@ fn connect_crowd(server: SocketAddr, clients: usize) -> anyhow::Result<()> {
     for mut stream in &streams {
         // After the timeout, count only the responses that have arrived already.
         let left = TIMEOUT.saturating_sub(last_response.elapsed()).max(Duration::from_millis(1));
-        stream.set_read_timeout(Some(left)).context("the socket")?;
+        stream.set_read_timeout(Some(left)).context("cannot set the timeout")?;
         let mut response = [0; RESPONSE.len()];
         if stream.read_exact(&mut response).is_ok() && response == *RESPONSE {
             served += 1;
             last_response = Instant::now();
         }
     }
-    print_line(&format!("{served} of {connected} got a response. Enter disconnects."));
+    print_line(&format!("{served} of {connected} got a response. Press Enter to disconnect."));
     read_line().map(drop)
 }
 
 /// Reads a line from standard input. It is empty at the end of the input.
 fn read_line() -> anyhow::Result<Vec<u8>> {
     let mut line = Vec::new();
-    io::stdin().lock().read_until(b'\n', &mut line).context("standard input")?;
+    io::stdin().lock().read_until(b'\n', &mut line).context("cannot read standard input")?;
     Ok(line)
 }
 
-/// Prints on standard output, or ends this process. If the reader of standard output has exited, there
-/// is no error message.
+/// Prints on standard output, or ends this process if that fails. There is no error message if the
+/// reader of standard output has exited.
 fn print(bytes: &[u8]) {
     let mut output = io::stdout().lock();
     if let Err(error) = output.write_all(bytes).and_then(|()| output.flush()) {
         if error.kind() != ErrorKind::BrokenPipe {
-            report(&format!("standard output: {error}"));
+            report(&format!("cannot write to standard output: {error}"));
         }
         process::exit(1);
     }
@@ -188,6 +189,6 @@ fn print_line(line: &str) {
 
 /// Prints a line on standard error.
 fn report(line: &str) {
-    // If this fails, there is nothing left to report to.
+    // Ignore the error: there is no other place to report it.
     let _ = writeln!(io::stderr(), "{line}");
 }

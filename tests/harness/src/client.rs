@@ -13,7 +13,7 @@ use crate::protocol::{Journal, MESSAGE, Protocol, Response};
 /// The greatest number of bytes that one read returns.
 const MAX_READ: usize = 64 * 1024;
 
-/// A connected client. Each call has a timeout. An error says what the client expected and what it got.
+/// A connected client. Each call has a timeout, and an error says what the client got instead.
 #[derive(Debug)]
 pub struct Client {
     stream: TcpStream,
@@ -24,7 +24,7 @@ pub struct Client {
     is_greeting_pending: bool,
     /// The bytes that were sent after the last response.
     pending: Vec<u8>,
-    kept: Option<KeptSockets>,
+    kept_sockets: Option<KeptSockets>,
     journal: Option<(String, Journal)>,
 }
 
@@ -45,8 +45,8 @@ impl KeptSockets {
 
 impl Drop for Client {
     fn drop(&mut self) {
-        if let Some(kept) = &self.kept {
-            kept.keep(&self.stream);
+        if let Some(kept_sockets) = &self.kept_sockets {
+            kept_sockets.keep(&self.stream);
         }
     }
 }
@@ -68,7 +68,7 @@ impl Client {
             protocol: Arc::default(),
             is_greeting_pending: true,
             pending: Vec::new(),
-            kept: None,
+            kept_sockets: None,
             journal: None,
         })
     }
@@ -87,9 +87,9 @@ impl Client {
         self
     }
 
-    /// Keeps the socket open in `kept` when this client is dropped without disconnecting.
-    pub fn keep_open_in(mut self, kept: &KeptSockets) -> Self {
-        self.kept = Some(kept.clone());
+    /// If this client is dropped without disconnecting, `kept_sockets` keeps its socket open.
+    pub fn with_kept_sockets(mut self, kept_sockets: &KeptSockets) -> Self {
+        self.kept_sockets = Some(kept_sockets.clone());
         self
     }
 
@@ -107,14 +107,15 @@ impl Client {
         }
     }
 
-    /// Adds to an error what this client expected and what it got.
-    pub(crate) fn explain(&self, expected: &str, error: &Error) -> Error {
+    /// Returns an error that says what this client got. After a timeout this is `missing`, such as
+    /// `no response`, and how long the client waited.
+    pub(crate) fn explain(&self, missing: &str, error: &Error) -> Error {
         let text = if !is_timeout(error) {
-            format!("{} and no {expected}", describe_error(error))
+            describe_error(error)
         } else if self.time_left(self.timeout).is_zero() {
-            format!("no {expected} before the time limit of the case")
+            format!("{missing} before the deadline")
         } else {
-            format!("no {expected} within {} s", self.timeout.as_secs_f32())
+            format!("{missing} within {} s", self.timeout.as_secs_f32())
         };
         Error::new(error.kind(), text)
     }
@@ -130,7 +131,7 @@ impl Client {
             self.pending.extend_from_slice(message);
         }
         let sent = self.stream.write_all(message);
-        sent.map_err(|error| self.explain("progress of send()", &error))
+        sent.map_err(|error| self.explain("a send() that did not return", &error))
     }
 
     /// Sends one message and receives the response.
@@ -163,7 +164,7 @@ impl Client {
             Response::Constant(response) => expected.extend_from_slice(response),
             Response::Echo => expected.append(&mut self.pending),
             Response::Dependent => {
-                // At least one byte is expected. The others are received with it.
+                // The length is not known. The other bytes arrive together with the first one, or soon.
                 self.wait_for_byte()?;
                 return self.receive_until_silence(Duration::from_millis(50)).map(drop);
             }
@@ -179,9 +180,9 @@ impl Client {
                 Err(error) => error,
             };
             if received.is_empty() {
-                return Err(self.explain("response", &error));
+                return Err(self.explain("no response", &error));
             }
-            let rest = self.explain("more", &error);
+            let rest = self.explain("no other byte", &error);
             return Err(invalid_data(format!("{} and then {rest}", self.describe(&received))));
         }
         self.is_greeting_pending = false;
@@ -213,7 +214,7 @@ impl Client {
         }
     }
 
-    /// Reads the bytes that have arrived, at most `limit`. Returns none at the end of the stream.
+    /// Waits for bytes, and reads at most `limit`. Returns no bytes at the end of the stream.
     pub(crate) fn read_at_most(&self, limit: usize) -> io::Result<Vec<u8>> {
         let mut bytes = vec![0; limit.min(MAX_READ)];
         let length = self.read_within(self.timeout, |mut stream| stream.read(&mut bytes))?;
@@ -221,41 +222,42 @@ impl Client {
         Ok(bytes)
     }
 
-    /// Waits until a byte or the end of the stream has arrived, and leaves it unread. Returns 1, or 0
-    /// at the end of the stream. None after the timeout.
+    /// Waits for a byte or the end of the stream, and leaves it unread. Returns 1 for a byte, 0 for the
+    /// end of the stream, and None after the timeout.
     fn peek(&self, timeout: Duration) -> io::Result<Option<usize>> {
         match self.read_within(timeout, |stream| stream.peek(&mut [0])) {
             Ok(length) => Ok(Some(length)),
             Err(error) if is_timeout(&error) => Ok(None),
-            Err(error) => Err(self.explain("response", &error)),
+            Err(error) => Err(self.explain("no response", &error)),
         }
     }
 
-    /// Waits until a byte has arrived, at most for `timeout`. Returns whether it has arrived.
-    pub fn has_byte_within(&self, timeout: Duration) -> io::Result<bool> {
+    /// Waits for a byte, and leaves it unread. Returns false after the timeout.
+    pub fn wait_for_byte_within(&self, timeout: Duration) -> io::Result<bool> {
         match self.peek(timeout)? {
-            Some(0) => Err(self.explain("response", &ErrorKind::UnexpectedEof.into())),
+            Some(0) => Err(self.explain("no response", &ErrorKind::UnexpectedEof.into())),
             length => Ok(length.is_some()),
         }
     }
 
     fn wait_for_byte(&self) -> io::Result<()> {
-        match self.has_byte_within(self.timeout)? {
+        match self.wait_for_byte_within(self.timeout)? {
             true => Ok(()),
-            false => Err(self.explain("response", &ErrorKind::TimedOut.into())),
+            false => Err(self.explain("no response", &ErrorKind::TimedOut.into())),
         }
     }
 
-    pub fn leave_response_unread(&self) -> io::Result<()> {
+    /// Waits for a response, and leaves it unread.
+    pub fn wait_for_unread_response(&self) -> io::Result<()> {
         self.wait_for_byte()?;
         self.note("leaves the response unread");
         Ok(())
     }
 
-    /// Returns an error if a byte or the end of the stream has arrived that was not received.
+    /// Returns an error if an unread byte or the end of the stream has arrived.
     pub fn expect_silence(&self) -> io::Result<()> {
-        match self.has_byte_within(Duration::from_millis(1))? {
-            true => Err(invalid_data("a response, too early".to_owned())),
+        match self.wait_for_byte_within(Duration::from_millis(1))? {
+            true => Err(invalid_data("an unexpected byte".to_owned())),
             false => Ok(()),
         }
     }
@@ -274,7 +276,7 @@ impl Client {
         let mut received = Vec::new();
         while received.len() < 1 << 20 {
             let bytes = self.read_at_most(usize::MAX);
-            let bytes = bytes.map_err(|error| self.explain("end of the stream", &error))?;
+            let bytes = bytes.map_err(|error| self.explain("no end of the stream", &error))?;
             if bytes.is_empty() {
                 return Ok(received);
             }
@@ -296,7 +298,7 @@ impl Client {
         Ok(())
     }
 
-    /// Disconnects as a program that ends does. If a response is unread, the system sends a reset (RFC
+    /// Disconnects like a program that exits. If a response is unread, the kernel sends a reset (RFC
     /// 2525, 2.17).
     pub fn close(self) -> io::Result<()> {
         SockRef::from(&self.stream).set_linger(None)?;
@@ -313,10 +315,10 @@ impl Client {
         Ok(())
     }
 
-    /// Closes the socket while no program is being started that has a duplicate of it.
+    /// Closes the socket. The lock ensures that no new process has a duplicate of it.
     fn disconnect(mut self) {
         let _starts = lock_starts();
-        self.kept = None;
+        self.kept_sockets = None;
         drop(self);
     }
 
@@ -329,7 +331,7 @@ impl Client {
 }
 
 /// Makes closing `stream` a reset (socket(7), `SO_LINGER` with 0 seconds). A reset leaves no connection
-/// in `TIME_WAIT`, on either end.
+/// in `TIME_WAIT`.
 pub fn reset_on_close(stream: &TcpStream) -> io::Result<()> {
     SockRef::from(stream).set_linger(Some(Duration::ZERO))
 }
@@ -338,7 +340,7 @@ pub(crate) fn invalid_data(text: String) -> Error {
     Error::new(ErrorKind::InvalidData, text)
 }
 
-/// Returns whether a call with a timeout has failed because of it.
+/// Returns whether a call failed because of its timeout.
 pub(crate) fn is_timeout(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)
 }
@@ -346,7 +348,7 @@ pub(crate) fn is_timeout(error: &Error) -> bool {
 /// Describes what a client got when its socket reports `error`.
 pub fn describe_error(error: &Error) -> String {
     match error.kind() {
-        ErrorKind::WouldBlock | ErrorKind::TimedOut => "nothing in time".to_owned(),
+        ErrorKind::WouldBlock | ErrorKind::TimedOut => "nothing before the timeout".to_owned(),
         ErrorKind::UnexpectedEof => "the end of the stream".to_owned(),
         ErrorKind::ConnectionReset => "a connection reset".to_owned(),
         ErrorKind::BrokenPipe => "a closed connection".to_owned(),
@@ -355,7 +357,7 @@ pub fn describe_error(error: &Error) -> String {
     }
 }
 
-/// Counts the responses in `received`, and shows the bytes that are no response.
+/// Counts the responses at the start of `received`, and quotes the other bytes.
 pub fn describe_responses(response: &[u8], received: &[u8]) -> String {
     let length = response.len().max(1);
     let whole = received.chunks(length).take_while(|chunk| *chunk == response).count();
@@ -380,4 +382,24 @@ pub fn quote(bytes: &[u8]) -> String {
     } else {
         format!("{text:?}")
     }
+}
+
+#[cfg(test)]
+#[test]
+fn deadline_ends_reads_although_bytes_arrive() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let server = listener.local_addr().expect("an address");
+    std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("a connection");
+        // Without the deadline, the client would receive the end of the stream after 10 seconds.
+        for _ in 0..500 {
+            // Ignore the error: the client disconnects after its deadline.
+            let _ = stream.write_all(b"x");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    });
+    let client = Client::connect(server, crate::TIMEOUT).expect("a connection");
+    let deadline = Instant::now() + Duration::from_millis(300);
+    let result = client.with_protocol(&Arc::default(), deadline).receive_to_end();
+    assert_eq!(result.unwrap_err().to_string(), "no end of the stream before the deadline");
 }

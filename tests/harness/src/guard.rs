@@ -1,5 +1,5 @@
-//! Kills the servers of a process that was killed itself. If the process is killed after fork(2) but
-//! before the server is registered, that server survives.
+//! Kills the servers if this process is killed. If it is killed after fork(2) but before the server is
+//! registered, that server survives.
 
 use std::io::Write;
 use std::os::unix::process::CommandExt;
@@ -8,11 +8,12 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::launch;
 
-/// A loop that reads the process groups of the running servers, all of them in each line. The input ends
-/// when this process ends, for any reason. The loop runs in the background and in a process group of its
-/// own, so that no process waits for it and no key of the terminal reaches it. In the background a shell
-/// replaces file descriptor 0 by /dev/null, so the loop reads 3.
-const SCRIPT: &str = "exec 3<&0
+/// A loop in the shell that reads the process groups of the running servers. Each line is the complete
+/// list. The input ends when this process ends, for any reason. The loop runs in the background and in
+/// its own process group, so no process waits for it and no key of the terminal reaches it. In the
+/// background a shell replaces file descriptor 0 by /dev/null, so the loop reads file descriptor 3
+/// instead.
+const GUARD_SCRIPT: &str = "exec 3<&0
     { while read -r line; do groups=$line; done
     [ -z \"$groups\" ] || kill -9 $groups; } <&3 3<&- &";
 
@@ -33,16 +34,16 @@ pub fn change_groups(edit: impl FnOnce(&mut Vec<u32>)) {
     edit(groups);
     let line: String = groups.iter().map(|group| format!("-{group} ")).collect();
     if let Some(input) = input {
-        // It fails if the guard was killed. The servers still end when their owners are dropped.
+        // Ignore the error: the guard may have been killed. Dropping a server still kills it.
         let _ = writeln!(input, "{line}");
     }
 }
 
 fn start_shell() -> Option<ChildStdin> {
     let mut shell = Command::new("sh");
-    shell.args(["-c", SCRIPT]).process_group(0).stdin(Stdio::piped());
+    shell.args(["-c", GUARD_SCRIPT]).process_group(0).stdin(Stdio::piped());
     let mut shell = launch(shell.stdout(Stdio::null()).stderr(Stdio::null())).ok()?;
     let input = shell.stdin.take();
-    // The shell itself ends at once.
+    // The shell exits at once. The loop goes on in the background.
     shell.wait().ok().and(input)
 }

@@ -1,5 +1,5 @@
-//! Reads from the kernel in which system call a process is blocked, and what is in the queues of its
-//! connections.
+//! Reads from the kernel which system call a process is blocked in, and what the queues of its
+//! connections contain.
 //!
 //! On Linux all of it comes from `/proc`, see proc(5). On other systems the connections come from
 //! netstat(1), and everything else is not available.
@@ -17,10 +17,10 @@ use crate::{Process, run};
 pub enum ProcessState {
     Running,
     Blocked(SystemCall),
-    /// A call before or after which a tracer holds the process, as strace(1) does for a delay.
+    /// A tracer holds the process before or after this call, as strace(1) does for a delay.
     Traced(SystemCall),
-    /// The call in which a signal has stopped the process, as with Ctrl-Z. It has no name if the process
-    /// was in no call.
+    /// A signal such as Ctrl-Z has stopped the process in this call. The call has no name if the process
+    /// was in none.
     Stopped(SystemCall),
 }
 
@@ -68,7 +68,7 @@ pub struct SystemCall {
 impl SystemCall {
     /// Returns the name in syscalls(2), if our servers may be blocked in this call.
     pub fn name(&self) -> Option<&'static str> {
-        NAMES.iter().find(|(number, _)| *number == self.number).map(|(_, name)| *name)
+        SYSCALL_NAMES.iter().find(|(number, _)| *number == self.number).map(|(_, name)| *name)
     }
 
     pub fn call(&self) -> Option<Call> {
@@ -91,7 +91,7 @@ impl SystemCall {
 }
 
 #[cfg(target_os = "linux")]
-const NAMES: &[(libc::c_long, &str)] = &[
+const SYSCALL_NAMES: &[(libc::c_long, &str)] = &[
     (libc::SYS_accept, "accept"),
     (libc::SYS_accept4, "accept4"),
     (libc::SYS_clock_nanosleep, "clock_nanosleep"),
@@ -105,7 +105,7 @@ const NAMES: &[(libc::c_long, &str)] = &[
 ];
 
 #[cfg(not(target_os = "linux"))]
-const NAMES: &[(libc::c_long, &str)] = &[];
+const SYSCALL_NAMES: &[(libc::c_long, &str)] = &[];
 
 impl Process {
     /// Returns the state of this process. None if it has ended, or if not available on this system.
@@ -123,37 +123,37 @@ impl Process {
         }
     }
 
-    /// Returns the sets of a `pselect6` that is blocked, for reading and for writing. Until the call
-    /// returns, they are in the memory of this process as they were passed. None for another call.
+    /// Returns the sets of a blocked `pselect6`, for reading and for writing. They stay unchanged in the
+    /// memory of this process until the call returns. None for another call.
     pub fn select_sets(self, call: &SystemCall) -> Option<[Vec<RawFd>; 2]> {
         if call.name() != Some("pselect6") {
             return None;
         }
         let [nfds, to_read, to_write, ..] = call.arguments;
         let nfds = usize::try_from(nfds).ok()?;
-        Some([self.fd_set(to_read, nfds)?, self.fd_set(to_write, nfds)?])
+        Some([self.read_fd_set(to_read, nfds)?, self.read_fd_set(to_write, nfds)?])
     }
 
     /// Returns the file descriptors below `nfds` in the `fd_set` at an address, which may be null.
-    fn fd_set(self, address: u64, nfds: usize) -> Option<Vec<RawFd>> {
+    fn read_fd_set(self, address: u64, nfds: usize) -> Option<Vec<RawFd>> {
         if address == 0 {
             return Some(Vec::new());
         }
-        // FD_SETSIZE at most: an fd_set holds no more. It is an array of longs, see select(2).
+        // An fd_set holds FD_SETSIZE file descriptors. It is an array of longs, see select(2).
         let nfds = nfds.min(1024);
         let mut words = vec![[0; 8]; nfds.div_ceil(64)];
         let memory = fs::File::open(format!("/proc/{}/mem", self.0)).ok()?;
         memory.read_exact_at(words.as_flattened_mut(), address).ok()?;
-        let is_in = |sock: &usize| u64::from_ne_bytes(words[sock / 64]) >> (sock % 64) & 1 == 1;
-        (0..nfds).filter(is_in).map(|sock| sock.try_into().ok()).collect()
+        let is_in = |fd: &usize| u64::from_ne_bytes(words[fd / 64]) >> (fd % 64) & 1 == 1;
+        (0..nfds).filter(is_in).map(|fd| fd.try_into().ok()).collect()
     }
 
-    /// Returns the inode of a socket that this process has open, see [`TcpSocket::inode`].
-    pub fn inode(self, sock: RawFd) -> Option<u64> {
-        socket_inode(format!("/proc/{}/fd/{sock}", self.0))
+    /// Returns the inode number of an open socket, see [`TcpSocket::inode`].
+    pub fn inode(self, file_descriptor: RawFd) -> Option<u64> {
+        socket_inode(format!("/proc/{}/fd/{file_descriptor}", self.0))
     }
 
-    /// Returns the inodes of all open sockets. Empty if not available on this system.
+    /// Returns the inode numbers of all open sockets. Empty if not available on this system.
     pub fn inodes(self) -> Vec<u64> {
         self.sockets().into_iter().map(|socket| socket.inode).collect()
     }
@@ -164,7 +164,7 @@ impl Process {
 pub enum TcpState {
     Listen,
     Established,
-    /// The peer has sent its last byte, and this end has not closed.
+    /// The peer has closed or half-closed the connection, and this end has not closed it.
     CloseWait,
     Other,
 }
@@ -191,13 +191,13 @@ pub struct TcpSocket {
     pub unsent: u64,
     /// The number of unread bytes. In a listening socket, the number of connections in the backlog.
     pub unread: u64,
-    /// The number by which a process knows the socket too. 0 if no process has it open.
+    /// The inode number of the socket, which `/proc/PID/fd` shows too. 0 if no process has it open.
     pub inode: u64,
 }
 
 impl TcpSocket {
-    /// Returns whether the connection is open and no process has accepted it. A closed socket has no
-    /// process either, but another state.
+    /// Returns whether the connection is open and no process has accepted it. A closed socket has the
+    /// inode number 0 too, but another state.
     pub fn is_in_backlog(&self) -> bool {
         self.inode == 0 && self.is_open()
     }
@@ -211,7 +211,8 @@ impl TcpSocket {
     fn parse_netstat(row: &str) -> Option<Self> {
         let mut fields = row.split_ascii_whitespace().skip(1);
         let (unread, unsent) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
-        let [local, remote] = [netstat_address(fields.next()?)?, netstat_address(fields.next()?)?];
+        let [local, remote] =
+            [parse_netstat_address(fields.next()?)?, parse_netstat_address(fields.next()?)?];
         let state = TcpState::parse(fields.next()?);
         Some(Self { local, remote, state, unsent, unread, inode: 0 })
     }
@@ -219,21 +220,22 @@ impl TcpSocket {
     /// Parses a row of `/proc/net/tcp` or `tcp6`.
     fn parse(row: &str) -> Option<Self> {
         let mut fields = row.split_ascii_whitespace().skip(1);
-        let [local, remote] = [address(fields.next()?)?, address(fields.next()?)?];
+        let [local, remote] =
+            [parse_proc_address(fields.next()?)?, parse_proc_address(fields.next()?)?];
         let state = TcpState::parse(fields.next()?);
         let (unsent, unread) = fields.next()?.split_once(':')?;
         let unsent = u64::from_str_radix(unsent, 16).ok()?;
         let unread = u64::from_str_radix(unread, 16).ok()?;
         // The kernel counts the end of the stream as one more byte.
         let unread = unread.saturating_sub(u64::from(state == TcpState::CloseWait));
-        // The timer, the retransmissions, the user and the probes come before the inode.
+        // Skip the timer, the retransmissions, the user and the probes.
         let inode = fields.nth(4)?.parse().ok()?;
         Some(Self { local, remote, state, unsent, unread, inode })
     }
 }
 
-/// Parses an address and a port as netstat prints them: `127.0.0.1.5000`, or a star for any.
-fn netstat_address(text: &str) -> Option<SocketAddr> {
+/// Parses an address and a port of netstat, such as `127.0.0.1.5000`. A star means any.
+fn parse_netstat_address(text: &str) -> Option<SocketAddr> {
     let (ip, port) = text.rsplit_once('.')?;
     let ip = match ip {
         "*" => Ipv4Addr::UNSPECIFIED.into(),
@@ -242,9 +244,9 @@ fn netstat_address(text: &str) -> Option<SocketAddr> {
     Some(SocketAddr::new(ip, if port == "*" { 0 } else { port.parse().ok()? }))
 }
 
-/// Parses an address and a port of `/proc/net/tcp` or `tcp6`: words of four bytes in the byte order
-/// of this machine, and a number.
-fn address(text: &str) -> Option<SocketAddr> {
+/// Parses an address and a port of `/proc/net/tcp` or `tcp6`, in hexadecimal. The address consists of
+/// words of four bytes in the byte order of this machine.
+fn parse_proc_address(text: &str) -> Option<SocketAddr> {
     let (words, port) = text.split_once(':')?;
     let mut bytes = [0; 16];
     let length = words.len() / 2;
@@ -254,14 +256,14 @@ fn address(text: &str) -> Option<SocketAddr> {
     }
     let ip = match bytes {
         [a, b, c, d, ..] if length == 4 => Ipv4Addr::new(a, b, c, d).into(),
-        // This may be an IPv4 client of a socket that accepts both.
+        // It may be an IPv4 client of a socket that accepts IPv4 and IPv6.
         bytes => IpAddr::from(bytes).to_canonical(),
     };
     Some(SocketAddr::new(ip, u16::from_str_radix(port, 16).ok()?))
 }
 
-/// Reads the rows of `/proc/net/tcp` or `tcp6` that contain `pattern`, because thousands of others may
-/// belong to other programs. None if not available on this system.
+/// Reads the rows of `/proc/net/tcp` or `tcp6` that contain `pattern`. Other programs may have thousands
+/// of rows. None if not available on this system.
 fn read_table(path: &str, pattern: &str) -> Option<Vec<TcpSocket>> {
     let table = fs::read_to_string(path).ok()?;
     let rows = table.lines().filter(|row| row.contains(pattern));
@@ -275,10 +277,10 @@ fn read_netstat() -> Option<Vec<TcpSocket>> {
     Some(table.lines().filter_map(TcpSocket::parse_netstat).collect())
 }
 
-/// Returns the TCP sockets with the local port of a server that listens on `addr`, in no order. If
+/// Returns the TCP sockets with the local port of a server that listens on `addr`, in any order. If
 /// clients connect or disconnect meanwhile, a socket may be missing or appear twice.
 pub fn tcp_sockets(addr: SocketAddr) -> Option<Vec<TcpSocket>> {
-    // A socket on `::` has its IPv4 clients in the second table.
+    // The IPv4 clients of a socket on `::` are in the second table.
     let table = if addr.is_ipv4() { "/proc/net/tcp" } else { "/proc/net/tcp6" };
     let port = format!(":{:04X} ", addr.port());
     let mut sockets = read_table(table, &port).or_else(read_netstat)?;
@@ -302,7 +304,7 @@ mod tests {
 
     #[test]
     #[cfg(target_os = "linux")]
-    fn tcp_table_shows_a_connection_in_the_backlog() {
+    fn tcp_table_shows_connection_in_backlog() {
         use std::io::Write;
         use std::net::{TcpListener, TcpStream};
 
@@ -315,20 +317,20 @@ mod tests {
             let addr = listener.local_addr().expect("an address");
             let target = if host == "::" { "127.0.0.1" } else { host };
             let mut client = TcpStream::connect((target, addr.port())).expect("a connection");
-            client.write_all(b"hello\n").expect("a message is sent");
+            client.write_all(b"hello\n").expect("a sent message");
             let client = client.local_addr().expect("an address");
             let find = |is_wanted: &dyn Fn(&TcpSocket) -> bool| {
-                tcp_sockets(addr).expect("a table").into_iter().find(is_wanted)
+                tcp_sockets(addr).expect("a table of TCP sockets").into_iter().find(is_wanted)
             };
             let is_queued = |socket: &TcpSocket| socket.is_in_backlog() && socket.unread == 6;
             crate::wait_until("six unread bytes in the backlog", || {
                 find(&|socket| socket.remote == client).is_some_and(|socket| is_queued(&socket))
             });
-            let listening = find(&|socket| socket.state == TcpState::Listen).expect("a row");
+            let listening = find(&|socket| socket.state == TcpState::Listen).expect("a listener");
             assert_eq!((listening.unread, listening.local), (1, addr));
             let _accepted = listener.accept().expect("a connection");
-            let accepted = find(&|socket| socket.remote == client).expect("a row");
-            assert!(accepted.is_open() && !accepted.is_in_backlog(), "{accepted:?}");
+            let accepted = find(&|socket| socket.remote == client).expect("an accepted connection");
+            assert!(accepted.is_open() && !accepted.is_in_backlog(), "not accepted: {accepted:?}");
         }
     }
 

@@ -1,9 +1,9 @@
 //! Starts servers and connects clients to them, as a student would.
 //!
-//! [`ServerCommand`] describes how to start a server, and [`Server`] is a running one. [`Client`] is a client
-//! that behaves well, and [`StalledReader`] is a client that never reads. [`Log`] has the lines that a
-//! process prints, and [`kernel`] reads from the kernel what the process does. [`PtyProgram`] runs a
-//! program on a pseudo-terminal.
+//! [`ServerCommand`] describes how to start a server, and [`Server`] is a running one. [`Client`] is a
+//! client that behaves well, and [`StalledReader`] is a client that never reads. [`Log`] has the lines
+//! that a process prints, and [`kernel`] reads from the kernel what the process does. [`PtyProgram`]
+//! runs a program on a pseudo-terminal.
 //!
 //! Tests wait for an event, such as a line or bytes, and fail after [`TIMEOUT`].
 
@@ -41,7 +41,7 @@ pub use stalled_reader::StalledReader;
 pub use step::{Step, program};
 pub use terminal::PtyProgram;
 
-/// The time to wait for something that should happen at once. A busy machine may need long.
+/// The time to wait for an event that should happen at once. A busy machine may need long.
 pub const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Returns the top folder of the workspace.
@@ -84,15 +84,18 @@ pub fn can_run(program: impl AsRef<OsStr>, arguments: &[&str]) -> bool {
     run(Command::new(program).args(arguments)).is_ok_and(|output| output.status.success())
 }
 
-/// Returns `is_present`. If it is false, prints that a test is skipped because of it. With `CI=true` on
-/// Linux it panics instead, because there everything can be installed.
+/// Returns `is_present`. If it is false, prints that the test is skipped. With `CI=true` on Linux it
+/// panics instead, because everything can be installed there.
 pub fn is_available(name: &str, is_present: bool) -> bool {
     if !is_present {
         let is_ci = cfg!(target_os = "linux") && env::var("CI").is_ok_and(|ci| ci == "true");
-        assert!(!is_ci, "{name} is missing, and with CI=true no test may be skipped");
-        // The test runner hides what eprintln! prints in a test that passes. A failed write may be
-        // ignored, because the line is only for a person.
-        let _ = writeln!(io::stderr(), "skipped: no {name}");
+        assert!(
+            !is_ci,
+            "{name} is not available on this system, and CI=true forbids skipped tests"
+        );
+        // The test runner hides what eprintln! prints in a test that passes. Ignore the error: the line
+        // is only for a person.
+        let _ = writeln!(io::stderr(), "skipped: {name} is not available on this system");
     }
     is_present
 }

@@ -20,9 +20,9 @@ const MAX_LINE_BYTES: u64 = 4096;
 #[derive(Debug, Clone)]
 pub struct Line {
     pub text: String,
-    pub at: Instant,
-    pub last: Instant,
-    pub times: usize,
+    pub first_printed: Instant,
+    pub last_printed: Instant,
+    pub count: usize,
 }
 
 impl Line {
@@ -32,27 +32,27 @@ impl Line {
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct LogState {
     lines: Vec<Line>,
     bytes: usize,
     counts: HashMap<String, usize>,
     has_ended: bool,
 }
 
-impl State {
+impl LogState {
     fn add(&mut self, text: String) {
         if self.bytes > MAX_BYTES {
             self.lines.drain(..self.lines.len() / 2);
             self.bytes = self.lines.iter().map(Line::bytes).sum();
-            // Only lines without an address are counted after that, because there are few of them.
+            // From now on count only lines without an address, because there are few different ones.
             self.counts.retain(|line, _| line.starts_with("Before "));
         }
-        let at = Instant::now();
+        let now = Instant::now();
         *self.counts.entry(text.clone()).or_default() += 1;
         match self.lines.last_mut() {
-            Some(run) if run.text == text => (run.times, run.last) = (run.times + 1, at),
+            Some(run) if run.text == text => (run.count, run.last_printed) = (run.count + 1, now),
             _ => {
-                let line = Line { text, at, last: at, times: 1 };
+                let line = Line { text, first_printed: now, last_printed: now, count: 1 };
                 self.bytes += line.bytes();
                 self.lines.push(line);
             }
@@ -62,7 +62,7 @@ impl State {
 
 /// The lines that a process has printed on one stream so far. All clones share them.
 #[derive(Debug, Clone, Default)]
-pub struct Log(Arc<(Mutex<State>, Condvar)>);
+pub struct Log(Arc<(Mutex<LogState>, Condvar)>);
 
 impl Log {
     /// Reads `stream` to its end, in a thread of its own.
@@ -97,15 +97,15 @@ impl Log {
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, LogState> {
         self.0.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until `find` returns a value, at most for `timeout`.
+    /// Waits until `find` returns a value, at most for `timeout`. An error says why there is none.
     fn wait_within<T>(
         &self,
         timeout: Duration,
-        mut find: impl FnMut(&State) -> Option<T>,
+        mut find: impl FnMut(&LogState) -> Option<T>,
     ) -> Result<T, String> {
         let deadline = Instant::now() + timeout;
         let mut state = self.state();
@@ -115,10 +115,10 @@ impl Log {
             }
             let left = deadline.saturating_duration_since(Instant::now());
             if state.has_ended {
-                return Err("the stream ended".to_owned());
+                return Err(", but the stream ended".to_owned());
             }
             if left.is_zero() {
-                return Err(format!("there was none within {} s", timeout.as_secs_f32()));
+                return Err(format!(" within {} s", timeout.as_secs_f32()));
             }
             state = self.0.1.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
@@ -131,7 +131,7 @@ impl Log {
         mut find: impl FnMut(&[Line]) -> Option<T>,
     ) -> Result<T, String> {
         self.wait_within(TIMEOUT, |state| find(&state.lines)).map_err(|reason| {
-            format!("expected {expected}, but {reason}. Printed so far:\n{}", self.text())
+            format!("expected {expected}{reason}. Printed so far:\n{}", self.text())
         })
     }
 
@@ -155,36 +155,36 @@ impl Log {
         let result = self.wait_within(TIMEOUT, |state| {
             state.counts.get(text).filter(|count| **count >= times).copied()
         });
-        assert!(
-            result.is_ok(),
-            "expected {text:?} {times} times. Printed so far:\n{}",
-            self.text()
-        );
+        if let Err(reason) = result {
+            let printed = self.text();
+            panic!("expected the line {text:?} {times} times{reason}. Printed so far:\n{printed}");
+        }
     }
 
     /// Waits until `lines` lines have been printed. Returns false after the timeout.
-    pub fn has_lines_within(&self, lines: usize, timeout: Duration) -> bool {
-        let printed = |state: &State| state.lines.iter().map(|line| line.times).sum::<usize>();
+    pub fn wait_for_lines_within(&self, lines: usize, timeout: Duration) -> bool {
+        let printed = |state: &LogState| state.lines.iter().map(|line| line.count).sum::<usize>();
         self.wait_within(timeout, |state| (printed(state) >= lines).then_some(())).is_ok()
     }
 
     /// Waits until the stream has ended, at most for `timeout`.
     pub fn wait_for_end(&self, timeout: Duration) {
-        // The error says only how the wait ended.
+        // Ignore the error: it says only whether the stream has ended.
         let _ = self.wait_within(timeout, |_| None::<()>);
     }
 
     /// Waits for the end of the stream and returns all lines. Panics after [`TIMEOUT`].
     pub fn read_to_end(&self) -> Vec<String> {
         self.wait_for_end(TIMEOUT);
-        assert!(self.state().has_ended, "the stream did not end. Printed:\n{}", self.text());
+        let has_ended = self.state().has_ended;
+        assert!(has_ended, "expected the end of the stream. Printed so far:\n{}", self.text());
         self.lines()
     }
 
     pub fn lines(&self) -> Vec<String> {
         let state = self.state();
         let runs = state.lines.iter();
-        runs.flat_map(|run| iter::repeat_n(run.text.clone(), run.times)).collect()
+        runs.flat_map(|run| iter::repeat_n(run.text.clone(), run.count)).collect()
     }
 
     /// Returns the last runs of lines, at most `limit`.
@@ -200,10 +200,10 @@ impl Log {
     /// Returns the last thousand runs of lines as one text.
     pub fn text(&self) -> String {
         let mut text = String::new();
-        for Line { text: line, times, .. } in self.last_runs(1000) {
-            text += &match times {
+        for Line { text: line, count, .. } in self.last_runs(1000) {
+            text += &match count {
                 1 => format!("  {line}\n"),
-                _ => format!("  {line}  ({times} times)\n"),
+                _ => format!("  {line}  ({count} times)\n"),
             };
         }
         text

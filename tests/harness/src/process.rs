@@ -21,15 +21,15 @@ use crate::{Signal, TIMEOUT};
 
 /// A lock that is held while a program is being started. After fork(2) the new process has a duplicate
 /// of each socket of this process until execve(2) closes it. On a busy machine this takes a while, and
-/// a socket that we close meanwhile stays open. So no client disconnects during that time.
-static STARTING: Mutex<()> = Mutex::new(());
+/// a socket that we close meanwhile stays open. So clients disconnect only while they hold the lock.
+static START_LOCK: Mutex<()> = Mutex::new(());
 
 /// `O_CLOEXEC` as proc(5) shows it.
 const CLOSE_ON_EXEC: u32 = 0o200_0000;
 
 /// Keeps [`launch`] from starting a program until the returned guard is dropped.
 pub(crate) fn lock_starts() -> MutexGuard<'static, ()> {
-    STARTING.lock().unwrap_or_else(PoisonError::into_inner)
+    START_LOCK.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Starts `command`, and returns when the new process has closed the sockets that it inherited.
@@ -46,10 +46,10 @@ pub(crate) fn spawn_and_register(
     let child = command.spawn()?;
     register(child.id());
     // Linux reports that the new program runs before it has closed the duplicates (vfork(2)).
-    let own = Process(process::id()).sockets();
+    let our_sockets = Process(process::id()).sockets();
     let is_inherited =
-        |socket: &OpenSocket| socket.flags & CLOSE_ON_EXEC != 0 && own.contains(socket);
-    // After the timeout, some sockets may stay open for longer. Nothing else depends on it.
+        |socket: &OpenSocket| socket.flags & CLOSE_ON_EXEC != 0 && our_sockets.contains(socket);
+    // Ignore a timeout: it means only that some sockets stay open for longer.
     let _ = poll_until(TIMEOUT, || {
         (!Process(child.id()).sockets().iter().any(is_inherited)).then_some(())
     });
@@ -79,7 +79,7 @@ pub fn poll_until<T>(timeout: Duration, mut find: impl FnMut() -> Option<T>) -> 
 #[track_caller]
 pub fn wait_until(expected: &str, mut condition: impl FnMut() -> bool) {
     let result = poll_until(TIMEOUT, || condition().then_some(()));
-    assert!(result.is_some(), "expected {expected}, but not within {} s", TIMEOUT.as_secs());
+    assert!(result.is_some(), "expected {expected} within {} s", TIMEOUT.as_secs());
 }
 
 /// A child that is killed when this is dropped.
@@ -88,7 +88,7 @@ pub struct ChildGuard(pub Child);
 
 impl Drop for ChildGuard {
     fn drop(&mut self) {
-        // Both fail only if the child has ended and its exit status has been taken.
+        // Ignore the errors: the child may have ended already.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
@@ -98,13 +98,13 @@ impl Drop for ChildGuard {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OpenSocket {
     pub file_descriptor: RawFd,
-    /// The number of the socket, which is the same in all processes that share it.
+    /// The inode number of the socket, which is the same in all processes that share it.
     pub inode: u64,
     /// The flags of proc(5), such as `O_NONBLOCK`.
     pub flags: u32,
 }
 
-/// Returns the inode of the socket that a path of `/proc/PID/fd` stands for.
+/// Returns the inode number of the socket at a path of `/proc/PID/fd`. None if it is not a socket.
 pub(crate) fn socket_inode(path: impl AsRef<Path>) -> Option<u64> {
     let name = fs::read_link(path).ok()?;
     name.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
@@ -117,17 +117,17 @@ pub struct Process(pub u32);
 impl Process {
     fn pid(self) -> Pid {
         let pid = i32::try_from(self.0).ok().and_then(Pid::from_raw);
-        pid.unwrap_or_else(|| panic!("{} is no process ID", self.0))
+        pid.unwrap_or_else(|| panic!("{} is not a process ID", self.0))
     }
 
     /// Sends a signal to this process.
     pub fn signal(self, signal: Signal) {
-        // It fails if the process has ended.
+        // Ignore the error: the process may have ended.
         let _ = kill_process(self.pid(), signal);
     }
 
-    /// Returns whether this child of ours has ended. It does not take the exit status, so the process ID
-    /// still belongs to the child.
+    /// Returns whether this child of ours has ended. It leaves the exit status to `wait`, so the process
+    /// ID still belongs to the child.
     pub(crate) fn has_ended(self) -> bool {
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
         matches!(waitid(WaitId::Pid(self.pid()), options), Ok(Some(_)))
@@ -136,18 +136,18 @@ impl Process {
     /// Kills the process group that this process leads, and waits at most a second until all processes
     /// of the group have ended. Until then a socket may still listen.
     pub(crate) fn kill_group(self) {
-        // It fails if all of them have ended.
+        // Ignore the error: all processes of the group may have ended.
         let _ = kill_process_group(self.pid(), Signal::KILL);
         let is_running = |process: Self| process.stat(3).is_none_or(|state| state != "Z");
-        // A process that the kernel does not end within a second is left behind.
+        // Ignore a timeout: we cannot end a process that survives the signal.
         let _ = poll_until(Duration::from_secs(1), || {
-            let is_left = test_kill_process_group(self.pid()).is_ok()
+            let is_group_running = test_kill_process_group(self.pid()).is_ok()
                 && self.group().into_iter().any(is_running);
-            (!is_left).then_some(())
+            (!is_group_running).then_some(())
         });
     }
 
-    /// Stops this process, and waits until it has stopped. Requests then wait in the kernel.
+    /// Stops this process, and waits until it has stopped. The kernel queues requests meanwhile.
     pub fn stop(self) {
         self.signal(Signal::STOP);
         self.wait_until_stopped();
@@ -174,8 +174,8 @@ impl Process {
         resident.unwrap_or(0)
     }
 
-    /// Returns whether this process was running or ready to run nearly all the time for `period`. This
-    /// is a busy loop, even if other processes leave it little CPU time. None if not available on this
+    /// Returns whether this process was running or ready to run nearly all the time for `period`. Then
+    /// it busy-loops, even if other processes leave it little CPU time. None if not available on this
     /// system.
     pub fn is_busy_looping(self, period: Duration) -> Option<bool> {
         let mut running = 0;
@@ -215,11 +215,11 @@ impl Process {
     pub fn main_thread_cpu_time(self) -> Option<Duration> {
         let schedstat = fs::read_to_string(format!("/proc/{}/schedstat", self.0)).ok()?;
         let nanoseconds = schedstat.split(' ').next()?.parse().ok()?;
-        // It is 0 if the kernel does not count.
+        // It is 0 if the kernel does not count the CPU time.
         (nanoseconds > 0).then(|| Duration::from_nanos(nanoseconds))
     }
 
-    /// Returns a field of `/proc/PID/stat`. The first field has the number 1, as in proc(5).
+    /// Returns a field of `/proc/PID/stat`. The number of the first field is 1, as in proc(5).
     fn stat(self, number: usize) -> Option<String> {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.0)).ok()?;
         // The second field is the name in parentheses, which may hold anything.
@@ -239,7 +239,7 @@ impl Process {
         self.find_by_field(4)
     }
 
-    /// Returns the processes whose `/proc/PID/stat` has the ID of this process in a field.
+    /// Returns the processes that have the ID of this process in a field of `/proc/PID/stat`.
     fn find_by_field(self, number: usize) -> Vec<Self> {
         let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
         let processes =

@@ -32,7 +32,7 @@ impl Default for Protocol {
     }
 }
 
-/// The actions of several clients, in order.
+/// The actions of several clients, in the order in which they happened.
 #[derive(Debug, Clone, Default)]
 pub struct Journal(Arc<Mutex<Vec<(String, usize)>>>);
 

@@ -29,7 +29,7 @@ pub struct ServerCommand {
     shell_lines: Vec<String>,
     strace: Vec<String>,
     is_stdout_closed: bool,
-    has_closed_readers: bool,
+    has_closed_output_pipes: bool,
 }
 
 impl ServerCommand {
@@ -74,30 +74,30 @@ impl ServerCommand {
         self.shell(&take)
     }
 
-    /// Closes standard output of the server. It also listens beyond loopback, because it then prints its
-    /// address on standard error.
+    /// Closes standard output of the server. The server also listens beyond loopback, because it then
+    /// prints its address on standard error.
     pub fn close_stdout(mut self) -> Self {
         self.is_stdout_closed = true;
         self.host("0.0.0.0").shell("exec 1>&-")
     }
 
-    /// Lets the readers of both outputs exit at once, like `2>&1 | head -1`. They first read the address
-    /// of a step.
-    pub fn close_readers(mut self) -> Self {
-        self.has_closed_readers = true;
+    /// Closes the pipes of standard output and standard error, as when `head -1` exits. If the server
+    /// is a step, we read the line with its address first.
+    pub fn close_output_pipes(mut self) -> Self {
+        self.has_closed_output_pipes = true;
         self
     }
 
-    /// Runs `line` in a shell first. Then exec(3) turns the shell into the server, so the process ID stays
-    /// the same. It is bash, because it can close file descriptors of two digits.
+    /// Runs `line` in a shell first. Then exec(3) turns the shell into the server, so the process ID
+    /// stays the same. The shell is bash, because bash can close file descriptors of two digits.
     pub fn shell(mut self, line: &str) -> Self {
         self.shell_lines.push(line.to_owned());
         self
     }
 
-    /// Lets system calls fail with strace(1), which writes `calls` into the file `log`, with each byte of
-    /// a string as `\xNN`. `fault` is the value for `-e inject=`, such as `accept4:error=ENOMEM:when=1`.
-    /// See [`crate::has_strace`].
+    /// Lets system calls fail with strace(1), which writes `calls` into the file `log`, with each byte
+    /// of a string as `\xNN`. `fault` is the value for `-e inject=`, such as
+    /// `accept4:error=ENOMEM:when=1`. See [`crate::has_strace`].
     pub fn trace(mut self, fault: &str, calls: &str, log: &str) -> Self {
         // -D: the server stays the child of this process, not of strace.
         let strace = format!("strace -D -f -qq -xx -s 4096 -e trace={calls} -e inject={fault} -o");
@@ -132,12 +132,12 @@ impl ServerCommand {
         command
     }
 
-    /// Starts the server, and does not wait until it listens. The port is still 0 if the system chooses it.
+    /// Starts the server, and does not wait until it listens. Its port may still be 0.
     pub fn spawn(&self) -> io::Result<Server> {
-        // The guard must run before, because it cannot be started while the server is.
+        // Start the guard first. Starting it later would need the lock that `spawn_and_register` holds.
         guard::change_groups(|_| {});
         let mut command = self.command();
-        // A process group of its own, which the guard and `kill` end as a whole.
+        // The guard and `kill` end the whole process group of the server.
         let command = command.process_group(0).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child =
             spawn_and_register(command, |id| guard::change_groups(|groups| groups.push(id)))
@@ -150,9 +150,9 @@ impl ServerCommand {
                 })?;
         let address_lines = usize::from(self.step.is_some());
         let [stdout_lines, stderr_lines] =
-            if self.has_closed_readers { [address_lines, 0] } else { [usize::MAX; 2] };
-        let stdout = child.stdout.take().expect("a pipe");
-        let stderr = child.stderr.take().expect("a pipe");
+            if self.has_closed_output_pipes { [address_lines, 0] } else { [usize::MAX; 2] };
+        let stdout = child.stdout.take().expect("standard output");
+        let stderr = child.stderr.take().expect("standard error");
         Ok(Server {
             command: self.clone(),
             child,
@@ -175,12 +175,12 @@ impl ServerCommand {
             let mut words = lines.iter().flat_map(|line| line.text.split(' '));
             words.find_map(|word| word.parse().ok())
         });
-        server.addr = addr.map_err(|why| {
+        server.addr = addr.map_err(|failure| {
             server.errors.wait_for_end(Duration::from_secs(1));
             let errors = server.errors.text();
-            io::Error::other(format!("{}: {why}Standard error:\n{errors}", self.name()))
+            io::Error::other(format!("{}: {failure}Standard error:\n{errors}", self.name()))
         })?;
-        if self.has_closed_readers {
+        if self.has_closed_output_pipes {
             server.narration.read_to_end();
             server.errors.read_to_end();
         }
@@ -192,29 +192,31 @@ impl ServerCommand {
         self.try_start().unwrap_or_else(|error| panic!("{error}"))
     }
 
-    /// Expects that the server ends with exit code 1 and one line on standard error. Returns its
+    /// Expects that the server ends with exit code 1 and prints one line on standard error. Returns its
     /// narration and that line.
     #[track_caller]
     pub fn expect_failure(&self) -> (Vec<String>, String) {
         let mut server = self.spawn().unwrap_or_else(|error| panic!("{error}"));
         let status = server.wait();
         let (narration, errors) = (server.narration.read_to_end(), server.errors.read_to_end());
-        let [line] = &errors[..] else { panic!("{}: expected one line: {errors:#?}", self.name()) };
+        let [line] = &errors[..] else {
+            panic!("expected one line on standard error of {}, got {errors:#?}", self.name())
+        };
         assert_eq!(status.code(), Some(1), "exit code of {}, which printed {line}", self.name());
         (narration, line.clone())
     }
 
     /// Expects that the server fails before it listens, and returns its line on standard error.
     #[track_caller]
-    pub fn expect_refusal(&self) -> String {
+    pub fn expect_startup_failure(&self) -> String {
         let (narration, line) = self.expect_failure();
-        assert!(narration.is_empty(), "{} narrated {narration:#?}", self.name());
+        assert!(narration.is_empty(), "expected no output of {}, got {narration:#?}", self.name());
         line
     }
 }
 
-/// Returns a port that is free now. Its range is not the one from which the system takes ports for
-/// clients. Each call returns another port, because a server may need a while until it listens.
+/// Returns a port that is free now, outside the range from which the system takes ports for clients.
+/// Each call returns another port, because a server may need a while until it listens.
 pub fn free_port() -> io::Result<u16> {
     static NEXT: LazyLock<AtomicU16> = LazyLock::new(|| fastrand::u16(..).into());
     for _ in 0..100 {
@@ -248,7 +250,7 @@ impl Server {
     pub fn connect(&self) -> Client {
         match Client::connect(self.addr, TIMEOUT) {
             Ok(client) => client,
-            Err(error) => panic!("{}: connect: {error}", self.addr),
+            Err(error) => panic!("cannot connect to {}: {error}", self.addr),
         }
     }
 
@@ -268,7 +270,7 @@ impl Server {
         self.exit_status().is_none()
     }
 
-    /// Returns the exit status if the server has ended. The processes that it started are killed then.
+    /// Returns the exit status if the server has ended, and kills the processes that it has started.
     pub fn exit_status(&mut self) -> Option<ExitStatus> {
         if self.status.is_none() && self.process().has_ended() {
             self.kill();
@@ -283,7 +285,7 @@ impl Server {
 
     pub fn wait(&mut self) -> ExitStatus {
         let status = self.wait_for(TIMEOUT);
-        status.unwrap_or_else(|| panic!("{} was expected to end", self.command.name()))
+        status.unwrap_or_else(|| panic!("expected the end of {}", self.command.name()))
     }
 
     pub fn kill_and_read_narration(mut self) -> Vec<String> {
@@ -300,7 +302,7 @@ impl Server {
         if self.status.is_some() {
             return;
         }
-        // Wait for it last, because until then the process ID belongs to it even if it has ended.
+        // Call `wait` last. Until then the process ID belongs to the server, even if it has ended.
         self.process().kill_group();
         guard::change_groups(|groups| groups.retain(|group| *group != self.child.id()));
         self.status = self.child.wait().ok();
@@ -312,7 +314,7 @@ impl Drop for Server {
         let status = self.exit_status();
         self.kill();
         if thread::panicking() {
-            let end = status.map_or_else(String::new, |status| format!(", ended with {status}"));
+            let end = status.map_or_else(String::new, |status| format!(" (ended with {status})"));
             eprintln!(
                 "{} on {}{end}. Standard output:\n{}Standard error:\n{}",
                 self.command.name(),

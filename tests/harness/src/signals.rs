@@ -1,4 +1,4 @@
-//! The signals of a program. The tests of a step need none of this, and build no crate for it.
+//! The signals of a program. This is a feature, so that the tests of a step build no crate for it.
 
 use std::io;
 use std::process::{self, Command};
@@ -12,14 +12,14 @@ use signal_hook::low_level::emulate_default_handler;
 /// Handles SIGCHLD in this process if its parent has ignored that signal. Otherwise wait(2) would fail
 /// with ECHILD.
 pub fn stop_ignoring_sigchld() {
-    let waited = Command::new("true").status();
-    if waited.is_err_and(|error| error.raw_os_error() == Some(libc::ECHILD)) {
-        // It fails only for a signal that may not be handled.
+    let result = Command::new("true").status();
+    if result.is_err_and(|error| error.raw_os_error() == Some(libc::ECHILD)) {
+        // Ignore the error: this signal can be handled.
         let _ = signal_hook::flag::register(SIGCHLD, Arc::default());
     }
 }
 
-/// Ends this process at a signal if it is process 1, which ignores it by default. Other processes
+/// Ends this process at a signal if it is process 1, which ignores signals by default. Other processes
 /// keep the action that they inherited.
 pub fn end_process_1_on_signals() -> io::Result<()> {
     if process::id() != 1 {
@@ -35,6 +35,6 @@ pub fn take_default_action(signal: i32) {
     if process::id() == 1 && ![SIGCONT, SIGTSTP].contains(&signal) {
         process::exit(128 + signal);
     }
-    // It fails only for a signal that is not known.
+    // Ignore the error: every signal here is a known one.
     let _ = emulate_default_handler(signal);
 }

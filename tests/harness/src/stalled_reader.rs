@@ -12,11 +12,11 @@ use crate::client::{Client, invalid_data, is_timeout};
 use crate::kernel::{TcpSocket, tcp_sockets};
 use crate::protocol::{Protocol, Response};
 
-/// The time for which `send()` of the client must have been blocked before it counts as stuck.
+/// The time after which a blocked `send()` of this client returns.
 const SEND_TIMEOUT: Duration = Duration::from_millis(100);
 
-/// The greatest number of bytes to send. The buffers of Linux and macOS hold less, so a server that has
-/// taken more reads without sending.
+/// The greatest number of bytes to send. The buffers of Linux and macOS hold less. A server that takes
+/// more than this reads requests without sending responses.
 const MAX_SENT: u64 = 768 << 20;
 
 /// The greatest number of bytes to receive at the end.
@@ -37,12 +37,13 @@ impl StalledReader {
     pub fn connect(server: SocketAddr) -> io::Result<Self> {
         let socket =
             Socket::new(Domain::for_address(server), Type::STREAM, Some(socket2::Protocol::TCP))?;
-        // It must be set before connecting, because the first segment offers the window.
+        // Set the size before connecting, because the first segment offers the window.
         socket.set_recv_buffer_size(1)?;
-        // macOS has no option for the smallest segment. There the small buffer is enough.
+        // Ignore the error: macOS lacks this option, but the small buffer is enough there.
         let _ = socket.set_tcp_mss(88);
         socket.connect_timeout(&server.into(), TIMEOUT)?;
-        // The window stays as it is, but a small segment takes more of the buffer than of the window.
+        // This does not enlarge the window. The buffer needs more, because a small segment uses more
+        // memory than it has bytes.
         let receive_buffer = 16 << 10;
         socket.set_recv_buffer_size(receive_buffer)?;
         let stream = TcpStream::from(socket);
@@ -73,7 +74,8 @@ impl StalledReader {
         let message = [b'x'; 64 * 1024];
         loop {
             if self.sent > MAX_SENT {
-                return Err(Error::other(format!("the server took {} bytes", self.sent)));
+                let failure = format!("the server read {} bytes and was never blocked", self.sent);
+                return Err(Error::other(failure));
             }
             if self.deadline.is_some_and(|deadline| Instant::now() > deadline) {
                 return Err(ErrorKind::TimedOut.into());
@@ -84,8 +86,8 @@ impl StalledReader {
                     if self.server_socket().is_none_or(|socket| socket.unread > 0) {
                         return Ok(());
                     }
-                    // TCP has stalled, not the server: the window here is full, so the server's
-                    // acknowledgement is dropped. With a little more buffer it gets through.
+                    // TCP has stalled, not the server. The window here is full, so the server's
+                    // acknowledgement is dropped. A slightly larger buffer lets it through.
                     self.receive_buffer += 4096;
                     SockRef::from(&self.stream).set_recv_buffer_size(self.receive_buffer)?;
                 }
@@ -95,8 +97,8 @@ impl StalledReader {
         }
     }
 
-    /// Sends until this client has been stuck for longer than TCP waits before it sends again (200 ms
-    /// at first, RFC 6298).
+    /// Sends until this client is *stuck*: it has sent nothing for longer than TCP waits before it sends
+    /// again (200 ms at first, RFC 6298).
     pub fn send_until_stuck(&mut self) -> io::Result<()> {
         let mut attempts_without_progress = 0;
         while attempts_without_progress < 5 {
@@ -111,16 +113,16 @@ impl StalledReader {
         Ok(())
     }
 
-    /// Sends until the server's `send()` to this client cannot go on either. A server that is slow or
-    /// stopped has no unsent bytes, or another number after a while.
-    pub fn send_until_server_is_stuck(&mut self) -> io::Result<()> {
+    /// Sends until the server cannot send to this client either. Its number of unsent bytes is then
+    /// above 0, and no longer changes.
+    pub fn send_until_server_is_blocked(&mut self) -> io::Result<()> {
         let mut unsent_before = 0;
         loop {
             self.send_until_stuck()?;
             let unsent = self.server_socket().map(|socket| socket.unsent);
             match unsent {
                 Some(unsent) if unsent == 0 || unsent != unsent_before => unsent_before = unsent,
-                // The bytes are the same, or not available on this system.
+                // Their number has not changed, or it is not available on this system.
                 _ => return Ok(()),
             }
         }
@@ -132,8 +134,8 @@ impl StalledReader {
         sockets.into_iter().find(|socket| socket.remote == self.addr)
     }
 
-    /// Half-closes, reads to the end of the stream, and returns the number of responses. Bytes that
-    /// are no whole responses are an error. To a server that echoes, each byte is a response.
+    /// Half-closes, receives until the end of the stream, and returns the number of responses. Other
+    /// bytes than whole responses are an error. If the server echoes, each byte is a response.
     pub fn drain(self, protocol: &Arc<Protocol>, timeout: Duration) -> io::Result<u64> {
         let deadline = self.deadline.unwrap_or_else(|| Instant::now() + 10 * timeout);
         let client = Client::from_stream(self.stream, timeout)?.with_protocol(protocol, deadline);
@@ -146,7 +148,7 @@ impl StalledReader {
         let mut received = 0;
         while received <= MAX_RECEIVED {
             let bytes = client.read_at_most(usize::MAX);
-            let bytes = bytes.map_err(|error| client.explain("end of the stream", &error))?;
+            let bytes = bytes.map_err(|error| client.explain("no end of the stream", &error))?;
             if bytes.is_empty() {
                 let received = received.saturating_sub(protocol.greeting.len() as u64);
                 let length = response.len().max(1) as u64;

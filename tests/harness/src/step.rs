@@ -1,4 +1,4 @@
-//! The servers, and the binaries that cargo builds.
+//! The servers of the lesson, and their binaries.
 
 use std::collections::HashMap;
 use std::env;
@@ -26,7 +26,7 @@ pub enum Step {
 impl Step {
     pub const STEPS: [Self; 3] = [Self::Blocking, Self::Functions, Self::Select];
     /// The examples that need the feature `after`.
-    pub const AFTER: [Self; 2] = [Self::Mio, Self::Tokio];
+    pub const AFTER_EXAMPLES: [Self; 2] = [Self::Mio, Self::Tokio];
     pub const ALL: [Self; 7] = [
         Self::Blocking,
         Self::Functions,
@@ -69,22 +69,22 @@ impl Step {
         self.try_binary().unwrap_or_else(|error| panic!("{error}"))
     }
 
-    /// Builds the binary with cargo, and returns its path. `cargo test` builds no binary of another
-    /// package.
+    /// Builds the binary with cargo, because `cargo test` builds no binary of another package. Returns
+    /// its path.
     pub fn try_binary(self) -> Result<PathBuf, String> {
-        static STEPS: OnceLock<Built> = OnceLock::new();
-        static AFTER: OnceLock<Built> = OnceLock::new();
-        let built = if Self::AFTER.contains(&self) {
-            // A call of its own, because step 3 would be built again with this feature.
+        static STEPS: OnceLock<BuildResult> = OnceLock::new();
+        static AFTER_EXAMPLES: OnceLock<BuildResult> = OnceLock::new();
+        let built = if Self::AFTER_EXAMPLES.contains(&self) {
+            // Build these separately. With the feature, cargo would build step 3 again.
             let after = "-p step3-select --features after --example mio --example tokio";
-            AFTER.get_or_init(|| build(after))
+            AFTER_EXAMPLES.get_or_init(|| build(after))
         } else {
             let steps = "-p step1-blocking -p step2-functions -p step3-select --bins --examples";
             STEPS.get_or_init(|| build(steps))
         };
-        binary_in(built, self.name()).or_else(|error| {
-            // If cargo cannot be run here, for example by another user, an earlier build may still be
-            // there: beside this program, or beside its folder `deps` if this is a test.
+        find_binary(built, self.name()).or_else(|error| {
+            // If cargo cannot be run, for example by another user, use the binaries of an earlier build.
+            // They are in the folder of this program. A test is one folder deeper, in `deps`.
             let program = env::current_exe().unwrap_or_default();
             let mut folders = program.ancestors().skip(1).take(2);
             let folder = folders.find(|folder| folder.join(Self::Blocking.name()).exists());
@@ -106,23 +106,23 @@ impl Display for Step {
 
 /// Builds the programs in `tests`, and returns the path of one, for the tests of another package.
 pub fn program(name: &str) -> PathBuf {
-    static PROGRAMS: OnceLock<Built> = OnceLock::new();
-    // These packages have the features that `cargo test` uses, so it has built the programs already.
+    static PROGRAMS: OnceLock<BuildResult> = OnceLock::new();
+    // `cargo test` of all packages has built these programs with the same features already.
     let built =
         PROGRAMS.get_or_init(|| build("-p client -p compare -p pages -p step3-select --bins"));
-    binary_in(built, name).unwrap_or_else(|error| panic!("{error}"))
+    find_binary(built, name).unwrap_or_else(|error| panic!("{error}"))
 }
 
-/// The paths of the binaries by name, or the reason why there are none.
-type Built = Result<HashMap<String, PathBuf>, String>;
+/// The path of each binary by its name, or the reason why the build failed.
+type BuildResult = Result<HashMap<String, PathBuf>, String>;
 
-fn binary_in(built: &Built, name: &str) -> Result<PathBuf, String> {
+fn find_binary(built: &BuildResult, name: &str) -> Result<PathBuf, String> {
     let path = built.as_ref().map_err(String::clone)?.get(name);
     path.cloned().ok_or_else(|| format!("error: cargo did not build {name}"))
 }
 
 /// Builds binaries with cargo in the profile of this program.
-fn build(arguments: &str) -> Built {
+fn build(arguments: &str) -> BuildResult {
     let cargo = CargoBuild::new().manifest_path(root().join("Cargo.toml"));
     let cargo = if cfg!(debug_assertions) { cargo } else { cargo.release() };
     let mut binaries = HashMap::new();
@@ -145,8 +145,8 @@ fn explain(error: CargoError) -> String {
         ErrorKind::InvalidCommand => {
             let cause = reason.trim_start_matches("Cause: ");
             let hint = "Is cargo on the PATH? sudo uses a different PATH";
-            format!("error: cargo does not start ({cause}). {hint}")
+            format!("error: cannot run cargo: {cause}. {hint}")
         }
-        _ => format!("the servers do not build:\n{reason}"),
+        _ => format!("cargo build failed:\n{reason}"),
     }
 }

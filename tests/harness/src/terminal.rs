@@ -15,7 +15,7 @@ use crate::{Process, Signal, TIMEOUT, launch, poll_until};
 /// A program that runs on a terminal of its own until this is dropped.
 pub struct PtyProgram {
     pub child: Child,
-    /// The keyboard of the terminal, to write to.
+    /// The keyboard of the terminal. Bytes written here are typed keys.
     pub keys: File,
     /// The bytes that the program prints, with their times.
     pub output: Receiver<(Instant, Vec<u8>)>,
@@ -39,7 +39,7 @@ impl PtyProgram {
         )?;
         command.env("TERM", "xterm").stdin(terminal.try_clone()?).stdout(terminal);
         let child = launch(command);
-        // The output of the terminal ends only if the command does not hold it open.
+        // The output of the terminal ends only when `command` no longer holds it open.
         command.stdin(Stdio::null()).stdout(Stdio::null());
         let mut reader = keys.try_clone()?;
         let (sender, output) = mpsc::channel();
@@ -47,7 +47,7 @@ impl PtyProgram {
             let mut bytes = [0; 65536];
             // After its last writer has exited, a terminal reports 0 bytes on macOS, EIO on Linux.
             while let Ok(length @ 1..) = reader.read(&mut bytes) {
-                // It fails if the test no longer reads.
+                // Ignore the error: the test may no longer read.
                 let _ = sender.send((Instant::now(), bytes[..length].to_vec()));
             }
         });
@@ -72,10 +72,10 @@ impl PtyProgram {
 impl Drop for PtyProgram {
     fn drop(&mut self) {
         if matches!(self.child.try_wait(), Ok(None)) {
-            // At TERM the program can also end the programs that it has started.
+            // After TERM the program can still end the programs that it has started.
             Process(self.child.id()).signal(Signal::TERM);
         }
-        // A program that goes on is killed. All of these fail only if the program has ended.
+        // Kill the program if it does not end. Ignore the errors: it may have ended.
         let _ = poll_until(Duration::from_secs(5), || self.child.try_wait().ok()?);
         let _ = self.child.kill();
         let _ = self.child.wait();

@@ -13,7 +13,7 @@ pub const BLOCKING_LOOP: &str = "bare-blocking-loop";
 /// The loop that makes the system calls of step 3.
 pub const SELECT_LOOP: &str = "bare-select-loop";
 
-/// Returns the command that runs a loop in a process of its own. It is this benchmark again.
+/// Returns the command that runs a loop in another process of this benchmark program.
 pub fn loop_command(loop_name: &str) -> ServerCommand {
     let benchmark = env::current_exe().expect("the path of this benchmark");
     ServerCommand::from_words(vec![benchmark.display().to_string(), loop_name.to_owned()], 0)
@@ -27,8 +27,8 @@ pub fn run_named_loop() {
         _ => return,
     };
     let server_socket = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
-    println!("Listening on {}", server_socket.local_addr().expect("its address"));
-    run(&server_socket).expect("the loop has no end");
+    println!("Listening on {}", server_socket.local_addr().expect("an address"));
+    run(&server_socket).expect("a loop without errors");
 }
 
 fn run_blocking(server_socket: &TcpListener) -> io::Result<()> {
@@ -45,7 +45,8 @@ fn run_select(server_socket: &TcpListener) -> io::Result<()> {
     let mut request = [0; 4096];
     let mut clients: Vec<TcpStream> = Vec::new();
     server_socket.set_nonblocking(true)?;
-    // The set for `select` is filled only when a client has connected or disconnected.
+    // The inner loop reuses its set until a client connects or disconnects. Step 3 fills its sets in
+    // each iteration, which is part of the cost that we measure.
     loop {
         let mut to_read = FdSet::new();
         to_read.insert(server_socket.as_fd());

@@ -1,8 +1,7 @@
-//! The cost of a server, as a ratio to a bare loop that makes the same system calls:
-//! `cargo bench -p bench`. `cargo bench -p bench -- crowd` measures only the loads with that name.
+//! Compares the cost of the servers with bare loops that make the same system calls. See `README.md`.
 //!
-//! Other programs disturb every measurement, so a step and the bare loop are measured by turns, in
-//! many short pairs. The ratio of two bare loops shows how far two equal programs differ.
+//! Other programs disturb every measurement. So we measure a server and two processes of its reference
+//! in turn, many times. The two equal processes show how large the disturbance is.
 
 #![forbid(unsafe_code)]
 
@@ -17,8 +16,8 @@ use bare::{BLOCKING_LOOP, SELECT_LOOP, loop_command, run_named_loop};
 use harness::Step::{self, Blocking, Functions, Mio, Select, Tasks, Tokio};
 use harness::{Client, MESSAGE, Server, ServerCommand, raise_file_descriptor_limit};
 
-/// The pairs of measurements. The number is odd, so that one pair is the median.
-const PAIRS: usize = 21;
+/// The number of measurements of each server. It is odd, so that one of them is the median.
+const MEASUREMENTS: usize = 21;
 
 /// The shortest time of one measurement.
 const MEASUREMENT_TIME: Duration = Duration::from_millis(40);
@@ -28,10 +27,10 @@ const FILE_DESCRIPTORS: u64 = 2800;
 
 /// The head of the table, in Markdown.
 const TABLE_HEAD: &str = "\
-| load | server | CPU ratio | noise | elapsed ratio | noise | CPU, us |
+| load | server | CPU time ratio | its noise | elapsed time ratio | its noise | CPU time (µs) |
 | --- | --- | --- | --- | --- | --- | --- |";
 
-/// The name of each load, its active clients, its idle clients, and the servers that it is for. Without
+/// Each load: its name, its numbers of active and of idle clients, and its servers. If there are no
 /// active clients, one client after another connects, see [`LoadedServer::run`].
 const LOADS: [(&str, usize, usize, &[Step]); 5] = [
     ("round_trip", 1, 0, &[Blocking, Functions, Select, Tasks, Mio, Tokio]),
@@ -50,10 +49,10 @@ struct LoadedServer {
 }
 
 impl LoadedServer {
-    /// Starts a server, on a core of its own if the system allows that. Connects `idle` clients and
-    /// then `active` clients, and each of them gets its first response.
+    /// Starts a server, on its own core if the system allows that. Connects `idle` clients and then
+    /// `active` clients, and each of them gets a response.
     fn start(mut command: ServerCommand, active: usize, idle: usize) -> Self {
-        if let Some(core) = pin_to_a_core() {
+        if let Some(core) = pin_and_choose_server_core() {
             command = command.shell(&format!("taskset -c -p {core} $$ > /dev/null"));
         }
         let mut server = command.start();
@@ -65,8 +64,8 @@ impl LoadedServer {
         Self { server, active_clients, _idle_clients: idle_clients }
     }
 
-    /// Lets each active client send a message, and then each receive its response. Without active
-    /// clients, one client connects, sends, receives and disconnects. Repeats that `times` times, and
+    /// Sends a message from each active client, and then receives all responses. If there are no active
+    /// clients, connects one client, which gets a response and disconnects. Does this `times` times, and
     /// returns the number of responses.
     fn run(&mut self, times: usize) -> usize {
         for _ in 0..times {
@@ -84,25 +83,25 @@ impl LoadedServer {
     }
 }
 
-/// The nanoseconds of one response.
+/// The cost of one response in nanoseconds.
 #[derive(Debug, Clone, Copy, Default)]
 struct Cost {
     /// The server's CPU time. NaN if not available on this system.
-    cpu: f64,
-    elapsed: f64,
+    cpu_time: f64,
+    elapsed_time: f64,
 }
 
 fn measure_cost(server: &mut LoadedServer, times: usize) -> Cost {
     let process = server.server.process();
     let (cpu_time_before, start) = (process.main_thread_cpu_time(), Instant::now());
     let responses = server.run(times) as f64;
-    let elapsed = start.elapsed().as_nanos() as f64 / responses;
+    let elapsed_time = start.elapsed().as_nanos() as f64 / responses;
     let cpu_times = process.main_thread_cpu_time().zip(cpu_time_before);
-    let cpu = cpu_times.map_or(f64::NAN, |(after, before)| (after - before).as_nanos() as f64);
-    Cost { cpu: cpu / responses, elapsed }
+    let cpu_time = cpu_times.map_or(f64::NAN, |(after, before)| (after - before).as_nanos() as f64);
+    Cost { cpu_time: cpu_time / responses, elapsed_time }
 }
 
-/// Returns the number of times that the load must run to take as long as [`MEASUREMENT_TIME`].
+/// Returns how many times the load must run to take at least [`MEASUREMENT_TIME`].
 fn calibrate(server: &mut LoadedServer) -> usize {
     let mut times = 1;
     loop {
@@ -115,46 +114,46 @@ fn calibrate(server: &mut LoadedServer) -> usize {
     }
 }
 
-/// Returns the median of the figures, or `-` if they are not available.
-fn format_median(mut figures: [f64; PAIRS]) -> String {
-    figures.sort_by(f64::total_cmp);
-    format!("{:.2}", figures[PAIRS / 2]).replace("NaN", "-")
+/// Returns the median of the values, or `-` if they are not available on this system.
+fn format_median(mut values: [f64; MEASUREMENTS]) -> String {
+    values.sort_by(f64::total_cmp);
+    format!("{:.2}", values[MEASUREMENTS / 2]).replace("NaN", "-")
 }
 
-/// Measures and prints a row of the table: the server and two reference servers take turns.
-fn print_row(load: &str, step: Step, connect: impl Fn(ServerCommand) -> LoadedServer) {
+/// Measures a server beside two processes of its reference, and prints a row of the table.
+fn print_row(load: &str, step: Step, start: impl Fn(ServerCommand) -> LoadedServer) {
     let command = ServerCommand::for_step(step).quiet();
     let reference = match step {
         Blocking | Functions => loop_command(BLOCKING_LOOP),
         Tasks | Mio | Tokio => ServerCommand::for_step(Select).quiet(),
         _ => loop_command(SELECT_LOOP),
     };
-    let mut servers = [command, reference.clone(), reference].map(connect);
+    let mut servers = [command, reference.clone(), reference].map(start);
     let times = calibrate(&mut servers[1]);
     // The costs of the server, the reference and the second reference.
-    let mut costs = [[Cost::default(); 3]; PAIRS];
-    for (pair, costs) in costs.iter_mut().enumerate() {
-        // Each time another server is first, so that no server always follows the same one.
-        for turn in pair..pair + 3 {
+    let mut costs = [[Cost::default(); 3]; MEASUREMENTS];
+    for (measurement, costs) in costs.iter_mut().enumerate() {
+        // Change the order each time, so that the server before does not favour or disturb always one.
+        for turn in measurement..measurement + 3 {
             costs[turn % 3] = measure_cost(&mut servers[turn % 3], times);
         }
     }
-    let ratio = |server: usize, figure: fn(Cost) -> f64| {
-        format_median(costs.map(|costs| figure(costs[server]) / figure(costs[1])))
+    let ratio = |server: usize, value: fn(Cost) -> f64| {
+        format_median(costs.map(|costs| value(costs[server]) / value(costs[1])))
     };
     println!(
         "| {load} | `{step}` | {} | {} | {} | {} | {} |",
-        ratio(0, |cost| cost.cpu),
-        ratio(2, |cost| cost.cpu),
-        ratio(0, |cost| cost.elapsed),
-        ratio(2, |cost| cost.elapsed),
-        format_median(costs.map(|[server, ..]| server.cpu / 1000.0)),
+        ratio(0, |cost| cost.cpu_time),
+        ratio(2, |cost| cost.cpu_time),
+        ratio(0, |cost| cost.elapsed_time),
+        ratio(2, |cost| cost.elapsed_time),
+        format_median(costs.map(|[server, ..]| server.cpu_time / 1000.0)),
     );
 }
 
 /// Pins this process, which runs the clients, to one core. Returns another core for the servers, or
-/// None if there is only one core or no taskset(1).
-fn pin_to_a_core() -> Option<&'static str> {
+/// None if there is only one core or taskset(1) is not installed.
+fn pin_and_choose_server_core() -> Option<&'static str> {
     static CORE: OnceLock<Option<String>> = OnceLock::new();
     let pin = || {
         let status = fs::read_to_string("/proc/self/status").ok()?;
@@ -172,14 +171,14 @@ fn pin_to_a_core() -> Option<&'static str> {
 fn main() {
     run_named_loop();
     let names: Vec<String> = env::args().skip(1).filter(|name| !name.starts_with('-')).collect();
-    // Cargo builds on every core, so it comes before the pinning.
+    // Build before pinning, because cargo should use all cores.
     for step in [Select, Tokio] {
         step.binary();
     }
-    if pin_to_a_core().is_none() {
-        println!("Not pinned to a core: there is only one, or no taskset.");
+    if pin_and_choose_server_core().is_none() {
+        println!("Not pinned to a core: that needs two cores and taskset. Expect more noise.");
     }
-    raise_file_descriptor_limit(FILE_DESCRIPTORS).expect("a limit on file descriptors");
+    raise_file_descriptor_limit(FILE_DESCRIPTORS).expect("a higher limit on file descriptors");
     println!("{TABLE_HEAD}");
     for (load, active, idle, steps) in LOADS {
         if names.is_empty() || names.iter().any(|name| load.contains(name)) {
