@@ -3,6 +3,7 @@
 
 use std::env;
 use std::io::{self, IsTerminal};
+use std::mem;
 use std::sync::Mutex;
 use std::thread;
 use std::time::Duration;
@@ -75,14 +76,25 @@ pub fn show(recording: &Recording) -> io::Result<()> {
             frame.buffer_mut()[position] = picture[position].clone();
         }
     })?;
+    // If the terminal is closed meanwhile, crossterm never returns. Then SIGHUP has to end this process,
+    // and its thread needs the page.
+    drop(page);
     read_keys()
 }
 
 /// Closes the live page and restores the terminal.
 pub fn close() {
-    if lock(&PAGE).take().is_some() {
-        ratatui::restore();
-    }
+    close_page(&mut lock(&PAGE));
+}
+
+/// Closes the live page and restores the terminal. Returns whether the page was open.
+fn close_page(page: &mut Option<DefaultTerminal>) -> bool {
+    let Some(mut terminal) = page.take() else { return false };
+    // Both fail if the terminal is closed. Then the destructor would print an error and panic.
+    let _ = terminal.show_cursor();
+    mem::forget(terminal);
+    let _ = ratatui::try_restore();
+    true
 }
 
 /// Reads the keys that were typed. In raw mode Ctrl-C, Ctrl-Z and Ctrl-\ send no signals, so this
@@ -114,10 +126,7 @@ pub fn handle_signals() -> io::Result<()> {
     thread::spawn(move || {
         for signal in &mut signals {
             let mut page = lock(&PAGE);
-            let is_open = page.take().is_some();
-            if is_open {
-                ratatui::restore();
-            }
+            let is_open = close_page(&mut page);
             signals::take_default_action(signal);
             if is_open {
                 *page = ratatui::try_init().ok();
