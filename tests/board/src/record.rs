@@ -70,7 +70,7 @@ pub struct State {
     action: Option<(String, Option<usize>)>,
 }
 
-/// What a client has sent so far, and how its connection has ended.
+/// The bytes that a client has sent so far, and the end of its connection.
 #[derive(Default)]
 struct Conversation {
     /// The number of bytes that the client has sent.

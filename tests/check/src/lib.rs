@@ -192,7 +192,7 @@ pub enum Failure {
     Skipped(String),
 }
 
-/// What happened instead of the expected event.
+/// The event that happened instead of the expected one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Deviation {
     Silence,
