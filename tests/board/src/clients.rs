@@ -55,7 +55,7 @@ impl Client {
     fn update(&mut self, socket: &TcpSocket, now: Instant) {
         let is_closed = socket.state == TcpState::CloseWait;
         self.status = if is_closed { Status::Closed } else { Status::Open };
-        (self.unread, self.unsent) = (socket.unread, socket.unsent);
+        (self.unread, self.unsent) = (socket.unread, socket.unacknowledged);
         if self.inode != socket.inode {
             (self.inode, self.since) = (socket.inode, now);
         }
@@ -109,7 +109,7 @@ impl Clients {
         let now = Instant::now();
         let lines = server.narration.last_runs(1000);
         let addr_after = |start| {
-            move |line: &harness::Line| -> Option<SocketAddr> {
+            move |line: &harness::LineRun| -> Option<SocketAddr> {
                 line.text.strip_prefix(start)?.parse().ok()
             }
         };
@@ -120,19 +120,19 @@ impl Clients {
         let Some((mut sockets, is_consistent)) = read_table(addr) else { return };
         self.has_table = true;
         let is_listening =
-            |socket: &&TcpSocket| socket.state == TcpState::Listen && socket.local == addr;
+            |socket: &&TcpSocket| socket.state == TcpState::Listen && socket.local_addr == addr;
         let listening = sockets.iter().find(is_listening).copied();
         self.listening_inode = listening.map_or(0, |socket| socket.inode);
         sockets.retain(|socket| {
-            let has_matching_ip = addr.ip().is_unspecified() || socket.local.ip() == addr.ip();
+            let has_matching_ip = addr.ip().is_unspecified() || socket.local_addr.ip() == addr.ip();
             socket.is_open() && has_matching_ip
         });
         if !cfg!(target_os = "linux") {
             for socket in &mut sockets {
-                let is_accepted = self.accepted().any(|client| client.addr == socket.remote);
-                if is_accepted || narrated.contains(&socket.remote) {
+                let is_accepted = self.accepted().any(|client| client.addr == socket.peer_addr);
+                if is_accepted || narrated.contains(&socket.peer_addr) {
                     // This system shows no inodes, so we use the port as one.
-                    socket.inode = socket.remote.port().into();
+                    socket.inode = socket.peer_addr.port().into();
                 }
             }
         }
@@ -142,7 +142,7 @@ impl Clients {
         known_inodes.push(self.listening_inode);
 
         let mut open: HashMap<SocketAddr, TcpSocket> =
-            sockets.into_iter().map(|socket| (socket.remote, socket)).collect();
+            sockets.into_iter().map(|socket| (socket.peer_addr, socket)).collect();
         let mut missing = Vec::new();
         for mut client in mem::take(&mut self.current) {
             match open.get(&client.addr) {
@@ -156,7 +156,7 @@ impl Clients {
         }
         if is_consistent {
             let mut inodes =
-                if missing.is_empty() { Vec::new() } else { server.process().inodes() };
+                if missing.is_empty() { Vec::new() } else { server.process().socket_inodes() };
             known_inodes.extend(missing.iter().map(|client| client.inode));
             let resets = backlog.saturating_sub(waiting);
             self.update_missing(missing, resets, &mut inodes, &known_inodes, now);
@@ -166,9 +166,9 @@ impl Clients {
         self.current.sort_by_key(|client| client.index);
         let mut new: Vec<TcpSocket> = open.into_values().collect();
         new.sort_by_key(|socket| {
-            let position = narrated.iter().rposition(|addr| *addr == socket.remote);
+            let position = narrated.iter().rposition(|addr| *addr == socket.peer_addr);
             // A client that is not in the narration yet is newer than the others.
-            (socket.inode == 0, position.unwrap_or(usize::MAX), socket.remote)
+            (socket.inode == 0, position.unwrap_or(usize::MAX), socket.peer_addr)
         });
         self.add_new(new, now);
     }
@@ -215,7 +215,7 @@ impl Clients {
             let mut client = Client {
                 name: if cycle == 0 { letter.to_string() } else { format!("{letter}{cycle}") },
                 index: self.count,
-                addr: socket.remote,
+                addr: socket.peer_addr,
                 status: Status::Open,
                 unread: 0,
                 unsent: 0,
@@ -238,7 +238,7 @@ fn read_table(addr: SocketAddr) -> Option<(Vec<TcpSocket>, bool)> {
         let connections = |table: &[TcpSocket]| -> Vec<_> {
             let row = |socket: &TcpSocket| {
                 let backlog = (socket.state == TcpState::Listen).then_some(socket.unread);
-                (socket.remote, socket.state, socket.inode, backlog)
+                (socket.peer_addr, socket.state, socket.inode, backlog)
             };
             table.iter().map(row).collect()
         };
@@ -253,6 +253,6 @@ fn read_table(addr: SocketAddr) -> Option<(Vec<TcpSocket>, bool)> {
 
 fn read_sorted_table(addr: SocketAddr) -> Option<Vec<TcpSocket>> {
     let mut table = tcp_sockets(addr)?;
-    table.sort_by_key(|socket| (socket.remote, socket.inode));
+    table.sort_by_key(|socket| (socket.peer_addr, socket.inode));
     Some(table)
 }

@@ -96,7 +96,7 @@ fn run(arguments: &ArgMatches) -> Result<ExitCode, String> {
     }
     for step in &steps {
         // Build the servers before anything is drawn, because cargo prints its progress.
-        step.try_binary().map_err(|output| {
+        step.try_build_binary().map_err(|output| {
             let mut lines = output.lines();
             let is_reason = |line: &&str| line.starts_with("error") || line.starts_with("Cause: ");
             format!("{step} does not build: {}", lines.find(is_reason).unwrap_or_default())

@@ -5,8 +5,8 @@ use std::os::fd::RawFd;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use harness::kernel::{Call, ProcessState};
-use harness::{Line, Server, Step};
+use harness::kernel::{LessonCall, ProcessState};
+use harness::{LineRun, Server, Step};
 
 use crate::clients::{Client, Clients, Status};
 use crate::source::{Location, Source};
@@ -15,19 +15,19 @@ use crate::trace::Trace;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Activity {
     Running,
-    Blocked(Call),
+    Blocked(LessonCall),
     /// Slow motion delays this call.
-    Delayed(Call),
+    Delayed(LessonCall),
     /// The server is blocked in a system call that is not part of the lesson.
     OtherCall(&'static str),
-    Stopped(Option<Call>),
+    Stopped(Option<LessonCall>),
     /// The last call in the narration, on a system that does not show the current one.
-    Narrated(Call),
+    Narrated(LessonCall),
 }
 
 /// A line of output, and how often the server printed it without another line in between.
 pub struct RepeatedLine {
-    pub line: Line,
+    pub line: LineRun,
     pub is_error: bool,
 }
 
@@ -37,7 +37,7 @@ pub struct ServerState {
     trace: Option<Trace>,
     pub activity: Activity,
     /// The last call in the narration.
-    narrated: Option<Call>,
+    narrated: Option<LessonCall>,
     /// The peer of the current `recv` or `send`.
     peer: Option<String>,
     /// The number of calls of `select` so far.
@@ -76,7 +76,7 @@ impl ServerState {
             let name = addr.and_then(|addr| self.clients.name_of_addr(addr));
             (self.peer, self.sets) = (name.map(str::to_owned), None);
             self.activity = match call {
-                Call::Select | Call::Sleep => Activity::Blocked(call),
+                LessonCall::Select | LessonCall::Sleep => Activity::Blocked(call),
                 _ => Activity::Delayed(call),
             };
         }
@@ -86,9 +86,9 @@ impl ServerState {
     /// descriptor can then belong to another socket.
     fn sample(&mut self, server: &Server) {
         for _ in 0..5 {
-            let state = server.process().current_state();
+            let state = server.process().state();
             self.sample_once(server, state);
-            if server.process().current_state() == state && self.activity != Activity::Running {
+            if server.process().state() == state && self.activity != Activity::Running {
                 return;
             }
             thread::sleep(Duration::from_millis(2));
@@ -106,19 +106,21 @@ impl ServerState {
         self.iteration = server.narration.count("Before select()");
         let narration = self.output.iter().rev().filter(|output| !output.is_error);
         self.narrated = narration.map(|output| &*output.line.text).find_map(|line| match line {
-            "Before accept()" => Some(Call::Accept),
-            "Before recv()" => Some(Call::Recv),
-            "Before select()" => Some(Call::Select),
+            "Before accept()" => Some(LessonCall::Accept),
+            "Before recv()" => Some(LessonCall::Recv),
+            "Before select()" => Some(LessonCall::Select),
             _ => None,
         });
         self.activity = match state {
-            Some(ProcessState::Stopped(call)) => Activity::Stopped(call.call()),
-            Some(ProcessState::Blocked(call)) => match call.call() {
+            Some(ProcessState::Stopped(call)) => Activity::Stopped(call.lesson_call()),
+            Some(ProcessState::Blocked(call)) => match call.lesson_call() {
                 Some(call) => Activity::Blocked(call),
                 None => Activity::OtherCall(call.name().unwrap_or("another system call")),
             },
-            Some(ProcessState::Traced(call)) => match call.call() {
-                Some(call @ (Call::Accept | Call::Recv | Call::Send)) => Activity::Delayed(call),
+            Some(ProcessState::Traced(call)) => match call.lesson_call() {
+                Some(call @ (LessonCall::Accept | LessonCall::Recv | LessonCall::Send)) => {
+                    Activity::Delayed(call)
+                }
                 _ => Activity::Running,
             },
             None if !cfg!(target_os = "linux") => {
@@ -131,7 +133,7 @@ impl ServerState {
         if let Some(ProcessState::Blocked(call) | ProcessState::Traced(call)) = state {
             let sets = server.process().select_sets(&call);
             self.sets = sets.map(|sets| sets.map(|set| self.names_of(&set, server)));
-            if self.current_call() != Some(Call::Select) {
+            if self.current_call() != Some(LessonCall::Select) {
                 let fd = RawFd::try_from(call.arguments[0]).unwrap_or(-1);
                 self.peer = self.names_of(&[fd], server).pop();
             }
@@ -140,12 +142,12 @@ impl ServerState {
 
     /// Returns the names of the sockets with these file descriptors.
     fn names_of(&self, fds: &[RawFd], server: &Server) -> Vec<String> {
-        let inodes = fds.iter().filter_map(|fd| server.process().inode(*fd));
+        let inodes = fds.iter().filter_map(|fd| server.process().socket_inode(*fd));
         inodes.filter_map(|inode| self.clients.name_of_inode(inode)).map(str::to_owned).collect()
     }
 
     /// Returns the call that the server is in, if this system shows it.
-    fn current_call(&self) -> Option<Call> {
+    fn current_call(&self) -> Option<LessonCall> {
         match self.activity {
             Activity::Blocked(call) | Activity::Delayed(call) | Activity::Narrated(call) => {
                 Some(call)
@@ -180,7 +182,7 @@ impl ServerState {
         let mut text = match self.activity {
             Activity::Blocked(call) => format!("The server is {}.", self.describe_call(call, peer)),
             Activity::Narrated(call) => format!("Narration: {}.", self.describe_call(call, peer)),
-            Activity::Delayed(call @ (Call::Recv | Call::Send)) => {
+            Activity::Delayed(call @ (LessonCall::Recv | LessonCall::Send)) => {
                 format!("Slow motion: the server calls {}() on {peer}'s socket.", call.name())
             }
             Activity::Delayed(call) => format!("Slow motion: the server calls {}().", call.name()),
@@ -204,16 +206,16 @@ impl ServerState {
         text
     }
 
-    fn describe_call(&self, call: Call, peer: &str) -> String {
+    fn describe_call(&self, call: LessonCall, peer: &str) -> String {
         match call {
-            Call::Accept => "blocked in accept() until a client connects".to_owned(),
-            Call::Recv => format!("blocked in recv() until {peer} sends"),
-            Call::Send => format!("blocked in send() until {peer} reads"),
-            Call::Select => "blocked in select() until a socket is ready".to_owned(),
-            Call::Sleep if self.is_out_of_resources() => {
+            LessonCall::Accept => "blocked in accept() until a client connects".to_owned(),
+            LessonCall::Recv => format!("blocked in recv() until {peer} sends"),
+            LessonCall::Send => format!("blocked in send() until {peer} reads"),
+            LessonCall::Select => "blocked in select() until a socket is ready".to_owned(),
+            LessonCall::Sleep if self.is_out_of_resources() => {
                 "sleeping, because accept() failed".to_owned()
             }
-            Call::Sleep => "sleeping".to_owned(),
+            LessonCall::Sleep => "sleeping".to_owned(),
         }
     }
 

@@ -8,7 +8,7 @@ use std::ops::Range;
 use std::os::fd::RawFd;
 use std::path::Path;
 
-use harness::kernel::{Call, ProcessState};
+use harness::kernel::{LessonCall, ProcessState};
 use harness::{Server, Step};
 use serde::Serialize;
 
@@ -88,7 +88,7 @@ pub struct Recorder {
     clients: Clients,
     conversations: HashMap<String, Conversation>,
     /// The last call of the server, and its first argument: a file descriptor, except for `select`.
-    call: Option<(Call, RawFd)>,
+    call: Option<(LessonCall, RawFd)>,
     /// True if a call returned before we read its state: the delay is too short for this machine.
     pub has_missed_state: bool,
     /// The size of the recording in JSON, in bytes.
@@ -146,7 +146,7 @@ impl Recorder {
         // The call returns soon if there is input, or a client to accept. recv() does not return for a
         // client in the backlog.
         let is_returning = state.accepted.iter().any(has_unhandled_input)
-            || call != Call::Recv && !state.backlog.is_empty();
+            || call != LessonCall::Recv && !state.backlog.is_empty();
         let mut clients = state.backlog.iter().chain(&state.accepted);
         state.is_blocked && !is_returning && clients.all(|client| client.unsent == 0)
     }
@@ -176,7 +176,7 @@ impl Recorder {
                 self.record_actions();
                 self.record_call(call, fd, sets);
                 self.trace.read()?;
-                self.has_missed_state |= call != Call::Select && !self.trace.is_empty();
+                self.has_missed_state |= call != LessonCall::Select && !self.trace.is_empty();
             }
             // We read new clients from the kernel's table.
             Event::Accepted(..) => {}
@@ -288,7 +288,7 @@ impl Recorder {
     }
 
     /// Adds a state for a call that the server has entered.
-    fn record_call(&mut self, call: Call, fd: RawFd, sets: Option<[Vec<RawFd>; 2]>) {
+    fn record_call(&mut self, call: LessonCall, fd: RawFd, sets: Option<[Vec<RawFd>; 2]>) {
         self.call = Some((call, fd));
         let name_of = |fd: &RawFd| self.name_of(*fd).unwrap_or("server_socket").to_owned();
         let sets = sets.map(|sets| sets.map(|set| set.iter().map(name_of).collect()));
@@ -329,8 +329,8 @@ impl Recorder {
             let current = self.clients.current.iter().find(|other| other.name == client.name);
             client.unsent = current.map_or(0, |current| current.unsent.min(client.unsent));
         }
-        if let Some(ProcessState::Blocked(call)) = server.process().current_state()
-            && call.call() == self.call.map(|(call, _)| call)
+        if let Some(ProcessState::Blocked(call)) = server.process().state()
+            && call.lesson_call() == self.call.map(|(call, _)| call)
         {
             last.is_blocked = true;
         }
@@ -343,9 +343,9 @@ impl Recorder {
         let Some((call, fd)) = self.call else { return String::new() };
         let peer = self.name_of(fd).unwrap_or("a client");
         let object = match call {
-            Call::Accept | Call::Sleep => String::new(),
-            Call::Recv | Call::Send => format!(" on {peer}'s socket"),
-            Call::Select => {
+            LessonCall::Accept | LessonCall::Sleep => String::new(),
+            LessonCall::Recv | LessonCall::Send => format!(" on {peer}'s socket"),
+            LessonCall::Select => {
                 let names = state.sets.iter().flatten().flatten().map(String::as_str);
                 format!(" on {}", join_names(&names.collect::<Vec<_>>()))
             }
@@ -353,7 +353,7 @@ impl Recorder {
         let verb = if state.is_blocked { "is blocked in" } else { "calls" };
         let mut text = format!("The server {verb} {}(){object}", call.name());
         let client = state.accepted.iter().find(|client| client.name == peer);
-        if let Some(client) = client.filter(|_| call == Call::Recv && !state.is_blocked) {
+        if let Some(client) = client.filter(|_| call == LessonCall::Recv && !state.is_blocked) {
             text.push_str(&describe_client(client));
         }
         text.push('.');

@@ -3,7 +3,7 @@
 use std::fs;
 
 use harness::Step;
-use harness::kernel::Call;
+use harness::kernel::LessonCall;
 
 /// The calls of the lesson in Rust.
 const CALLS: [&str; 6] = [".accept()", ".read(", ".write_all(", ".write(", "select(", "sleep("];
@@ -31,13 +31,13 @@ impl Source {
     }
 
     /// Returns the index of the line that makes a call, or None if several lines can be that line.
-    pub fn line_of(&self, call: Call, is_out_of_resources: bool) -> Option<usize> {
+    pub fn line_of(&self, call: LessonCall, is_out_of_resources: bool) -> Option<usize> {
         match call {
-            Call::Recv => self.find(|line| line == "// recv").map(|line| line + 1),
-            Call::Send => self.find(|line| line == "// send").map(|line| line + 1),
-            Call::Accept => self.find(|line| is_code(line) && line.contains(".accept()")),
-            Call::Select => self.find(|line| is_code(line) && line.contains(" select(")),
-            Call::Sleep => {
+            LessonCall::Recv => self.find(|line| line == "// recv").map(|line| line + 1),
+            LessonCall::Send => self.find(|line| line == "// send").map(|line| line + 1),
+            LessonCall::Accept => self.find(|line| is_code(line) && line.contains(".accept()")),
+            LessonCall::Select => self.find(|line| is_code(line) && line.contains(" select(")),
+            LessonCall::Sleep => {
                 let name = if is_out_of_resources { "handle_accept_error(" } else { "sleep(" };
                 let is_sleep = |line: &str| is_code(line) && line.contains(name);
                 let count = self.lines.iter().filter(|line| is_sleep(line.trim_start())).count();
@@ -100,9 +100,9 @@ mod unit_tests {
     #[test]
     fn call_stack_leads_to_a_sleep() {
         let mut source = Source::read(Step::Select).unwrap();
-        let send = source.line_of(Call::Send, false).expect("the line of send");
+        let send = source.line_of(LessonCall::Send, false).expect("the line of send");
         source.lines.insert(send - 1, "    std::thread::sleep(FIVE_SECONDS);".to_owned());
-        let line = source.line_of(Call::Sleep, false);
+        let line = source.line_of(LessonCall::Sleep, false);
         assert_eq!(line, Some(send - 1));
         let functions: Vec<String> =
             source.call_stack_at(send - 1).into_iter().map(|frame| frame.function).collect();

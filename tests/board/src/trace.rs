@@ -8,7 +8,7 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::process;
 use std::time::Duration;
 
-use harness::kernel::Call;
+use harness::kernel::LessonCall;
 use harness::{ServerCommand, can_run, has_strace};
 use serde::Serialize;
 
@@ -20,7 +20,7 @@ const DELAYED_CALLS: &str = "accept4,recvfrom,sendto";
 pub enum Event {
     /// The server has entered a call of the lesson. `select` has sets.
     Call {
-        call: Call,
+        call: LessonCall,
         fd: RawFd,
         sets: Option<[Vec<RawFd>; 2]>,
     },
@@ -103,7 +103,7 @@ impl Trace {
     }
 
     /// Takes the next call and the events before it. Returns the call only if the log has a newer one.
-    pub fn take_past_call(&mut self) -> Option<(Call, RawFd)> {
+    pub fn take_past_call(&mut self) -> Option<(LessonCall, RawFd)> {
         let past_call = loop {
             if let Event::Call { call, fd, .. } = self.take()? {
                 break (call, fd);
@@ -148,8 +148,8 @@ fn split_line(line: &str) -> Option<(&str, RawFd, &str)> {
 /// Parses the start of a line: a call that the server has entered.
 fn parse_call(line: &str) -> Option<Event> {
     let (name, fd, rest) = split_line(line)?;
-    let call = Call::from_syscall(name)?;
-    let sets = (call == Call::Select).then(|| {
+    let call = LessonCall::from_syscall(name)?;
+    let sets = (call == LessonCall::Select).then(|| {
         let mut sets = rest.trim_start().split(", ").map(|set| {
             let fds = set.trim_matches(['[', ']']).split(' ');
             fds.filter_map(|fd| fd.parse().ok()).collect()

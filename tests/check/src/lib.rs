@@ -19,7 +19,7 @@ use std::io::{self, ErrorKind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use harness::{Protocol, Response, Server, ServerCommand, describe_error, is_available};
+use harness::{Protocol, Response, Server, ServerCommand, check_requirement, describe_error};
 
 pub use diagnosis::Diagnosis;
 pub use probe::{Probe, constant, probe};
@@ -111,9 +111,9 @@ impl Case {
         Level::ALL.into_iter().find(has_case).unwrap_or(Level::Storm)
     }
 
-    /// Prints that a test skips this case, see [`is_available`].
+    /// Prints that a test skips this case, see [`check_requirement`].
     pub fn skip(&self, reason: &str) {
-        is_available(&format!("way to run \"{}\" ({reason})", self.name), false);
+        check_requirement(&format!("way to run \"{}\" ({reason})", self.name), false);
     }
 
     pub fn run(&self, setup: &Setup) -> io::Result<Verdict> {

@@ -69,7 +69,7 @@ fn termination(trial: &mut Trial) -> Outcome {
         process.signal(Signal::TERM);
     }
     let expected = "the server to end after the signal TERM";
-    match trial.server.wait_for(trial.timeout) {
+    match trial.server.wait_within(trial.timeout) {
         Some(_) => Ok(()),
         None => Err(Failure::unexpected(expected, "no effect", Deviation::Measurement)),
     }

@@ -205,7 +205,7 @@ impl Trial {
     }
 
     pub fn memory(&self) -> u64 {
-        self.processes().into_iter().map(Process::memory).sum()
+        self.processes().into_iter().map(Process::memory_kib).sum()
     }
 
     /// Reports what the server does after `failure`, and what it printed.
@@ -217,7 +217,7 @@ impl Trial {
         };
         let exit_status = match deviation {
             // Python closes the connections, and then prints its traceback and ends. Wait for this end.
-            Some(Deviation::Disconnection) => self.server.wait_for(self.timeout),
+            Some(Deviation::Disconnection) => self.server.wait_within(self.timeout),
             _ => self.server.exit_status(),
         };
         let server = match (exit_status, deviation) {
@@ -246,7 +246,7 @@ impl Trial {
     fn numbered_steps(&self) -> Vec<String> {
         const SHOWN_STEPS: usize = 5;
         let mut lines = Vec::new();
-        for (number, (step, times)) in self.journal.steps().iter().enumerate() {
+        for (number, (step, times)) in self.journal.actions().iter().enumerate() {
             let times = if *times > 1 { format!(", {times} times") } else { String::new() };
             lines.push(format!("{}. {step}{times}", number + 1));
         }

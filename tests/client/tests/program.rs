@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use harness::kernel::ProcessState;
 use harness::{
-    ChildGuard, Log, PROCESS_1, Process, RESPONSE, Server, ServerCommand, Signal, Step, TIMEOUT,
-    in_namespaces, is_available, launch, poll_until,
+    ChildGuard, Log, PROCESS_1_FLAGS, Process, RESPONSE, Server, ServerCommand, Signal, Step,
+    TIMEOUT, check_requirement, in_namespaces, launch, poll_until,
 };
 
 const CLIENT: &str = env!("CARGO_BIN_EXE_client");
@@ -52,7 +52,7 @@ fn client_exits_if_standard_output_fails() {
 #[test]
 fn client_accepts_every_form_of_an_address() {
     for host in ["127.0.0.1", "::1"] {
-        if !is_available(host, TcpListener::bind((host, 0)).is_ok()) {
+        if !check_requirement(host, TcpListener::bind((host, 0)).is_ok()) {
             continue;
         }
         let server = ServerCommand::for_step(Step::Select).host(host).start();
@@ -99,7 +99,7 @@ fn spawn(client: &mut Command) -> (ChildGuard, Log) {
 #[test]
 fn client_ends_on_signal_as_process_1() {
     for signal in [Signal::INT, Signal::TERM, Signal::HUP] {
-        let Some(mut client) = in_namespaces(&PROCESS_1, Path::new(CLIENT)) else { return };
+        let Some(mut client) = in_namespaces(&PROCESS_1_FLAGS, Path::new(CLIENT)) else { return };
         let server = Server::start(Step::Select);
         let port = server.addr.port().to_string();
         let (mut unshare, output) = spawn(client.args(["--port", &port, "--crowd", "1"]));
@@ -126,7 +126,7 @@ fn client_is_stuck_only_if_server_cannot_send() {
             lines.iter().find(|line| line.text.starts_with("This client is stuck")).cloned()
         });
         let expected = if step.is_blocking() { "sendto" } else { "pselect6" };
-        match server.process().current_state() {
+        match server.process().state() {
             Some(ProcessState::Blocked(call)) => assert_eq!(call.name(), Some(expected), "{step}"),
             Some(other) => panic!("expected {step} to be blocked, got {other:?}"),
             None => {}

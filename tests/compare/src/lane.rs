@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use harness::kernel::Call;
+use harness::kernel::LessonCall;
 use ratatui::style::Style;
 
 use crate::axis::Axis;
@@ -59,7 +59,7 @@ pub fn lanes(timeline: &Timeline, elapsed: Duration, axis: &Axis) -> Vec<(String
 
 fn server_lane(timeline: &Timeline, elapsed: Duration, axis: &Axis) -> Vec<Sign> {
     let states = &timeline.server;
-    let has_select = states.iter().any(|(_, state)| state.blocked_in == Some(Call::Select));
+    let has_select = states.iter().any(|(_, state)| state.blocked_in == Some(LessonCall::Select));
     let mut lane = Vec::new();
     for column in 0..axis.columns {
         if column > 0 && axis.start(column) >= elapsed {
@@ -87,12 +87,12 @@ fn server_lane(timeline: &Timeline, elapsed: Duration, axis: &Axis) -> Vec<Sign>
         lane.push(match (handled_clients.first(), blocked_in) {
             (Some(_), _) if handled_clients.len() > 1 => SEVERAL_HANDLED,
             (Some(client), _) => Sign { glyph: letter(*client), ..HANDLED },
-            (None, Some((Call::Recv, Some(client)))) => {
+            (None, Some((LessonCall::Recv, Some(client)))) => {
                 Sign { glyph: letter(*client).to_ascii_lowercase(), ..RECV }
             }
-            (None, Some((Call::Send, _))) => SEND,
-            (None, Some((Call::Accept, _))) => ACCEPT,
-            (None, Some((Call::Select, _))) => SELECT,
+            (None, Some((LessonCall::Send, _))) => SEND,
+            (None, Some((LessonCall::Accept, _))) => ACCEPT,
+            (None, Some((LessonCall::Select, _))) => SELECT,
             _ => BLANK,
         });
     }

@@ -91,7 +91,7 @@ fn run(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
         .context("cannot connect to 127.0.0.1 (is the loopback interface up?)")?;
     report("Building the servers ...");
     for step in scenarios.iter().flat_map(|scenario| chosen_steps(scenario, matches)) {
-        step.try_binary().map_err(anyhow::Error::msg)?;
+        step.try_build_binary().map_err(anyhow::Error::msg)?;
     }
     run_all(&scenarios, matches)
 }

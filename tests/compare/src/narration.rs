@@ -3,23 +3,22 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use harness::kernel::Call;
-use harness::{Line, Log, Step};
+use harness::kernel::LessonCall;
+use harness::{LineRun, Log, Step};
 
 use crate::recording::ServerState;
 
-/// The shortest `select()` that is recorded. A client that never reads causes thousands of shorter
-/// calls.
+/// The shortest recorded time in `select()`. A client that never reads causes thousands of shorter calls.
 const MIN_SELECT_TIME: Duration = Duration::from_millis(2);
 
 pub struct Narration {
     step: Step,
     log: Log,
     lines_read: usize,
-    /// How often the last of these lines had been printed when we read it.
+    /// The number of times that the last line had been printed when we read it.
     repetitions_read: usize,
     previous_read: Instant,
-    /// The client that was accepted last.
+    last_accepted: Option<SocketAddr>,
     accepted_client: Option<SocketAddr>,
     pub states: Vec<(Instant, ServerState)>,
 }
@@ -28,7 +27,7 @@ fn handling_state(clients: Vec<SocketAddr>) -> ServerState {
     ServerState { blocked_in: None, clients }
 }
 
-fn blocked_state(call: Call, client: Option<SocketAddr>) -> ServerState {
+fn blocked_state(call: LessonCall, client: Option<SocketAddr>) -> ServerState {
     ServerState { blocked_in: Some(call), clients: client.into_iter().collect() }
 }
 
@@ -67,10 +66,10 @@ impl Narration {
         });
         if is_in_send
             && let Some((_, state)) = self.states.last()
-            && matches!(state.blocked_in, None | Some(Call::Recv))
+            && matches!(state.blocked_in, None | Some(LessonCall::Recv))
             && let [client] = state.clients[..]
         {
-            self.add(self.previous_read, blocked_state(Call::Send, Some(client)));
+            self.add(self.previous_read, blocked_state(LessonCall::Send, Some(client)));
         }
         self.previous_read = now;
     }
@@ -81,11 +80,11 @@ impl Narration {
             // event loop.
             (Step::Tasks | Step::Tokio, "Before accept()" | "Before recv()")
             | (_, "Before select()" | "Before poll()") => {
-                return Some(blocked_state(Call::Select, None));
+                return Some(blocked_state(LessonCall::Select, None));
             }
-            (_, "Before accept()") => return Some(blocked_state(Call::Accept, None)),
+            (_, "Before accept()") => return Some(blocked_state(LessonCall::Accept, None)),
             (_, "Before recv()") => {
-                return Some(blocked_state(Call::Recv, Some(self.accepted_client?)));
+                return Some(blocked_state(LessonCall::Recv, Some(self.accepted_client?)));
             }
             _ => {}
         }
@@ -100,7 +99,7 @@ impl Narration {
 
     /// Adds two states for a repeated line `Before recv()`: the server handled the client, and is
     /// blocked in `recv()` again.
-    fn add_repetitions(&mut self, line: &Line) {
+    fn add_repetitions(&mut self, line: &LineRun) {
         let repetitions = line.count - self.repetitions_read;
         self.repetitions_read = line.count;
         if let (1.., Some(client)) = (repetitions, self.accepted_client)
@@ -110,7 +109,7 @@ impl Narration {
             // The log keeps only the time of the last repetition.
             let start = if repetitions == 1 { line.last_printed } else { self.previous_read };
             self.add(start, handling_state(vec![client]));
-            self.add(line.last_printed, blocked_state(Call::Recv, Some(client)));
+            self.add(line.last_printed, blocked_state(LessonCall::Recv, Some(client)));
         }
     }
 
@@ -121,7 +120,7 @@ impl Narration {
             [.., (_, last)] if *last == state => {}
             [.., (_, before), (start, last)]
                 if *before == state
-                    && last.blocked_in == Some(Call::Select)
+                    && last.blocked_in == Some(LessonCall::Select)
                     && time - *start < MIN_SELECT_TIME =>
             {
                 // Drop the short `select()` between two equal states.

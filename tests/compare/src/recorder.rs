@@ -16,15 +16,15 @@ use crate::scenario::{PictureKind, Scenario};
 
 /// The time between two calls of `show`.
 const FRAME_TIME: Duration = Duration::from_millis(40);
-/// How long the recording continues after the last client is done, at pace 1.
+/// The time from the end of the last client to the end of the recording, at pace 1.
 const TAIL_TIME: Duration = Duration::from_millis(100);
-/// Time for the client threads to start, before the first action.
+/// The time for the client threads to start, before the first action.
 const LEAD_TIME: Duration = Duration::from_millis(20);
 /// More file descriptors than the idle clients of one server need.
 const FILE_DESCRIPTORS_PER_SERVER: usize = 1000;
 
-/// Records `scenario` on all of `steps` at the same time. Calls `show` with the unfinished recording,
-/// many times a second.
+/// Runs a scenario on several servers at the same time. Calls `show` with each state of the unfinished
+/// recording.
 pub fn record(
     scenario: &'static Scenario,
     steps: &[Step],
@@ -36,8 +36,8 @@ pub fn record(
         let limit = raise_file_descriptor_limit(needed)?;
         ensure!(
             limit >= needed,
-            "the scenario {} needs {needed} file descriptors, but the hard limit is {limit}. Raise the \
-             limit as root (`ulimit -Hn {needed}`), or choose other scenarios",
+            "the scenario {} needs {needed} file descriptors, but the hard limit is {limit}: raise it as \
+             root (`ulimit -Hn {needed}`), or choose other scenarios",
             scenario.name
         );
     }
@@ -94,12 +94,12 @@ impl Recorder {
         let timeline = Timeline::new(step, scenario.clients.len());
         let timeline = Arc::new(Mutex::new(timeline));
         let mut clients = Vec::new();
-        for (number, actions) in scenario.clients.iter().enumerate() {
+        for (index, actions) in scenario.clients.iter().enumerate() {
             let mut client = Client {
-                number,
+                index,
                 actions,
-                server: server.addr,
-                process: server.process(),
+                server_addr: server.addr,
+                server_process: server.process(),
                 timeline: Arc::clone(&timeline),
                 pace,
                 start: Instant::now(),
@@ -109,7 +109,7 @@ impl Recorder {
             };
             if scenario.kind == PictureKind::Crowd {
                 // The server accepts clients in the order in which they connect.
-                client.connection()?;
+                client.ensure_connected()?;
             }
             clients.push(client);
         }
@@ -118,18 +118,18 @@ impl Recorder {
     }
 
     fn timeline(&mut self, start: Instant) -> Timeline {
-        // Copy it, so that the clients do not wait long for the lock.
+        // Copy the timeline, so that the clients do not wait for the lock during the next calls.
         let mut timeline = lock(&self.timeline).clone();
         let is_blocked = |events: &Vec<_>| matches!(events.last(), Some((_, ClientEvent::Blocked)));
-        let is_in_send = match self.server.process().current_state() {
+        let is_in_send = match self.server.process().state() {
             Some(ProcessState::Blocked(call)) => call.name() == Some("sendto"),
             Some(_) => false,
-            // Not available on this system. Guess it from a client that is blocked in `send()`.
-            None => timeline.clients.iter().any(is_blocked),
+            // Not available on this system. Probably the server is blocked in `send()` if a client is.
+            None => timeline.client_events.iter().any(is_blocked),
         };
         self.narration.read(is_in_send);
         for (time, state) in &self.narration.states {
-            timeline.server.push((time.saturating_duration_since(start), state.clone()));
+            timeline.server_states.push((time.saturating_duration_since(start), state.clone()));
         }
         timeline
     }

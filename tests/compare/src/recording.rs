@@ -1,11 +1,11 @@
-//! A recording: what each server and each client did, and when. Also summarizes the waiting times.
+//! A recording of what each server and each client did, and when. It also summarizes the waits.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use harness::Step;
-use harness::kernel::Call;
+use harness::kernel::LessonCall;
 
 use crate::scenario::Scenario;
 
@@ -14,7 +14,6 @@ pub struct Recording {
     pub scenario: &'static Scenario,
     /// The expected length of the scenario.
     pub planned_time: Duration,
-    /// The time since the start.
     pub elapsed: Duration,
     pub is_finished: bool,
     pub timelines: Vec<Timeline>,
@@ -24,73 +23,65 @@ pub struct Recording {
 pub struct Timeline {
     pub step: Step,
     /// The states of the server, from its narration. The time is when a line was read.
-    pub server: Vec<(Duration, ServerState)>,
+    pub server_states: Vec<(Duration, ServerState)>,
     /// The events of each client. The time is when the client recorded the event.
-    pub clients: Vec<Vec<(Duration, ClientEvent)>>,
-    /// The number of each client. The narration names only its address.
-    pub client_numbers: HashMap<SocketAddr, usize>,
+    pub client_events: Vec<Vec<(Duration, ClientEvent)>>,
+    /// The index of each client. The narration names only its address.
+    pub client_indexes: HashMap<SocketAddr, usize>,
     pub failures: Vec<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerState {
-    /// The call in which the server is blocked. None while it handles `clients`.
-    pub blocked_in: Option<Call>,
+    /// The call in which the server is blocked. None while it handles clients.
+    pub blocked_in: Option<LessonCall>,
     /// The clients that the server handles, or the client for which it is blocked.
-    pub clients: Vec<SocketAddr>,
+    pub client_addrs: Vec<SocketAddr>,
 }
 
+/// An event of a client. A `Write` is recorded when all its responses have arrived. A `Measurement` is
+/// the time for one response. If the system reports the server's CPU time, it is that time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ClientEvent {
     Request,
-    /// A write whose responses have all arrived.
-    Write {
-        messages: usize,
-        bytes: usize,
-        responses: usize,
-    },
-    Flood,
+    Write { messages: usize, bytes: usize, responses: usize },
+    SendUntilBlocked,
     Response,
     Idle,
     Blocked,
-    /// The time of one response. It is the server's CPU time if the system reports that.
-    Measured {
-        idle_count: usize,
-        time: Duration,
-        is_cpu_time: bool,
-    },
+    Measurement { idle_count: usize, time: Duration, is_cpu_time: bool },
     Disconnect,
     Reset,
 }
 
-pub fn letter(client: usize) -> char {
-    ('A'..='Z').nth(client).unwrap_or('?')
+pub fn client_letter(index: usize) -> char {
+    ('A'..='Z').nth(index).unwrap_or('?')
 }
 
 impl Timeline {
     pub fn new(step: Step, client_count: usize) -> Self {
         Self {
             step,
-            server: Vec::new(),
-            clients: vec![Vec::new(); client_count],
-            client_numbers: HashMap::new(),
+            server_states: Vec::new(),
+            client_events: vec![Vec::new(); client_count],
+            client_indexes: HashMap::new(),
             failures: Vec::new(),
         }
     }
 
-    /// Returns when `send()` of a client blocked. Returns None if it did not.
-    pub fn blocked_time(&self, client: usize) -> Option<Duration> {
-        let mut events = self.clients[client].iter();
+    /// Returns when a client was blocked in `send()`, or None if it never was.
+    pub fn blocked_time(&self, client_index: usize) -> Option<Duration> {
+        let mut events = self.client_events[client_index].iter();
         events.find_map(|(time, event)| (*event == ClientEvent::Blocked).then_some(*time))
     }
 
-    /// Returns how long a client waited for each response, or None if it got no response.
-    fn waits(&self, client: usize) -> Vec<Option<Duration>> {
-        let events = &self.clients[client];
+    /// Returns how long a client waited for each response, with None for a missing response.
+    fn waits(&self, client_index: usize) -> Vec<Option<Duration>> {
+        let events = &self.client_events[client_index];
         let mut waits = Vec::new();
         for (index, (request_time, event)) in events.iter().enumerate() {
             if *event == ClientEvent::Request {
-                // The next event of a client that has sent a request is the response.
+                // After a request, the next event is the response.
                 waits.push(events.get(index + 1).map(|(time, _)| *time - *request_time));
             }
         }
@@ -100,16 +91,17 @@ impl Timeline {
     /// Returns which clients were blocked, and how long the last client waited for each response.
     pub fn wait_summary(&self) -> String {
         let mut parts = Vec::new();
-        let last = self.clients.len() - 1;
-        for client in 0..=last {
+        let last_client = self.client_events.len() - 1;
+        for client in 0..=last_client {
             if let Some(time) = self.blocked_time(client) {
-                parts.push(format!("{} was blocked after {}", letter(client), format_time(time)));
+                parts.push(format!("{} was blocked after {}", client_letter(client), format_time(time)));
             }
         }
-        for (index, wait) in self.waits(last).into_iter().enumerate() {
+        let last_letter = client_letter(last_client);
+        for (index, wait) in self.waits(last_client).into_iter().enumerate() {
             parts.push(match (index, wait) {
-                (0, Some(wait)) => format!("{} waited {}", letter(last), format_time(wait)),
-                (0, None) => format!("{} got no response", letter(last)),
+                (0, Some(wait)) => format!("{last_letter} waited {}", format_time(wait)),
+                (0, None) => format!("{last_letter} got no response"),
                 (_, Some(wait)) => format!("then {}", format_time(wait)),
                 (_, None) => "then got no response".to_owned(),
             });
@@ -117,12 +109,12 @@ impl Timeline {
         parts.join(", ")
     }
 
-    /// Returns the shortest, the median and the longest time that a client waited for all its
-    /// responses. A missing response counts as the longest wait.
+    /// Returns the shortest, the median and the longest total wait of a client. A client without a
+    /// response counts as the longest wait.
     pub fn wait_spread(&self) -> [String; 3] {
-        let clients = 0..self.clients.len();
+        let client_indexes = 0..self.client_events.len();
         let mut waits: Vec<Option<Duration>> =
-            clients.map(|client| self.waits(client).into_iter().sum()).collect();
+            client_indexes.map(|index| self.waits(index).into_iter().sum()).collect();
         waits.sort_unstable_by_key(|wait| wait.unwrap_or(Duration::MAX));
         let missing_count = waits.iter().filter(|wait| wait.is_none()).count();
         [0, waits.len() / 2, waits.len() - 1].map(|index| match waits[index] {
@@ -131,11 +123,11 @@ impl Timeline {
         })
     }
 
-    /// Returns for each number of idle clients the median time of a response.
+    /// Returns the median time for a response, for each number of idle clients.
     pub fn response_times(&self) -> BTreeMap<usize, Duration> {
         let mut times: BTreeMap<usize, Vec<Duration>> = BTreeMap::new();
-        for (_, event) in self.clients.iter().flatten() {
-            if let ClientEvent::Measured { idle_count, time, .. } = event {
+        for (_, event) in self.client_events.iter().flatten() {
+            if let ClientEvent::Measurement { idle_count, time, .. } = event {
                 times.entry(*idle_count).or_default().push(*time);
             }
         }
@@ -143,10 +135,9 @@ impl Timeline {
         times.into_iter().map(|(idle_count, times)| (idle_count, times[times.len() / 2])).collect()
     }
 
-    /// Returns whether the response times are CPU times of the server.
     pub fn has_cpu_times(&self) -> bool {
-        let mut events = self.clients.iter().flatten();
-        events.any(|(_, event)| matches!(event, ClientEvent::Measured { is_cpu_time: true, .. }))
+        let mut events = self.client_events.iter().flatten();
+        events.any(|(_, event)| matches!(event, ClientEvent::Measurement { is_cpu_time: true, .. }))
     }
 }
 

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use harness::Step;
-use harness::kernel::Call::{Accept, Recv, Select};
+use harness::kernel::LessonCall::{Accept, Recv, Select};
 use ratatui::style::Style;
 
 use crate::draw::draw;

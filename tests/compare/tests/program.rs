@@ -13,8 +13,8 @@ use std::sync::mpsc::RecvTimeoutError;
 use std::time::Duration;
 
 use harness::{
-    ChildGuard, PROCESS_1, Process, PtyProgram, Signal, TIMEOUT, in_namespaces, is_available,
-    poll_until, wait_until,
+    ChildGuard, PROCESS_1_FLAGS, Process, PtyProgram, Signal, TIMEOUT, check_requirement,
+    in_namespaces, poll_until, wait_until,
 };
 
 const COMPARE: &str = env!("CARGO_BIN_EXE_compare");
@@ -123,7 +123,7 @@ fn step_chooses_the_servers() {
 #[test]
 fn compare_runs_if_its_parent_ignores_sigchld() {
     let ignores = "$SIG{CHLD} = 'IGNORE'; exec @ARGV";
-    if is_available("perl", harness::can_run("perl", &["-e", ""])) {
+    if check_requirement("perl", harness::can_run("perl", &["-e", ""])) {
         let mut perl = Command::new("perl");
         // Standard input is empty, so `--pause` does not block.
         perl.args(["-e", ignores, COMPARE, "stream", "--pause"]).stdin(Stdio::null());
@@ -145,14 +145,15 @@ fn compare_does_not_panic_without_reader() {
 
 fn is_running(server: &u32) -> bool {
     // A zombie has no memory.
-    Process(*server).memory() > 0
+    Process(*server).memory_kib() > 0
 }
 
 /// Waits until each of the three servers of a `compare` has a client, and returns their process IDs.
 /// If the system does not report file descriptors, the servers may have no client yet.
 fn wait_for_servers(compare: u32) -> Vec<u32> {
     // Standard input, output and error, the listening socket, and a client.
-    let has_client = |server: &u32| Process(*server).file_descriptors().is_none_or(|open| open > 4);
+    let has_client =
+        |server: &u32| Process(*server).count_file_descriptors().is_none_or(|open| open > 4);
     let mut servers: Vec<u32> = Vec::new();
     wait_until("three servers that have a client", || {
         // Other children are Cargo, for a moment, and the shell of the guard if compare is process 1.
@@ -304,7 +305,7 @@ fn signals_end_compare_and_restore_the_terminal() {
 
 #[test]
 fn signal_ends_compare_that_is_process_1() {
-    let Some(mut compare) = in_namespaces(&PROCESS_1, Path::new(COMPARE)) else { return };
+    let Some(mut compare) = in_namespaces(&PROCESS_1_FLAGS, Path::new(COMPARE)) else { return };
     compare.args(["two-clients", "--pace", "30"]);
     let mut session = Session::start(&mut compare, 80);
     session.read_until_words("step3-select");

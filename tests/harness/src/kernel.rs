@@ -26,7 +26,7 @@ pub enum ProcessState {
 
 /// A call of the lesson in which a server is blocked. `Select` stands for `epoll` and `kqueue` too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Call {
+pub enum LessonCall {
     Accept,
     Recv,
     Send,
@@ -34,7 +34,7 @@ pub enum Call {
     Sleep,
 }
 
-impl Call {
+impl LessonCall {
     pub fn name(self) -> &'static str {
         match self {
             Self::Accept => "accept",
@@ -71,8 +71,8 @@ impl SystemCall {
         SYSCALL_NAMES.iter().find(|(number, _)| *number == self.number).map(|(_, name)| *name)
     }
 
-    pub fn call(&self) -> Option<Call> {
-        Call::from_syscall(self.name()?)
+    pub fn lesson_call(&self) -> Option<LessonCall> {
+        LessonCall::from_syscall(self.name()?)
     }
 
     /// Parses a line of `/proc/PID/syscall`: the number, the arguments, the stack pointer and the
@@ -109,13 +109,13 @@ const SYSCALL_NAMES: &[(libc::c_long, &str)] = &[];
 
 impl Process {
     /// Returns the state of this process. None if it has ended, or if not available on this system.
-    pub fn current_state(self) -> Option<ProcessState> {
+    pub fn state(self) -> Option<ProcessState> {
         let line = fs::read_to_string(format!("/proc/{}/syscall", self.0)).ok()?;
         if line.trim_end() == "running" {
             return Some(ProcessState::Running);
         }
         let call = SystemCall::parse(&line)?;
-        match self.state().as_str() {
+        match self.state_letter().as_str() {
             "T" => Some(ProcessState::Stopped(call)),
             "t" => Some(ProcessState::Traced(call)),
             "Z" => None,
@@ -149,12 +149,12 @@ impl Process {
     }
 
     /// Returns the inode number of an open socket, see [`TcpSocket::inode`].
-    pub fn inode(self, file_descriptor: RawFd) -> Option<u64> {
+    pub fn socket_inode(self, file_descriptor: RawFd) -> Option<u64> {
         socket_inode(format!("/proc/{}/fd/{file_descriptor}", self.0))
     }
 
     /// Returns the inode numbers of all open sockets. Empty if not available on this system.
-    pub fn inodes(self) -> Vec<u64> {
+    pub fn socket_inodes(self) -> Vec<u64> {
         self.sockets().into_iter().map(|socket| socket.inode).collect()
     }
 }
@@ -184,11 +184,11 @@ impl TcpState {
 /// One row of the kernel's table of TCP sockets: one end of a connection, or a listening socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TcpSocket {
-    pub local: SocketAddr,
-    pub remote: SocketAddr,
+    pub local_addr: SocketAddr,
+    pub peer_addr: SocketAddr,
     pub state: TcpState,
     /// The number of bytes that the peer has not acknowledged.
-    pub unsent: u64,
+    pub unacknowledged: u64,
     /// The number of unread bytes. In a listening socket, the number of connections in the backlog.
     pub unread: u64,
     /// The inode number of the socket, which `/proc/PID/fd` shows too. 0 if no process has it open.
@@ -210,27 +210,27 @@ impl TcpSocket {
     /// Parses a row of `netstat -an -p tcp` on macOS.
     fn parse_netstat(row: &str) -> Option<Self> {
         let mut fields = row.split_ascii_whitespace().skip(1);
-        let (unread, unsent) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
-        let [local, remote] =
+        let (unread, unacknowledged) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
+        let [local_addr, peer_addr] =
             [parse_netstat_address(fields.next()?)?, parse_netstat_address(fields.next()?)?];
         let state = TcpState::parse(fields.next()?);
-        Some(Self { local, remote, state, unsent, unread, inode: 0 })
+        Some(Self { local_addr, peer_addr, state, unacknowledged, unread, inode: 0 })
     }
 
     /// Parses a row of `/proc/net/tcp` or `tcp6`.
     fn parse(row: &str) -> Option<Self> {
         let mut fields = row.split_ascii_whitespace().skip(1);
-        let [local, remote] =
+        let [local_addr, peer_addr] =
             [parse_proc_address(fields.next()?)?, parse_proc_address(fields.next()?)?];
         let state = TcpState::parse(fields.next()?);
-        let (unsent, unread) = fields.next()?.split_once(':')?;
-        let unsent = u64::from_str_radix(unsent, 16).ok()?;
+        let (unacknowledged, unread) = fields.next()?.split_once(':')?;
+        let unacknowledged = u64::from_str_radix(unacknowledged, 16).ok()?;
         let unread = u64::from_str_radix(unread, 16).ok()?;
         // The kernel counts the end of the stream as one more byte.
         let unread = unread.saturating_sub(u64::from(state == TcpState::CloseWait));
         // Skip the timer, the retransmissions, the user and the probes.
         let inode = fields.nth(4)?.parse().ok()?;
-        Some(Self { local, remote, state, unsent, unread, inode })
+        Some(Self { local_addr, peer_addr, state, unacknowledged, unread, inode })
     }
 }
 
@@ -284,18 +284,18 @@ pub fn tcp_sockets(addr: SocketAddr) -> Option<Vec<TcpSocket>> {
     let table = if addr.is_ipv4() { "/proc/net/tcp" } else { "/proc/net/tcp6" };
     let port = format!(":{:04X} ", addr.port());
     let mut sockets = read_table(table, &port).or_else(read_netstat)?;
-    sockets.retain(|socket| socket.local.port() == addr.port());
+    sockets.retain(|socket| socket.local_addr.port() == addr.port());
     Some(sockets)
 }
 
 /// Returns the addresses on which some of `processes` listen. Empty if not available on this system.
 pub fn listening_addresses(processes: &[Process]) -> Vec<SocketAddr> {
-    let inodes: Vec<u64> = processes.iter().flat_map(|process| process.inodes()).collect();
+    let inodes: Vec<u64> = processes.iter().flat_map(|process| process.socket_inodes()).collect();
     // Without IPv6 there is no second table.
     let tables = ["/proc/net/tcp", "/proc/net/tcp6"].map(|path| read_table(path, " 0A "));
     let mut sockets = tables.map(Option::unwrap_or_default).concat();
     sockets.retain(|socket| socket.state == TcpState::Listen && inodes.contains(&socket.inode));
-    sockets.iter().map(|socket| socket.local).collect()
+    sockets.iter().map(|socket| socket.local_addr).collect()
 }
 
 #[cfg(test)]
@@ -310,7 +310,7 @@ mod tests {
 
         for host in ["127.0.0.1", "::1", "::"] {
             let listener = TcpListener::bind((host, 0));
-            if !crate::is_available(host, listener.is_ok()) {
+            if !crate::check_requirement(host, listener.is_ok()) {
                 continue;
             }
             let listener = listener.expect("a listening socket");
@@ -324,12 +324,13 @@ mod tests {
             };
             let is_queued = |socket: &TcpSocket| socket.is_in_backlog() && socket.unread == 6;
             crate::wait_until("six unread bytes in the backlog", || {
-                find(&|socket| socket.remote == client).is_some_and(|socket| is_queued(&socket))
+                find(&|socket| socket.peer_addr == client).is_some_and(|socket| is_queued(&socket))
             });
             let listening = find(&|socket| socket.state == TcpState::Listen).expect("a listener");
-            assert_eq!((listening.unread, listening.local), (1, addr));
+            assert_eq!((listening.unread, listening.local_addr), (1, addr));
             let _accepted = listener.accept().expect("a connection");
-            let accepted = find(&|socket| socket.remote == client).expect("an accepted connection");
+            let accepted =
+                find(&|socket| socket.peer_addr == client).expect("an accepted connection");
             assert!(accepted.is_open() && !accepted.is_in_backlog(), "not accepted: {accepted:?}");
         }
     }
@@ -345,7 +346,9 @@ tcp4       0      0  *.5000                 *.*                    LISTEN
         let sockets: Vec<_> = table
             .lines()
             .filter_map(TcpSocket::parse_netstat)
-            .map(|socket| (socket.remote.to_string(), socket.state, socket.unread, socket.unsent))
+            .map(|socket| {
+                (socket.peer_addr.to_string(), socket.state, socket.unread, socket.unacknowledged)
+            })
             .collect();
         let expected = [
             ("127.0.0.1:50318".to_owned(), TcpState::Established, 14, 7),

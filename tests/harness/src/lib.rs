@@ -30,7 +30,7 @@ use std::process::Command;
 use std::time::Duration;
 
 pub use client::{Client, KeptSockets, describe_error, describe_responses, quote, reset_on_close};
-pub use log::{Line, Log};
+pub use log::{LineRun, Log};
 pub use process::{
     ChildGuard, Process, launch, poll_until, raise_file_descriptor_limit, run, wait_until,
 };
@@ -38,7 +38,7 @@ pub use protocol::{Journal, MESSAGE, Protocol, RESPONSE, Response};
 pub use rustix::process::Signal;
 pub use server::{Server, ServerCommand, free_port};
 pub use stalled_reader::StalledReader;
-pub use step::{Step, program};
+pub use step::{Step, build_program};
 pub use terminal::PtyProgram;
 
 /// The time to wait for an event that should happen at once. A busy machine may need long.
@@ -50,29 +50,29 @@ pub fn root() -> &'static Path {
 }
 
 /// Returns the command that starts a Python script. `script` is its path in `tests`.
-pub fn python(script: &str) -> Vec<String> {
+pub fn python_command(script: &str) -> Vec<String> {
     vec!["python3".to_owned(), root().join("tests").join(script).display().to_string()]
 }
 
-/// Returns whether Python is installed, see [`is_available`].
+/// Returns whether Python is installed, see [`check_requirement`].
 pub fn has_python() -> bool {
-    is_available("python3", can_run("python3", &["--version"]))
+    check_requirement("python3", can_run("python3", &["--version"]))
 }
 
-/// Returns whether strace(1) is installed and may trace here, see [`is_available`].
+/// Returns whether strace(1) is installed and may trace here, see [`check_requirement`].
 pub fn has_strace() -> bool {
-    is_available("strace", can_run("strace", &["-e", "trace=none", "true"]))
+    check_requirement("strace", can_run("strace", &["-e", "trace=none", "true"]))
 }
 
 /// The flags of unshare(1) that make a program process 1, as a container does.
-pub const PROCESS_1: [&str; 4] = ["--pid", "--fork", "--kill-child", "--mount-proc"];
+pub const PROCESS_1_FLAGS: [&str; 4] = ["--pid", "--fork", "--kill-child", "--mount-proc"];
 
 /// Returns a command that starts `program` in namespaces of its own, see unshare(1) and
-/// [`is_available`].
+/// [`check_requirement`].
 pub fn in_namespaces(flags: &[&str], program: impl AsRef<OsStr>) -> Option<Command> {
     let flags = [&["--user", "--map-root-user"], flags].concat();
     let is_allowed = can_run("unshare", &[&flags[..], &["true"]].concat());
-    is_available("namespaces", is_allowed).then(|| {
+    check_requirement("namespaces", is_allowed).then(|| {
         let mut unshare = Command::new("unshare");
         unshare.args(flags).arg(program);
         unshare
@@ -86,7 +86,7 @@ pub fn can_run(program: impl AsRef<OsStr>, arguments: &[&str]) -> bool {
 
 /// Returns `is_present`. If it is false, prints that the test is skipped. With `CI=true` on Linux it
 /// panics instead, because everything can be installed there.
-pub fn is_available(name: &str, is_present: bool) -> bool {
+pub fn check_requirement(name: &str, is_present: bool) -> bool {
     if !is_present {
         let is_ci = cfg!(target_os = "linux") && env::var("CI").is_ok_and(|ci| ci == "true");
         assert!(

@@ -18,14 +18,14 @@ const MAX_LINE_BYTES: u64 = 4096;
 /// A line, or a run of equal lines. A client that never reads makes a server print a line hundreds of
 /// thousands of times.
 #[derive(Debug, Clone)]
-pub struct Line {
+pub struct LineRun {
     pub text: String,
     pub first_printed: Instant,
     pub last_printed: Instant,
     pub count: usize,
 }
 
-impl Line {
+impl LineRun {
     fn bytes(&self) -> usize {
         size_of::<Self>() + self.text.len()
     }
@@ -33,7 +33,7 @@ impl Line {
 
 #[derive(Debug, Default)]
 struct LogState {
-    lines: Vec<Line>,
+    lines: Vec<LineRun>,
     bytes: usize,
     counts: HashMap<String, usize>,
     has_ended: bool,
@@ -43,7 +43,7 @@ impl LogState {
     fn add(&mut self, text: String) {
         if self.bytes > MAX_BYTES {
             self.lines.drain(..self.lines.len() / 2);
-            self.bytes = self.lines.iter().map(Line::bytes).sum();
+            self.bytes = self.lines.iter().map(LineRun::bytes).sum();
             // From now on count only lines without an address, because there are few different ones.
             self.counts.retain(|line, _| line.starts_with("Before "));
         }
@@ -52,7 +52,7 @@ impl LogState {
         match self.lines.last_mut() {
             Some(run) if run.text == text => (run.count, run.last_printed) = (run.count + 1, now),
             _ => {
-                let line = Line { text, first_printed: now, last_printed: now, count: 1 };
+                let line = LineRun { text, first_printed: now, last_printed: now, count: 1 };
                 self.bytes += line.bytes();
                 self.lines.push(line);
             }
@@ -128,7 +128,7 @@ impl Log {
     pub(crate) fn try_wait_for<T>(
         &self,
         expected: &str,
-        mut find: impl FnMut(&[Line]) -> Option<T>,
+        mut find: impl FnMut(&[LineRun]) -> Option<T>,
     ) -> Result<T, String> {
         self.wait_within(TIMEOUT, |state| find(&state.lines)).map_err(|reason| {
             format!("expected {expected}{reason}. Printed so far:\n{}", self.text())
@@ -137,7 +137,7 @@ impl Log {
 
     /// Waits until `find` returns a value from the lines so far. Panics after [`TIMEOUT`].
     #[track_caller]
-    pub fn wait_for<T>(&self, expected: &str, find: impl FnMut(&[Line]) -> Option<T>) -> T {
+    pub fn wait_for<T>(&self, expected: &str, find: impl FnMut(&[LineRun]) -> Option<T>) -> T {
         match self.try_wait_for(expected, find) {
             Ok(found) => found,
             Err(error) => panic!("{error}"),
@@ -188,7 +188,7 @@ impl Log {
     }
 
     /// Returns the last runs of lines, at most `limit`.
-    pub fn last_runs(&self, limit: usize) -> Vec<Line> {
+    pub fn last_runs(&self, limit: usize) -> Vec<LineRun> {
         let state = self.state();
         state.lines[state.lines.len().saturating_sub(limit)..].to_vec()
     }
@@ -200,7 +200,7 @@ impl Log {
     /// Returns the last thousand runs of lines as one text.
     pub fn text(&self) -> String {
         let mut text = String::new();
-        for Line { text: line, count, .. } in self.last_runs(1000) {
+        for LineRun { text: line, count, .. } in self.last_runs(1000) {
             text += &match count {
                 1 => format!("  {line}\n"),
                 _ => format!("  {line}  ({count} times)\n"),

@@ -138,7 +138,8 @@ impl Process {
     pub(crate) fn kill_group(self) {
         // Ignore the error: all processes of the group may have ended.
         let _ = kill_process_group(self.pid(), Signal::KILL);
-        let is_running = |process: Self| process.stat(3).is_none_or(|state| state != "Z");
+        let is_running =
+            |process: Self| process.read_stat_field(3).is_none_or(|state| state != "Z");
         // Ignore a timeout: we cannot end a process that survives the signal.
         let _ = poll_until(Duration::from_secs(1), || {
             let is_group_running = test_kill_process_group(self.pid()).is_ok()
@@ -155,7 +156,7 @@ impl Process {
 
     pub fn wait_until_stopped(self) {
         wait_until(&format!("process {} to stop", self.0), || {
-            matches!(self.state().chars().next(), Some('T' | 'Z') | None)
+            matches!(self.state_letter().chars().next(), Some('T' | 'Z') | None)
         });
     }
 
@@ -164,9 +165,9 @@ impl Process {
     }
 
     /// Returns the resident memory of this process in KiB, or 0 if it has ended.
-    pub fn memory(self) -> u64 {
+    pub fn memory_kib(self) -> u64 {
         let Ok(status) = fs::read_to_string(format!("/proc/{}/status", self.0)) else {
-            return self.ps("rss").parse().unwrap_or(0);
+            return self.read_ps_column("rss").parse().unwrap_or(0);
         };
         // Field 24 of `stat` is not exact.
         let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
@@ -181,31 +182,32 @@ impl Process {
         let mut running = 0;
         for _ in 0..20 {
             thread::sleep(period / 20);
-            running += usize::from(self.stat(3)? == "R");
+            running += usize::from(self.read_stat_field(3)? == "R");
         }
         Some(running >= 16)
     }
 
     /// Returns the state of this process as a letter of ps(1), or an empty text if it has ended.
-    pub fn state(self) -> String {
-        self.stat(3).unwrap_or_else(|| self.ps("state"))
+    pub fn state_letter(self) -> String {
+        self.read_stat_field(3).unwrap_or_else(|| self.read_ps_column("state"))
     }
 
     /// Returns a column of ps(1) for this process, or an empty text if it has ended.
-    fn ps(self, column: &str) -> String {
+    fn read_ps_column(self, column: &str) -> String {
         let column = format!("{column}=");
         let ps = run(Command::new("ps").args(["-o", &column, "-p", &self.0.to_string()]));
         ps.map(|ps| String::from_utf8_lossy(&ps.stdout).trim().to_owned()).unwrap_or_default()
     }
 
     /// Returns the number of open file descriptors. None if not available on this system.
-    pub fn file_descriptors(self) -> Option<usize> {
+    pub fn count_file_descriptors(self) -> Option<usize> {
         fs::read_dir(format!("/proc/{}/fd", self.0)).ok().map(Iterator::count)
     }
 
     /// Returns the CPU time that this process has used. None if not available on this system.
     pub fn cpu_time(self) -> Option<Duration> {
-        let [user, system]: [Option<u64>; 2] = [14, 15].map(|field| self.stat(field)?.parse().ok());
+        let [user, system]: [Option<u64>; 2] =
+            [14, 15].map(|field| self.read_stat_field(field)?.parse().ok());
         let ticks_per_second = u32::try_from(clock_ticks_per_second()).ok()?;
         Some(Duration::from_secs(user? + system?) / ticks_per_second)
     }
@@ -220,7 +222,7 @@ impl Process {
     }
 
     /// Returns a field of `/proc/PID/stat`. The number of the first field is 1, as in proc(5).
-    fn stat(self, number: usize) -> Option<String> {
+    fn read_stat_field(self, number: usize) -> Option<String> {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.0)).ok()?;
         // The second field is the name in parentheses, which may hold anything.
         let (_, fields) = stat.rsplit_once(") ")?;
@@ -230,22 +232,22 @@ impl Process {
     /// Returns the processes of the group that this process leads. If not available on this system,
     /// only this process.
     pub fn group(self) -> Vec<Self> {
-        let group = self.find_by_field(5);
+        let group = self.find_by_stat_field(5);
         if group.is_empty() { vec![self] } else { group }
     }
 
     /// Returns the children of this process. Empty if not available on this system.
     pub fn children(self) -> Vec<Self> {
-        self.find_by_field(4)
+        self.find_by_stat_field(4)
     }
 
     /// Returns the processes that have the ID of this process in a field of `/proc/PID/stat`.
-    fn find_by_field(self, number: usize) -> Vec<Self> {
+    fn find_by_stat_field(self, number: usize) -> Vec<Self> {
         let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
         let processes =
             entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok().map(Self));
         let id = Some(self.0.to_string());
-        processes.filter(|process| process.stat(number) == id).collect()
+        processes.filter(|process| process.read_stat_field(number) == id).collect()
     }
 
     /// Returns the open sockets of this process. Empty if not available on this system.

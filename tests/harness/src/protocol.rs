@@ -37,16 +37,16 @@ impl Default for Protocol {
 pub struct Journal(Arc<Mutex<Vec<(String, usize)>>>);
 
 impl Journal {
-    /// Adds a step, and counts equal steps in a row.
-    pub fn note(&self, step: String) {
-        let mut steps = self.steps();
-        match steps.last_mut() {
-            Some((last, times)) if *last == step => *times += 1,
-            _ => steps.push((step, 1)),
+    /// Adds an action, and counts equal actions in a row.
+    pub fn note(&self, action: String) {
+        let mut actions = self.actions();
+        match actions.last_mut() {
+            Some((last, times)) if *last == action => *times += 1,
+            _ => actions.push((action, 1)),
         }
     }
 
-    pub fn steps(&self) -> MutexGuard<'_, Vec<(String, usize)>> {
+    pub fn actions(&self) -> MutexGuard<'_, Vec<(String, usize)>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

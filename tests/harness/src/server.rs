@@ -120,7 +120,7 @@ impl ServerCommand {
         words.extend_from_slice(&self.strace);
         if let Some(step) = self.step {
             let host = self.host.as_deref().unwrap_or("127.0.0.1");
-            words.push(step.binary().display().to_string());
+            words.push(step.build_binary().display().to_string());
             words.extend(["--host", host, "--port", &self.port.to_string()].map(str::to_owned));
         }
         if self.step.is_some() && self.is_quiet {
@@ -279,12 +279,12 @@ impl Server {
     }
 
     /// Waits until the server has ended. Returns None after the timeout.
-    pub fn wait_for(&mut self, timeout: Duration) -> Option<ExitStatus> {
+    pub fn wait_within(&mut self, timeout: Duration) -> Option<ExitStatus> {
         poll_until(timeout, || self.exit_status())
     }
 
     pub fn wait(&mut self) -> ExitStatus {
-        let status = self.wait_for(TIMEOUT);
+        let status = self.wait_within(TIMEOUT);
         status.unwrap_or_else(|| panic!("expected the end of {}", self.command.name()))
     }
 

@@ -113,16 +113,16 @@ impl StalledReader {
         Ok(())
     }
 
-    /// Sends until the server cannot send to this client either. Its number of unsent bytes is then
-    /// above 0, and no longer changes.
+    /// Sends until the server cannot send to this client either. The send queue of the server is then
+    /// not empty, and its length no longer changes.
     pub fn send_until_server_is_blocked(&mut self) -> io::Result<()> {
-        let mut unsent_before = 0;
+        let mut length_before = 0;
         loop {
             self.send_until_stuck()?;
-            let unsent = self.server_socket().map(|socket| socket.unsent);
-            match unsent {
-                Some(unsent) if unsent == 0 || unsent != unsent_before => unsent_before = unsent,
-                // Their number has not changed, or it is not available on this system.
+            let length = self.server_socket().map(|socket| socket.unacknowledged);
+            match length {
+                Some(length) if length == 0 || length != length_before => length_before = length,
+                // The length has not changed, or it is not available on this system.
                 _ => return Ok(()),
             }
         }
@@ -131,7 +131,7 @@ impl StalledReader {
     /// Returns the server's socket of this connection. None if not available on this system.
     fn server_socket(&self) -> Option<TcpSocket> {
         let sockets = tcp_sockets(self.stream.peer_addr().ok()?)?;
-        sockets.into_iter().find(|socket| socket.remote == self.addr)
+        sockets.into_iter().find(|socket| socket.peer_addr == self.addr)
     }
 
     /// Half-closes, receives until the end of the stream, and returns the number of responses. Other

@@ -65,13 +65,13 @@ impl Step {
         matches!(self, Self::Blocking | Self::Functions)
     }
 
-    pub fn binary(self) -> PathBuf {
-        self.try_binary().unwrap_or_else(|error| panic!("{error}"))
+    pub fn build_binary(self) -> PathBuf {
+        self.try_build_binary().unwrap_or_else(|error| panic!("{error}"))
     }
 
     /// Builds the binary with cargo, because `cargo test` builds no binary of another package. Returns
     /// its path.
-    pub fn try_binary(self) -> Result<PathBuf, String> {
+    pub fn try_build_binary(self) -> Result<PathBuf, String> {
         static STEPS: OnceLock<BuildResult> = OnceLock::new();
         static AFTER_EXAMPLES: OnceLock<BuildResult> = OnceLock::new();
         let built = if Self::AFTER_EXAMPLES.contains(&self) {
@@ -105,7 +105,7 @@ impl Display for Step {
 }
 
 /// Builds the programs in `tests`, and returns the path of one, for the tests of another package.
-pub fn program(name: &str) -> PathBuf {
+pub fn build_program(name: &str) -> PathBuf {
     static PROGRAMS: OnceLock<BuildResult> = OnceLock::new();
     // `cargo test` of all packages has built these programs with the same features already.
     let built =

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::thread;
 
 use check::{Case, Failure, Level, Setup, Verdict};
-use harness::{ServerCommand, Step, TIMEOUT, free_port, has_python, python, root};
+use harness::{ServerCommand, Step, TIMEOUT, free_port, has_python, python_command, root};
 
 /// A server, and the names of the cases that it fails, separated by commas.
 struct Expectation {
@@ -73,7 +73,7 @@ impl Expectation {
             Program::Step(step) => ServerCommand::for_step(step),
             Program::Listing(number) => {
                 let port = free_port().unwrap();
-                let mut words = python(&format!("listings/{number}.py"));
+                let mut words = python_command(&format!("listings/{number}.py"));
                 words.push(port.to_string());
                 ServerCommand::from_words(words, port)
             }

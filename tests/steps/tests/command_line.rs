@@ -7,21 +7,23 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-use harness::{PROCESS_1, PtyProgram, Server, ServerCommand, Step, in_namespaces, is_available};
+use harness::{
+    PROCESS_1_FLAGS, PtyProgram, Server, ServerCommand, Step, check_requirement, in_namespaces,
+};
 
 fn run(step: Step, arguments: &[&str]) -> Output {
-    Command::new(step.binary()).args(arguments).output().expect("the output of the server")
+    Command::new(step.build_binary()).args(arguments).output().expect("the output of the server")
 }
 
 /// Returns whether a server can listen on this host. Only some systems have IPv6.
 fn has_host(host: &str) -> bool {
-    !host.contains("::") || is_available("::1", TcpListener::bind("[::1]:0").is_ok())
+    !host.contains("::") || check_requirement("::1", TcpListener::bind("[::1]:0").is_ok())
 }
 
 /// Starts a terminal in which `shell`, the command of a shell, runs step 1. Standard error goes to the
 /// terminal too.
 fn start_on_terminal(shell: &mut Command, host: &str) -> PtyProgram {
-    shell.args(["-c", "exec \"$0\" \"$@\" 2>&1"]).arg(Step::Blocking.binary());
+    shell.args(["-c", "exec \"$0\" \"$@\" 2>&1"]).arg(Step::Blocking.build_binary());
     shell.args(["--host", host, "--port", "0"]);
     PtyProgram::start(shell, (24, 80)).expect("a terminal")
 }
@@ -58,7 +60,7 @@ fn wrong_flag_is_shown_and_ends_with_exit_code_2() {
 #[test]
 fn server_without_flags_listens_on_localhost_port_5000() {
     for step in Step::ALL {
-        let mut command = Command::new(step.binary());
+        let mut command = Command::new(step.build_binary());
         let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
         let mut child = child.expect("a child");
         let mut line = String::new();
@@ -125,7 +127,7 @@ fn terminal_shows_how_to_connect() {
 
 #[test]
 fn process_1_reports_that_signals_do_not_end_it() {
-    let Some(mut shell) = in_namespaces(&PROCESS_1, Path::new("sh")) else { return };
+    let Some(mut shell) = in_namespaces(&PROCESS_1_FLAGS, Path::new("sh")) else { return };
     let mut terminal = start_on_terminal(&mut shell, "127.0.0.1");
     let printed = terminal.read_until(|printed| {
         let is_whole = printed.contains("From another terminal: ") && printed.ends_with('\n');

@@ -173,7 +173,7 @@ fn main() {
     let names: Vec<String> = env::args().skip(1).filter(|name| !name.starts_with('-')).collect();
     // Build before pinning, because cargo should use all cores.
     for step in [Select, Tokio] {
-        step.binary();
+        step.build_binary();
     }
     if pin_and_choose_server_core().is_none() {
         println!("Not pinned to a core: that needs two cores and taskset. Expect more noise.");

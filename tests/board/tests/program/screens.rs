@@ -228,7 +228,7 @@ fn failure_is_one_line_with_its_reason() {
 
 #[test]
 fn existing_binary_is_used_without_cargo() {
-    Step::Blocking.binary();
+    Step::Blocking.build_binary();
     let wrapper = ["env", "CARGO=/no/cargo"];
     Board::start_with(Step::Blocking, &wrapper, &[], (23, 80)).wait_until_idle();
 

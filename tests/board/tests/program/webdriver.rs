@@ -2,7 +2,7 @@
 
 use std::process::{Command, Stdio};
 
-use harness::{ChildGuard, Log, can_run, is_available, launch};
+use harness::{ChildGuard, Log, can_run, check_requirement, launch};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -15,9 +15,9 @@ pub struct Browser {
 }
 
 impl Browser {
-    /// Starts a browser. Returns None if this system has no `chromedriver`, see [`is_available`].
+    /// Starts a browser. Returns None if this system has no `chromedriver`, see [`check_requirement`].
     pub fn start() -> Option<Self> {
-        if !is_available("chromedriver", can_run("chromedriver", &["--version"])) {
+        if !check_requirement("chromedriver", can_run("chromedriver", &["--version"])) {
             return None;
         }
         let mut command = Command::new("chromedriver");

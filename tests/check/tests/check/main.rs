@@ -26,7 +26,7 @@ fn python(script: &str) -> Vec<String> {
         let output = run(python.args(["-c", "import sys; print(sys.executable)"]));
         String::from_utf8_lossy(&output.expect("the output of python3").stdout).trim().to_owned()
     });
-    let mut words = harness::python(script);
+    let mut words = harness::python_command(script);
     words[0].clone_from(&INTERPRETER);
     words
 }

@@ -27,7 +27,8 @@ fn check_prints_its_verdict_and_exits_with_its_code() {
     let free = free_port().expect("a free port").to_string();
     let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
     let taken_port = taken.local_addr().expect("an address").port().to_string();
-    let step = |step: Step| words(&[&step.binary().display().to_string(), "--port", "{port}"]);
+    let step =
+        |step: Step| words(&[&step.build_binary().display().to_string(), "--port", "{port}"]);
     let shell = words(&["sh", "-c", "exec \"$0\" \"$@\""]);
     // The first run takes the longest.
     let runs: [(&[&str], Vec<String>, &[&str]); 9] = [
@@ -142,7 +143,7 @@ fn interrupted_check_kills_its_server() {
 
 #[test]
 fn check_does_not_panic_if_its_reader_has_exited() {
-    let step = Step::Select.binary().display().to_string();
+    let step = Step::Select.build_binary().display().to_string();
     for words in [&["--list"][..], &["--only", "one message", &step, "--port", "{port}"]] {
         let (reader, writer) = io::pipe().expect("a pipe");
         drop(reader);

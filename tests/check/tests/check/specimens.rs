@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use harness::{can_run, has_python, is_available};
+use harness::{can_run, check_requirement, has_python};
 
 use crate::{expect_no_problems, python, run_check};
 
@@ -82,7 +82,7 @@ fn command(file: &str) -> Option<Vec<String>> {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/check/specimens").join(file);
     let binary = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     let [source, binary] = [source, binary].map(|path| path.display().to_string());
-    is_available("cc", can_run("cc", &["-o", &binary, &source])).then(|| vec![binary])
+    check_requirement("cc", can_run("cc", &["-o", &binary, &source])).then(|| vec![binary])
 }
 
 #[test]

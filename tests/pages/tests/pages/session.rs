@@ -14,8 +14,8 @@ use std::process::Command;
 
 use harness::kernel::tcp_sockets;
 use harness::{
-    Process, PtyProgram, ServerCommand, Signal, Step, TIMEOUT, can_run, has_strace, is_available,
-    poll_until, program, run, wait_until,
+    Process, PtyProgram, ServerCommand, Signal, Step, TIMEOUT, build_program, can_run,
+    check_requirement, has_strace, poll_until, run, wait_until,
 };
 
 use crate::markdown::{Block, Document};
@@ -39,7 +39,7 @@ fn expect_output(shown: &str) {
     let (command, shown) = shown.split_once('\n').expect("a command");
     let (cargo, arguments) = command.split_once(" -- ").expect("arguments after `--`");
     let step = Step::from_name(cargo.rsplit(' ').next().unwrap_or_default());
-    let program = step.map_or_else(|| program("compare"), Step::binary);
+    let program = step.map_or_else(|| build_program("compare"), Step::build_binary);
     let output = run(Command::new(program).args(arguments.split(' '))).expect("a program");
     let printed = [output.stdout, output.stderr].concat();
     assert_eq!(shown, String::from_utf8_lossy(&printed), "the output of `{command}`");
@@ -92,7 +92,7 @@ impl Session {
 
     /// Expects that `ss` shows these sockets, in any order, once all bytes have arrived.
     fn expect_sockets(&self, command: &str, shown: &str) {
-        if !is_available("ss", can_run("ss", &["-V"])) {
+        if !check_requirement("ss", can_run("ss", &["-V"])) {
             return;
         }
         let command = command.replace(SHOWN_PORT, &self.server_addr().port().to_string());
@@ -112,7 +112,7 @@ impl Session {
 
 /// Returns whether strace(1) can show the pages' system calls. Their names depend on the machine.
 fn can_trace() -> bool {
-    is_available("strace", cfg!(target_arch = "x86_64") && has_strace())
+    check_requirement("strace", cfg!(target_arch = "x86_64") && has_strace())
 }
 
 /// Returns a table of `ss` with one space between words, its rows sorted, and without the size of the
@@ -148,7 +148,7 @@ fn client_command(command: &str, server: SocketAddr) -> Command {
         None if command == format!("nc 127.0.0.1 {SHOWN_PORT}") => "",
         arguments => arguments.expect("a command that starts a client"),
     };
-    let mut client = Command::new(program("client"));
+    let mut client = Command::new(build_program("client"));
     client.args(arguments.split_whitespace()).args(["--port", &server.port().to_string()]);
     client
 }
@@ -202,7 +202,7 @@ impl Terminal {
     /// This sends TERM, because a program in the background may ignore the signal of Ctrl-C.
     fn end(mut self, place: &str) {
         let process = Process(self.program.child.id());
-        wait_until("the program to be blocked", || !process.state().starts_with('R'));
+        wait_until("the program to be blocked", || !process.state_letter().starts_with('R'));
         process.signal(Signal::TERM);
         self.program.child.wait().expect("an exit status");
         while self.read() {}

@@ -28,14 +28,14 @@ fn memory_and_file_descriptors_are_unchanged_after_a_storm() {
     println!("STORM_SEED={seed} STORM_SECONDS={seconds}");
     run_in_parallel(&Step::STEPS, |step| {
         let mut server = ServerCommand::for_step(step).quiet().start();
-        let file_descriptors = server.process().file_descriptors();
+        let file_descriptors = server.process().count_file_descriptors();
         let storms = [(seed, WARM_UP), (!seed, Duration::from_secs(seconds))];
         let [before, after] = storms.map(|(seed, duration)| {
             storm(&server, seed, duration);
             serve_next(&mut server);
             let expected = format!("{step} to have as many file descriptors as before the storm");
-            wait_until(&expected, || server.process().file_descriptors() == file_descriptors);
-            server.process().memory()
+            wait_until(&expected, || server.process().count_file_descriptors() == file_descriptors);
+            server.process().memory_kib()
         });
         let change = before.abs_diff(after);
         assert!(

@@ -134,7 +134,7 @@ fn bare_busy_loops_while_out_of_file_descriptors() {
 mod linux {
     use std::time::{Duration, Instant};
 
-    use harness::is_available;
+    use harness::check_requirement;
 
     use super::*;
 
@@ -191,7 +191,7 @@ mod linux {
     fn backlog_is_as_long_as_the_system_allows() {
         let backlog = std::fs::read_to_string("/proc/sys/net/core/somaxconn").unwrap_or_default();
         let backlog: usize = backlog.trim().parse().unwrap_or(0);
-        let is_long = is_available("backlog of more than 200 clients", backlog > 200);
+        let is_long = check_requirement("backlog of more than 200 clients", backlog > 200);
         if !is_long || !has_file_descriptors(CLIENT_LIMIT) {
             return;
         }

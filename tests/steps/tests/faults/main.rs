@@ -16,7 +16,7 @@ mod process;
 use std::net::SocketAddr;
 use std::thread;
 
-use harness::{Server, Step, is_available, raise_file_descriptor_limit};
+use harness::{Server, Step, check_requirement, raise_file_descriptor_limit};
 
 /// Expects that the next client is served, and that the server then still runs.
 #[track_caller]
@@ -49,5 +49,5 @@ fn run_in_parallel(steps: &[Step], test: impl Fn(Step) + Sync) {
 /// whether it is high enough.
 fn has_file_descriptors(wanted: u64) -> bool {
     let limit = raise_file_descriptor_limit(wanted).unwrap_or(0);
-    is_available(&format!("`ulimit -Hn` of {wanted} or more"), limit >= wanted)
+    check_requirement(&format!("`ulimit -Hn` of {wanted} or more"), limit >= wanted)
 }

@@ -20,12 +20,12 @@ fn clients_wait_until_one_that_never_reads_disconnects() {
     run_in_parallel(&[Step::Blocking, Step::Functions, Step::Bare], |step| {
         let mut server = ServerCommand::for_step(step).quiet().start();
         serve_next(&mut server);
-        let before = server.process().memory();
+        let before = server.process().memory_kib();
         let stalled = stall(&server);
         let mut waiting: Vec<_> = (0..3).map(|_| server.connect()).collect();
         waiting.iter_mut().for_each(|client| client.send(MESSAGE).unwrap());
         waiting.iter().for_each(|client| client.expect_silence().unwrap());
-        let after = server.process().memory();
+        let after = server.process().memory_kib();
         let growth = after.saturating_sub(before);
         assert!(growth <= MAX_GROWTH_KIB, "{step}: the memory grew by {growth} KiB");
         drop(stalled);
