@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Measures how long the first builds of a student take, and the build of the tests. The target folder is
-# empty, and all crates are downloaded already. Prints the median of five runs, in seconds. Usage:
+# Measures the builds that a student runs first, and the build of the tests. Before each build the target
+# folder is empty, and all crates are downloaded. Prints the median of RUNS runs (default: 5). Usage:
 #     tests/bench/first_build.sh [RUNS]
 set -euo pipefail
 cd "$(dirname "$0")/../.."

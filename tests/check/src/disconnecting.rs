@@ -121,7 +121,8 @@ fn fill_backlog(trial: &mut Trial, max_clients: usize) -> Result<Vec<Client>, Fa
 }
 
 fn file_descriptors(trial: &mut Trial) -> Outcome {
-    let count = |trial: &Trial| trial.processes().into_iter().map(Process::file_descriptors).sum();
+    let count =
+        |trial: &Trial| trial.processes().into_iter().map(Process::count_file_descriptors).sum();
     trial.serve_first()?;
     // One of these may be the socket of the first client. A leak is many more.
     let before: Option<usize> = count(trial);

@@ -1,11 +1,11 @@
-//! A client like `nc`. It sends each line that you type, and prints each response. For experiments, it
+//! A client like `nc`. It sends each line that you type, and prints the responses. For experiments, it
 //! can also misbehave.
 
 #![forbid(unsafe_code)]
 // `println!` and `eprintln!` panic if the line cannot be printed.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
-use std::io::{self, BufRead, ErrorKind, Read, Write};
+use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream, ToSocketAddrs};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -13,11 +13,11 @@ use std::{process, thread};
 
 use anyhow::Context;
 use clap::{Arg, ArgAction, ArgGroup, Command, value_parser};
-use harness::{RESPONSE, StalledReader, raise_file_descriptor_limit, reset_on_close, signals};
+use harness::{MESSAGE, StalledReader, raise_file_descriptor_limit, reset_on_close, signals};
 
-/// The timeout for each connection and for the responses to a crowd. If the backlog is full, connecting
+/// The timeout for each connection of a crowd, and for the responses. If the backlog is full, connecting
 /// blocks.
-const TIMEOUT: Duration = Duration::from_secs(2);
+const CROWD_TIMEOUT: Duration = Duration::from_secs(2);
 
 fn main() -> ExitCode {
     match run() {
@@ -50,14 +50,14 @@ fn build_command() -> Command {
     let host = option("host", "HOST", "Name or address of the server");
     let port = option("port", "PORT", "Port of the server").value_parser(value_parser!(u16));
     let crowd = "Connect N clients that send one request each. Press Enter to disconnect them";
-    let stall = "Send requests and read no response, until the server cannot send to this client";
+    let stall = "Send requests and never read a response. Press Enter to disconnect";
     let host_argument = Arg::new("HOST").conflicts_with("host");
     let port_argument = Arg::new("PORT").conflicts_with("port").value_parser(value_parser!(u16));
     Command::new("client")
         .version(env!("CARGO_PKG_VERSION"))
-        .about("Sends each line that you type to a server, and prints the responses")
-        .arg(host_argument.help("Name or address of the server, like --host"))
-        .arg(port_argument.help("Port of the server, like --port"))
+        .about("A client like nc: sends each line that you type, and prints the responses")
+        .arg(host_argument.help("Name or address of the server, or ADDRESS:PORT"))
+        .arg(port_argument.help("Port of the server, if HOST contains none"))
         .arg(host.default_value("127.0.0.1"))
         .arg(port.default_value("5000"))
         .arg(flag("reset", "At the end of the input (Ctrl-D), reset the connection"))
@@ -66,21 +66,21 @@ fn build_command() -> Command {
         .group(ArgGroup::new("misbehaviour").args(["reset", "stall", "crowd"]))
 }
 
-/// Returns the address of the server. `host` may also be an address as a server prints it, such as
-/// `[::1]:5000`, or only `[::1]`.
+/// Returns the address of the server. `host` may also be an address with a port, such as `[::1]:5000`,
+/// or an address in brackets.
 fn resolve(host: &str, port: u16) -> anyhow::Result<SocketAddr> {
     if let Ok(address) = host.parse() {
         return Ok(address);
     }
     let bare_host = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
     let addresses = (bare_host.unwrap_or(host), port).to_socket_addrs();
-    let failure = || format!("cannot look up {host:?}");
-    let addresses: Vec<SocketAddr> = addresses.with_context(failure)?.collect();
+    let addresses = addresses.with_context(|| format!("cannot look up {host:?}"))?;
+    let addresses: Vec<SocketAddr> = addresses.collect();
     let ipv4 = addresses.iter().find(|address| address.is_ipv4());
-    ipv4.or(addresses.first()).copied().with_context(failure)
+    ipv4.or(addresses.first()).copied().with_context(|| format!("{host:?} has no address"))
 }
 
-/// Sends in one thread and receives in another, because each of them blocks.
+/// Sends in one thread and receives in another, because both calls block.
 fn send_and_receive(server: SocketAddr, is_reset_at_end: bool) -> anyhow::Result<()> {
     let stream = TcpStream::connect(server);
     let mut stream = stream.with_context(|| format!("cannot connect to {server}"))?;
@@ -119,10 +119,10 @@ fn send_lines(mut stream: &TcpStream, is_reset_at_end: bool) -> anyhow::Result<(
 fn stall(server: SocketAddr) -> anyhow::Result<()> {
     let client = StalledReader::connect(server);
     let mut client = client.with_context(|| format!("cannot connect to {server}"))?;
-    print_line(&format!("{} sends requests and reads no response.", client.addr()));
-    client.send_until_server_is_blocked().context("this client did not get stuck")?;
+    print_line(&format!("{} sends requests and never reads.", client.addr()));
+    client.send_until_server_is_blocked().context("send() never blocked")?;
     let sent = client.bytes_sent();
-    print_line(&format!("This client is stuck after {sent} bytes. The server cannot send to it."));
+    print_line(&format!("send() blocks after {sent} bytes, and the server cannot send either."));
     print_line("Press Enter to disconnect.");
     read_line().map(drop)
 }
@@ -133,12 +133,12 @@ fn connect_crowd(server: SocketAddr, clients: usize) -> anyhow::Result<()> {
     let limit = raise_file_descriptor_limit(wanted)
         .context("cannot raise the limit on file descriptors")?;
     if limit < wanted {
-        print_line(&format!("The limit on file descriptors is {limit}: too few for all clients."));
+        print_line(&format!("The limit of {limit} file descriptors is too low for all clients."));
     }
     let mut streams = Vec::new();
     for number in 1..=clients {
-        let stream = TcpStream::connect_timeout(&server, TIMEOUT);
-        match stream.and_then(|mut stream| stream.write_all(b"hello\n").map(|()| stream)) {
+        let stream = TcpStream::connect_timeout(&server, CROWD_TIMEOUT);
+        match stream.and_then(|mut stream| stream.write_all(MESSAGE).map(|()| stream)) {
             Ok(stream) => streams.push(stream),
             Err(error) => {
                 print_line(&format!("Client {number} could not connect or send: {error}"));
@@ -147,15 +147,16 @@ fn connect_crowd(server: SocketAddr, clients: usize) -> anyhow::Result<()> {
         }
     }
     let connected = streams.len();
-    print_line(&format!("{connected} of {clients} connected."));
+    print_line(&format!("{connected} of {clients} clients connected and sent a request."));
     let mut served = 0;
     let mut last_response = Instant::now();
-    for mut stream in &streams {
+    for stream in &streams {
         // After the timeout, count only the responses that have arrived already.
-        let left = TIMEOUT.saturating_sub(last_response.elapsed()).max(Duration::from_millis(1));
-        stream.set_read_timeout(Some(left)).context("cannot set the timeout")?;
-        let mut response = [0; RESPONSE.len()];
-        if stream.read_exact(&mut response).is_ok() && response == *RESPONSE {
+        let time_left =
+            CROWD_TIMEOUT.saturating_sub(last_response.elapsed()).max(Duration::from_millis(1));
+        stream.set_read_timeout(Some(time_left)).context("cannot set the timeout")?;
+        // Read all bytes that have arrived. Otherwise, disconnecting would send a reset.
+        if BufReader::new(stream).read_exact(&mut [0]).is_ok() {
             served += 1;
             last_response = Instant::now();
         }
@@ -171,8 +172,8 @@ fn read_line() -> anyhow::Result<Vec<u8>> {
     Ok(line)
 }
 
-/// Prints on standard output, or ends this process if that fails. There is no error message if the
-/// reader of standard output has exited.
+/// Prints on standard output, or ends this process if that fails. If the reader of standard output has
+/// exited, there is no error message.
 fn print(bytes: &[u8]) {
     let mut output = io::stdout().lock();
     if let Err(error) = output.write_all(bytes).and_then(|()| output.flush()) {

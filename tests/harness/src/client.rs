@@ -11,7 +11,7 @@ use crate::process::lock_starts;
 use crate::protocol::{Journal, MESSAGE, Protocol, Response};
 
 /// The greatest number of bytes that one read returns.
-const MAX_READ: usize = 64 * 1024;
+const MAX_READ_BYTES: usize = 64 * 1024;
 
 /// A connected client. Each call has a timeout, and an error says what the client got instead.
 #[derive(Debug)]
@@ -22,8 +22,8 @@ pub struct Client {
     deadline: Option<Instant>,
     protocol: Arc<Protocol>,
     is_greeting_pending: bool,
-    /// The bytes that were sent after the last response.
-    pending: Vec<u8>,
+    /// The bytes that were sent after the last response, if the server echoes.
+    unechoed: Vec<u8>,
     kept_sockets: Option<KeptSockets>,
     journal: Option<(String, Journal)>,
 }
@@ -67,13 +67,13 @@ impl Client {
             deadline: None,
             protocol: Arc::default(),
             is_greeting_pending: true,
-            pending: Vec::new(),
+            unechoed: Vec::new(),
             kept_sockets: None,
             journal: None,
         })
     }
 
-    /// Expects the responses of `protocol`, all of them before `deadline`.
+    /// Expects the responses of `protocol`. All of them must arrive before `deadline`.
     pub fn with_protocol(mut self, protocol: &Arc<Protocol>, deadline: Instant) -> Self {
         self.protocol = Arc::clone(protocol);
         self.deadline = Some(deadline);
@@ -101,14 +101,14 @@ impl Client {
         &self.stream
     }
 
-    fn note(&self, step: &str) {
+    fn note(&self, action: &str) {
         if let Some((name, journal)) = &self.journal {
-            journal.note(format!("{name} {step}"));
+            journal.note(format!("{name} {action}"));
         }
     }
 
-    /// Returns an error that says what this client got. After a timeout this is `missing`, such as
-    /// `no response`, and how long the client waited.
+    /// Returns an error that says what this client got. After a timeout the error says what is
+    /// `missing`, such as `no response`, and how long the client waited.
     pub(crate) fn explain(&self, missing: &str, error: &Error) -> Error {
         let text = if !is_timeout(error) {
             describe_error(error)
@@ -128,7 +128,7 @@ impl Client {
 
     fn write(&mut self, message: &[u8]) -> io::Result<()> {
         if self.protocol.response == Response::Echo {
-            self.pending.extend_from_slice(message);
+            self.unechoed.extend_from_slice(message);
         }
         let sent = self.stream.write_all(message);
         sent.map_err(|error| self.explain("a send() that did not return", &error))
@@ -162,9 +162,9 @@ impl Client {
         }
         match &self.protocol.response {
             Response::Constant(response) => expected.extend_from_slice(response),
-            Response::Echo => expected.append(&mut self.pending),
+            Response::Echo => expected.append(&mut self.unechoed),
             Response::Dependent => {
-                // The length is not known. The other bytes arrive together with the first one, or soon.
+                // The length is unknown. The other bytes arrive together with the first one, or soon.
                 self.wait_for_byte()?;
                 return self.receive_until_silence(Duration::from_millis(50)).map(drop);
             }
@@ -182,7 +182,7 @@ impl Client {
             if received.is_empty() {
                 return Err(self.explain("no response", &error));
             }
-            let rest = self.explain("no other byte", &error);
+            let rest = self.explain("no more bytes", &error);
             return Err(invalid_data(format!("{} and then {rest}", self.describe(&received))));
         }
         self.is_greeting_pending = false;
@@ -191,11 +191,12 @@ impl Client {
 
     /// Returns `timeout`, or the time until the deadline if that is shorter.
     fn time_left(&self, timeout: Duration) -> Duration {
-        let left = self.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-        left.map_or(timeout, |left| left.min(timeout))
+        self.deadline.map_or(timeout, |deadline| {
+            deadline.saturating_duration_since(Instant::now()).min(timeout)
+        })
     }
 
-    /// Calls `read` with a timeout, and again if a signal interrupts it.
+    /// Calls `read` with a timeout. If a signal interrupts the call, calls it again.
     fn read_within(
         &self,
         timeout: Duration,
@@ -216,7 +217,7 @@ impl Client {
 
     /// Waits for bytes, and reads at most `limit`. Returns no bytes at the end of the stream.
     pub(crate) fn read_at_most(&self, limit: usize) -> io::Result<Vec<u8>> {
-        let mut bytes = vec![0; limit.min(MAX_READ)];
+        let mut bytes = vec![0; limit.min(MAX_READ_BYTES)];
         let length = self.read_within(self.timeout, |mut stream| stream.read(&mut bytes))?;
         bytes.truncate(length);
         Ok(bytes)
@@ -265,8 +266,8 @@ impl Client {
     /// Receives until nothing has arrived for `silence`, at most 64 KiB.
     pub fn receive_until_silence(&mut self, silence: Duration) -> io::Result<Vec<u8>> {
         let mut received = Vec::new();
-        while received.len() < MAX_READ && self.peek(silence)? == Some(1) {
-            received.extend(self.read_at_most(MAX_READ - received.len())?);
+        while received.len() < MAX_READ_BYTES && self.peek(silence)? == Some(1) {
+            received.extend(self.read_at_most(MAX_READ_BYTES - received.len())?);
         }
         Ok(received)
     }
@@ -345,7 +346,7 @@ pub(crate) fn is_timeout(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)
 }
 
-/// Describes what a client got when its socket reports `error`.
+/// Describes an error of a socket as what the client got.
 pub fn describe_error(error: &Error) -> String {
     match error.kind() {
         ErrorKind::WouldBlock | ErrorKind::TimedOut => "nothing before the timeout".to_owned(),
@@ -360,17 +361,14 @@ pub fn describe_error(error: &Error) -> String {
 /// Counts the responses at the start of `received`, and quotes the other bytes.
 pub fn describe_responses(response: &[u8], received: &[u8]) -> String {
     let length = response.len().max(1);
-    let whole = received.chunks(length).take_while(|chunk| *chunk == response).count();
-    let rest = &received[whole * length..];
-    match (whole, rest) {
+    let count = received.chunks(length).take_while(|chunk| *chunk == response).count();
+    let (responses, rest) = received.split_at(count * length);
+    match (count, rest) {
         (0, []) => "no response".to_owned(),
         (0, _) => quote(rest),
         (1, []) => "1 response".to_owned(),
-        (_, []) => format!("{whole} responses"),
-        _ => {
-            let responses = describe_responses(response, &received[..whole * length]);
-            format!("{responses} and then {}", quote(rest))
-        }
+        (_, []) => format!("{count} responses"),
+        _ => format!("{} and then {}", describe_responses(response, responses), quote(rest)),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Kills the servers if this process is killed. If it is killed after fork(2) but before the server is
+//! Kills the servers if this process is killed. If we are killed after fork(2) but before the server is
 //! registered, that server survives.
 
 use std::io::Write;
@@ -10,9 +10,8 @@ use crate::launch;
 
 /// A loop in the shell that reads the process groups of the running servers. Each line is the complete
 /// list. The input ends when this process ends, for any reason. The loop runs in the background and in
-/// its own process group, so no process waits for it and no key of the terminal reaches it. In the
-/// background a shell replaces file descriptor 0 by /dev/null, so the loop reads file descriptor 3
-/// instead.
+/// its own process group, so no process waits for it and no key of the terminal reaches it. A shell
+/// gives a background loop /dev/null as standard input, so the loop reads file descriptor 3.
 const GUARD_SCRIPT: &str = "exec 3<&0
     { while read -r line; do groups=$line; done
     [ -z \"$groups\" ] || kill -9 $groups; } <&3 3<&- &";

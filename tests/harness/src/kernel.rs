@@ -1,7 +1,7 @@
-//! Reads from the kernel which system call a process is blocked in, and what the queues of its
-//! connections contain.
+//! Reads from the kernel which system call a process is blocked in, and how long the queues of its
+//! connections are.
 //!
-//! On Linux all of it comes from `/proc`, see proc(5). On other systems the connections come from
+//! On Linux all of this comes from `/proc`, see proc(5). On other systems the connections come from
 //! netstat(1), and everything else is not available.
 
 use std::fs;
@@ -17,14 +17,14 @@ use crate::{Process, run};
 pub enum ProcessState {
     Running,
     Blocked(SystemCall),
-    /// A tracer holds the process before or after this call, as strace(1) does for a delay.
+    /// A tracer such as strace(1) holds the process before or after this call.
     Traced(SystemCall),
-    /// A signal such as Ctrl-Z has stopped the process in this call. The call has no name if the process
-    /// was in none.
+    /// A signal such as SIGTSTP (Ctrl-Z) has stopped the process in this call. If the process was in no
+    /// call, this one has no name.
     Stopped(SystemCall),
 }
 
-/// A call of the lesson in which a server is blocked. `Select` stands for `epoll` and `kqueue` too.
+/// A call of the lesson in which a server can be blocked. `Select` stands for `epoll` and `kqueue` too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LessonCall {
     Accept,
@@ -144,8 +144,8 @@ impl Process {
         let mut words = vec![[0; 8]; nfds.div_ceil(64)];
         let memory = fs::File::open(format!("/proc/{}/mem", self.0)).ok()?;
         memory.read_exact_at(words.as_flattened_mut(), address).ok()?;
-        let is_in = |fd: &usize| u64::from_ne_bytes(words[fd / 64]) >> (fd % 64) & 1 == 1;
-        (0..nfds).filter(is_in).map(|fd| fd.try_into().ok()).collect()
+        let is_in_set = |fd: &usize| u64::from_ne_bytes(words[fd / 64]) >> (fd % 64) & 1 == 1;
+        (0..nfds).filter(is_in_set).map(|fd| fd.try_into().ok()).collect()
     }
 
     /// Returns the inode number of an open socket, see [`TcpSocket::inode`].
@@ -187,7 +187,7 @@ pub struct TcpSocket {
     pub local_addr: SocketAddr,
     pub peer_addr: SocketAddr,
     pub state: TcpState,
-    /// The number of bytes that the peer has not acknowledged.
+    /// The number of bytes in the send queue. The peer has not acknowledged them.
     pub unacknowledged: u64,
     /// The number of unread bytes. In a listening socket, the number of connections in the backlog.
     pub unread: u64,
@@ -202,7 +202,7 @@ impl TcpSocket {
         self.inode == 0 && self.is_open()
     }
 
-    /// Returns whether the connection is open, and this end has not closed it.
+    /// Returns whether the connection is open. The peer may have closed it.
     pub fn is_open(&self) -> bool {
         matches!(self.state, TcpState::Established | TcpState::CloseWait)
     }
@@ -331,7 +331,8 @@ mod tests {
             let _accepted = listener.accept().expect("a connection");
             let accepted =
                 find(&|socket| socket.peer_addr == client).expect("an accepted connection");
-            assert!(accepted.is_open() && !accepted.is_in_backlog(), "not accepted: {accepted:?}");
+            let is_accepted = accepted.is_open() && !accepted.is_in_backlog();
+            assert!(is_accepted, "expected an accepted connection, got {accepted:?}");
         }
     }
 

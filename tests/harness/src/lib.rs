@@ -1,9 +1,9 @@
 //! Starts servers and connects clients to them, as a student would.
 //!
 //! [`ServerCommand`] describes how to start a server, and [`Server`] is a running one. [`Client`] is a
-//! client that behaves well, and [`StalledReader`] is a client that never reads. [`Log`] has the lines
-//! that a process prints, and [`kernel`] reads from the kernel what the process does. [`PtyProgram`]
-//! runs a program on a pseudo-terminal.
+//! client that behaves well, and [`StalledReader`] is a client that never reads. [`Log`] collects the
+//! lines that a process prints. [`kernel`] reads from the kernel what a process does. [`PtyProgram`] runs
+//! a program on a pseudo-terminal.
 //!
 //! Tests wait for an event, such as a line or bytes, and fail after [`TIMEOUT`].
 
@@ -67,8 +67,8 @@ pub fn has_strace() -> bool {
 /// The flags of unshare(1) that make a program process 1, as a container does.
 pub const PROCESS_1_FLAGS: [&str; 4] = ["--pid", "--fork", "--kill-child", "--mount-proc"];
 
-/// Returns a command that starts `program` in namespaces of its own, see unshare(1) and
-/// [`check_requirement`].
+/// Returns a command that starts `program` in new namespaces, see unshare(1). None if this is not
+/// allowed, see [`check_requirement`].
 pub fn in_namespaces(flags: &[&str], program: impl AsRef<OsStr>) -> Option<Command> {
     let flags = [&["--user", "--map-root-user"], flags].concat();
     let is_allowed = can_run("unshare", &[&flags[..], &["true"]].concat());
@@ -84,8 +84,8 @@ pub fn can_run(program: impl AsRef<OsStr>, arguments: &[&str]) -> bool {
     run(Command::new(program).args(arguments)).is_ok_and(|output| output.status.success())
 }
 
-/// Returns `is_present`. If it is false, prints that the test is skipped. With `CI=true` on Linux it
-/// panics instead, because everything can be installed there.
+/// Returns `is_present`. If it is false, prints that the test is skipped, or panics with `CI=true` on
+/// Linux, because everything can be installed there.
 pub fn check_requirement(name: &str, is_present: bool) -> bool {
     if !is_present {
         let is_ci = cfg!(target_os = "linux") && env::var("CI").is_ok_and(|ci| ci == "true");

@@ -9,14 +9,14 @@ use std::time::{Duration, Instant};
 
 use crate::TIMEOUT;
 
-/// The greatest size of a log in bytes. A full log forgets the first half of its lines.
-const MAX_BYTES: usize = 24 << 20;
+/// The greatest size of a log in bytes. A full log forgets the first half of its runs.
+const MAX_SIZE: usize = 24 << 20;
 
-/// The greatest length of a line in bytes. A longer line counts as several.
-const MAX_LINE_BYTES: u64 = 4096;
+/// The greatest length of a line in bytes. The log splits a longer line.
+const MAX_LINE_LENGTH: u64 = 4096;
 
-/// A line, or a run of equal lines. A client that never reads makes a server print a line hundreds of
-/// thousands of times.
+/// A *run*: one line, or equal lines in a row. A client that never reads makes a server print a line
+/// hundreds of thousands of times.
 #[derive(Debug, Clone)]
 pub struct LineRun {
     pub text: String,
@@ -26,35 +26,35 @@ pub struct LineRun {
 }
 
 impl LineRun {
-    fn bytes(&self) -> usize {
+    fn size(&self) -> usize {
         size_of::<Self>() + self.text.len()
     }
 }
 
 #[derive(Debug, Default)]
 struct LogState {
-    lines: Vec<LineRun>,
-    bytes: usize,
+    runs: Vec<LineRun>,
+    size: usize,
     counts: HashMap<String, usize>,
     has_ended: bool,
 }
 
 impl LogState {
     fn add(&mut self, text: String) {
-        if self.bytes > MAX_BYTES {
-            self.lines.drain(..self.lines.len() / 2);
-            self.bytes = self.lines.iter().map(LineRun::bytes).sum();
-            // From now on count only lines without an address, because there are few different ones.
+        if self.size > MAX_SIZE {
+            self.runs.drain(..self.runs.len() / 2);
+            self.size = self.runs.iter().map(LineRun::size).sum();
+            // Keep only the counts of lines without an address, because few of these lines differ.
             self.counts.retain(|line, _| line.starts_with("Before "));
         }
         let now = Instant::now();
         *self.counts.entry(text.clone()).or_default() += 1;
-        match self.lines.last_mut() {
+        match self.runs.last_mut() {
             Some(run) if run.text == text => (run.count, run.last_printed) = (run.count + 1, now),
             _ => {
-                let line = LineRun { text, first_printed: now, last_printed: now, count: 1 };
-                self.bytes += line.bytes();
-                self.lines.push(line);
+                let run = LineRun { text, first_printed: now, last_printed: now, count: 1 };
+                self.size += run.size();
+                self.runs.push(run);
             }
         }
     }
@@ -70,12 +70,12 @@ impl Log {
         Self::with_line_limit(usize::MAX, stream)
     }
 
-    /// Reads the first `lines` of `stream` and then closes it, so that the process has no reader.
-    pub(crate) fn with_line_limit(lines: usize, stream: impl Read + Send + 'static) -> Self {
+    /// Reads at most `line_limit` lines, and then closes `stream`, so that the process has no reader.
+    pub(crate) fn with_line_limit(line_limit: usize, stream: impl Read + Send + 'static) -> Self {
         let log = Self::default();
         let writer = log.clone();
         thread::spawn(move || {
-            writer.read(lines, stream);
+            writer.read(line_limit, stream);
             // The stream is closed now.
             writer.state().has_ended = true;
             writer.0.1.notify_all();
@@ -83,11 +83,11 @@ impl Log {
         log
     }
 
-    fn read(&self, lines: usize, stream: impl Read) {
+    fn read(&self, line_limit: usize, stream: impl Read) {
         let mut stream = BufReader::new(stream);
-        for _ in 0..lines {
+        for _ in 0..line_limit {
             let mut bytes = Vec::new();
-            let length = stream.by_ref().take(MAX_LINE_BYTES).read_until(b'\n', &mut bytes);
+            let length = stream.by_ref().take(MAX_LINE_LENGTH).read_until(b'\n', &mut bytes);
             if length.unwrap_or(0) == 0 {
                 return;
             }
@@ -101,7 +101,7 @@ impl Log {
         self.0.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until `find` returns a value, at most for `timeout`. An error says why there is none.
+    /// Waits until `find` returns a value. An error says why there is none.
     fn wait_within<T>(
         &self,
         timeout: Duration,
@@ -113,29 +113,30 @@ impl Log {
             if let Some(found) = find(&state) {
                 return Ok(found);
             }
-            let left = deadline.saturating_duration_since(Instant::now());
+            let time_left = deadline.saturating_duration_since(Instant::now());
             if state.has_ended {
                 return Err(", but the stream ended".to_owned());
             }
-            if left.is_zero() {
+            if time_left.is_zero() {
                 return Err(format!(" within {} s", timeout.as_secs_f32()));
             }
-            state = self.0.1.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+            state =
+                self.0.1.wait_timeout(state, time_left).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 
-    /// Waits until `find` returns a value from the lines so far. `expected` is for the error message.
+    /// Waits until `find` returns a value from the runs so far. An error names what was `expected`.
     pub(crate) fn try_wait_for<T>(
         &self,
         expected: &str,
         mut find: impl FnMut(&[LineRun]) -> Option<T>,
     ) -> Result<T, String> {
-        self.wait_within(TIMEOUT, |state| find(&state.lines)).map_err(|reason| {
+        self.wait_within(TIMEOUT, |state| find(&state.runs)).map_err(|reason| {
             format!("expected {expected}{reason}. Printed so far:\n{}", self.text())
         })
     }
 
-    /// Waits until `find` returns a value from the lines so far. Panics after [`TIMEOUT`].
+    /// Waits until `find` returns a value from the runs so far. Panics after [`TIMEOUT`].
     #[track_caller]
     pub fn wait_for<T>(&self, expected: &str, find: impl FnMut(&[LineRun]) -> Option<T>) -> T {
         match self.try_wait_for(expected, find) {
@@ -149,27 +150,27 @@ impl Log {
         self.wait_for_count(text, 1);
     }
 
-    /// Waits until the line `text` has been printed `times` times. Panics after [`TIMEOUT`].
+    /// Waits until [`Self::count`] of a line is at least `count`. Panics after [`TIMEOUT`].
     #[track_caller]
-    pub fn wait_for_count(&self, text: &str, times: usize) {
+    pub fn wait_for_count(&self, text: &str, count: usize) {
         let result = self.wait_within(TIMEOUT, |state| {
-            state.counts.get(text).filter(|count| **count >= times).copied()
+            state.counts.get(text).filter(|printed| **printed >= count).copied()
         });
         if let Err(reason) = result {
-            let printed = self.text();
-            panic!("expected the line {text:?} {times} times{reason}. Printed so far:\n{printed}");
+            let times = if count == 1 { String::new() } else { format!(" {count} times") };
+            panic!("expected the line {text:?}{times}{reason}. Printed so far:\n{}", self.text());
         }
     }
 
-    /// Waits until `lines` lines have been printed. Returns false after the timeout.
-    pub fn wait_for_lines_within(&self, lines: usize, timeout: Duration) -> bool {
-        let printed = |state: &LogState| state.lines.iter().map(|line| line.count).sum::<usize>();
-        self.wait_within(timeout, |state| (printed(state) >= lines).then_some(())).is_ok()
+    /// Waits until `count` lines have been printed. Returns false after the timeout.
+    pub fn wait_for_lines_within(&self, count: usize, timeout: Duration) -> bool {
+        let printed = |state: &LogState| state.runs.iter().map(|run| run.count).sum::<usize>();
+        self.wait_within(timeout, |state| (printed(state) >= count).then_some(())).is_ok()
     }
 
     /// Waits until the stream has ended, at most for `timeout`.
     pub fn wait_for_end(&self, timeout: Duration) {
-        // Ignore the error: it says only whether the stream has ended.
+        // Ignore the result: both a timeout and the end of the stream are errors.
         let _ = self.wait_within(timeout, |_| None::<()>);
     }
 
@@ -177,22 +178,23 @@ impl Log {
     pub fn read_to_end(&self) -> Vec<String> {
         self.wait_for_end(TIMEOUT);
         let has_ended = self.state().has_ended;
-        assert!(has_ended, "expected the end of the stream. Printed so far:\n{}", self.text());
+        assert!(has_ended, "expected the end of the output. Printed so far:\n{}", self.text());
         self.lines()
     }
 
     pub fn lines(&self) -> Vec<String> {
         let state = self.state();
-        let runs = state.lines.iter();
+        let runs = state.runs.iter();
         runs.flat_map(|run| iter::repeat_n(run.text.clone(), run.count)).collect()
     }
 
     /// Returns the last runs of lines, at most `limit`.
     pub fn last_runs(&self, limit: usize) -> Vec<LineRun> {
         let state = self.state();
-        state.lines[state.lines.len().saturating_sub(limit)..].to_vec()
+        state.runs[state.runs.len().saturating_sub(limit)..].to_vec()
     }
 
+    /// Returns how many times a line has been printed. A full log forgets the counts of most lines.
     pub fn count(&self, text: &str) -> usize {
         self.state().counts.get(text).copied().unwrap_or(0)
     }
@@ -200,10 +202,10 @@ impl Log {
     /// Returns the last thousand runs of lines as one text.
     pub fn text(&self) -> String {
         let mut text = String::new();
-        for LineRun { text: line, count, .. } in self.last_runs(1000) {
-            text += &match count {
-                1 => format!("  {line}\n"),
-                _ => format!("  {line}  ({count} times)\n"),
+        for run in self.last_runs(1000) {
+            text += &match run.count {
+                1 => format!("  {}\n", run.text),
+                count => format!("  {}  ({count} times)\n", run.text),
             };
         }
         text

@@ -45,11 +45,11 @@ pub(crate) fn spawn_and_register(
     let _starts = lock_starts();
     let child = command.spawn()?;
     register(child.id());
-    // Linux reports that the new program runs before it has closed the duplicates (vfork(2)).
+    // On Linux, `spawn` can return before execve(2) has closed the duplicates (see vfork(2)).
     let our_sockets = Process(process::id()).sockets();
     let is_inherited =
         |socket: &OpenSocket| socket.flags & CLOSE_ON_EXEC != 0 && our_sockets.contains(socket);
-    // Ignore a timeout: it means only that some sockets stay open for longer.
+    // Ignore a timeout: then some sockets stay open for longer.
     let _ = poll_until(TIMEOUT, || {
         (!Process(child.id()).sockets().iter().any(is_inherited)).then_some(())
     });
@@ -82,7 +82,7 @@ pub fn wait_until(expected: &str, mut condition: impl FnMut() -> bool) {
     assert!(result.is_some(), "expected {expected} within {} s", TIMEOUT.as_secs());
 }
 
-/// A child that is killed when this is dropped.
+/// A child process that is killed when this is dropped.
 #[derive(Debug)]
 pub struct ChildGuard(pub Child);
 
@@ -126,8 +126,8 @@ impl Process {
         let _ = kill_process(self.pid(), signal);
     }
 
-    /// Returns whether this child of ours has ended. It leaves the exit status to `wait`, so the process
-    /// ID still belongs to the child.
+    /// Returns whether this child of ours has ended. The exit status stays available to `wait`, so the
+    /// process ID still belongs to the child.
     pub(crate) fn has_ended(self) -> bool {
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
         matches!(waitid(WaitId::Pid(self.pid()), options), Ok(Some(_)))
@@ -148,7 +148,7 @@ impl Process {
         });
     }
 
-    /// Stops this process, and waits until it has stopped. The kernel queues requests meanwhile.
+    /// Stops this process, and waits until it has stopped. Meanwhile the kernel queues its requests.
     pub fn stop(self) {
         self.signal(Signal::STOP);
         self.wait_until_stopped();
@@ -169,22 +169,21 @@ impl Process {
         let Ok(status) = fs::read_to_string(format!("/proc/{}/status", self.0)) else {
             return self.read_ps_column("rss").parse().unwrap_or(0);
         };
-        // Field 24 of `stat` is not exact.
-        let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let resident = resident.and_then(|text| text.trim().strip_suffix(" kB")?.parse().ok());
-        resident.unwrap_or(0)
+        // The value in `/proc/PID/stat` is not exact.
+        let field = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        field.and_then(|text| text.trim().strip_suffix(" kB")?.parse().ok()).unwrap_or(0)
     }
 
     /// Returns whether this process was running or ready to run nearly all the time for `period`. Then
     /// it busy-loops, even if other processes leave it little CPU time. None if not available on this
     /// system.
     pub fn is_busy_looping(self, period: Duration) -> Option<bool> {
-        let mut running = 0;
+        let mut running_samples = 0;
         for _ in 0..20 {
             thread::sleep(period / 20);
-            running += usize::from(self.read_stat_field(3)? == "R");
+            running_samples += usize::from(self.read_stat_field(3)? == "R");
         }
-        Some(running >= 16)
+        Some(running_samples >= 16)
     }
 
     /// Returns the state of this process as a letter of ps(1), or an empty text if it has ended.
@@ -217,7 +216,7 @@ impl Process {
     pub fn main_thread_cpu_time(self) -> Option<Duration> {
         let schedstat = fs::read_to_string(format!("/proc/{}/schedstat", self.0)).ok()?;
         let nanoseconds = schedstat.split(' ').next()?.parse().ok()?;
-        // It is 0 if the kernel does not count the CPU time.
+        // The number is 0 if the kernel does not count the CPU time.
         (nanoseconds > 0).then(|| Duration::from_nanos(nanoseconds))
     }
 
@@ -254,14 +253,14 @@ impl Process {
     pub fn sockets(self) -> Vec<OpenSocket> {
         let folder = format!("/proc/{}", self.0);
         let entries = fs::read_dir(format!("{folder}/fd")).into_iter().flatten().flatten();
-        let socket = |entry: fs::DirEntry| {
+        let read_socket = |entry: fs::DirEntry| {
             let inode = socket_inode(entry.path())?;
             let file_descriptor = entry.file_name().to_str()?.parse().ok()?;
             let info = fs::read_to_string(format!("{folder}/fdinfo/{file_descriptor}")).ok()?;
             let octal = info.lines().find_map(|line| line.strip_prefix("flags:"))?.trim();
             Some(OpenSocket { file_descriptor, inode, flags: u32::from_str_radix(octal, 8).ok()? })
         };
-        entries.filter_map(socket).collect()
+        entries.filter_map(read_socket).collect()
     }
 
     /// Sets the soft limit on open file descriptors of this process, if it still runs.
@@ -272,7 +271,7 @@ impl Process {
         let limit = Rlimit { current: Some(limit), maximum };
         match prlimit(Some(self.pid()), Resource::Nofile, limit) {
             Ok(_) | Err(Errno::SRCH) => {}
-            Err(error) => panic!("process {}: prlimit: {error}", self.0),
+            Err(error) => panic!("cannot set the limit of process {}: {error}", self.0),
         }
     }
 }

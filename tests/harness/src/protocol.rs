@@ -11,7 +11,7 @@ pub const MESSAGE: &[u8] = b"hello\n";
 /// The greeting and the responses of a server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Protocol {
-    /// Bytes that are sent once, before the first response of a connection.
+    /// Bytes that the server sends once, before the first response of a connection.
     pub greeting: Vec<u8>,
     pub response: Response,
 }
@@ -20,7 +20,7 @@ pub struct Protocol {
 pub enum Response {
     /// These bytes for each `recv` that returns bytes.
     Constant(Vec<u8>),
-    /// The bytes that were sent.
+    /// The bytes of the request.
     Echo,
     /// Other bytes that depend on the request.
     Dependent,
@@ -41,7 +41,7 @@ impl Journal {
     pub fn note(&self, action: String) {
         let mut actions = self.actions();
         match actions.last_mut() {
-            Some((last, times)) if *last == action => *times += 1,
+            Some((last, count)) if *last == action => *count += 1,
             _ => actions.push((action, 1)),
         }
     }

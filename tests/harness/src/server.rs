@@ -15,7 +15,7 @@ use crate::{Client, Log, Process, Step, TIMEOUT, guard};
 /// Closes the file descriptors from 3 on, which the tests may have inherited. Otherwise a limit on file
 /// descriptors would not be exact.
 const CLOSE_INHERITED: &str =
-    "for d in /dev/fd/*; do d=${d##*/}; ((d > 2)) && eval \"exec $d>&-\"; done";
+    "for fd in /dev/fd/*; do fd=${fd##*/}; ((fd > 2)) && eval \"exec $fd>&-\"; done";
 
 /// The command that starts a server: a step, or any program.
 #[derive(Debug, Clone, Default)]
@@ -27,7 +27,7 @@ pub struct ServerCommand {
     port: u16,
     is_quiet: bool,
     shell_lines: Vec<String>,
-    strace: Vec<String>,
+    strace_words: Vec<String>,
     is_stdout_closed: bool,
     has_closed_output_pipes: bool,
 }
@@ -68,21 +68,22 @@ impl ServerCommand {
         self.shell(&format!("ulimit -n {limit}"))
     }
 
+    /// Opens /dev/null as each file descriptor from 3 to `first_free - 1`, before the server starts.
     pub fn reserve_file_descriptors_below(self, first_free: u32) -> Self {
-        let take =
-            format!("for ((d = 3; d < {first_free}; d++)); do eval \"exec $d< /dev/null\"; done");
-        self.shell(&take)
+        self.shell(&format!(
+            "for ((fd = 3; fd < {first_free}; fd++)); do eval \"exec $fd< /dev/null\"; done"
+        ))
     }
 
-    /// Closes standard output of the server. The server also listens beyond loopback, because it then
-    /// prints its address on standard error.
+    /// Closes standard output of the server. The server listens on 0.0.0.0, because it then prints a
+    /// warning with its address on standard error.
     pub fn close_stdout(mut self) -> Self {
         self.is_stdout_closed = true;
         self.host("0.0.0.0").shell("exec 1>&-")
     }
 
     /// Closes the pipes of standard output and standard error, as when `head -1` exits. If the server
-    /// is a step, we read the line with its address first.
+    /// is a step, we first read the line with its address.
     pub fn close_output_pipes(mut self) -> Self {
         self.has_closed_output_pipes = true;
         self
@@ -95,13 +96,13 @@ impl ServerCommand {
         self
     }
 
-    /// Lets system calls fail with strace(1), which writes `calls` into the file `log`, with each byte
-    /// of a string as `\xNN`. `fault` is the value for `-e inject=`, such as
+    /// Lets system calls fail with strace(1), which writes the system calls `calls` into the file `log`,
+    /// with each byte of a string as `\xNN`. `fault` is the value for `-e inject=`, such as
     /// `accept4:error=ENOMEM:when=1`. See [`crate::has_strace`].
     pub fn trace(mut self, fault: &str, calls: &str, log: &str) -> Self {
         // -D: the server stays the child of this process, not of strace.
         let strace = format!("strace -D -f -qq -xx -s 4096 -e trace={calls} -e inject={fault} -o");
-        self.strace = strace.split(' ').chain([log]).map(str::to_owned).collect();
+        self.strace_words = strace.split(' ').chain([log]).map(str::to_owned).collect();
         self
     }
 
@@ -117,7 +118,7 @@ impl ServerCommand {
             let script = format!("{CLOSE_INHERITED}; {lines} && exec \"$0\" \"$@\"");
             words.extend(["bash", "-c", &script].map(str::to_owned));
         }
-        words.extend_from_slice(&self.strace);
+        words.extend_from_slice(&self.strace_words);
         if let Some(step) = self.step {
             let host = self.host.as_deref().unwrap_or("127.0.0.1");
             words.push(step.build_binary().display().to_string());
@@ -163,22 +164,22 @@ impl ServerCommand {
         })
     }
 
-    /// Starts the server, and waits until it listens if it is a step. Other servers do not report when
+    /// Starts the server. If it is a step, waits until it listens. Other servers do not report when
     /// they listen, so their first client has to try again.
     pub fn try_start(&self) -> io::Result<Server> {
         let mut server = self.spawn()?;
         if self.step.is_none() {
             return Ok(server);
         }
-        let log = if self.is_stdout_closed { &server.errors } else { &server.narration };
-        let addr = log.try_wait_for("the address of the server", |lines| {
+        let address_log = if self.is_stdout_closed { &server.errors } else { &server.narration };
+        let addr = address_log.try_wait_for("the address of the server", |lines| {
             let mut words = lines.iter().flat_map(|line| line.text.split(' '));
             words.find_map(|word| word.parse().ok())
         });
-        server.addr = addr.map_err(|failure| {
+        server.addr = addr.map_err(|error| {
             server.errors.wait_for_end(Duration::from_secs(1));
             let errors = server.errors.text();
-            io::Error::other(format!("{}: {failure}Standard error:\n{errors}", self.name()))
+            io::Error::other(format!("{}: {error}Standard error:\n{errors}", self.name()))
         })?;
         if self.has_closed_output_pipes {
             server.narration.read_to_end();
@@ -202,7 +203,7 @@ impl ServerCommand {
         let [line] = &errors[..] else {
             panic!("expected one line on standard error of {}, got {errors:#?}", self.name())
         };
-        assert_eq!(status.code(), Some(1), "exit code of {}, which printed {line}", self.name());
+        assert_eq!(status.code(), Some(1), "exit code of {}, which printed: {line}", self.name());
         (narration, line.clone())
     }
 
@@ -215,12 +216,12 @@ impl ServerCommand {
     }
 }
 
-/// Returns a port that is free now, outside the range from which the system takes ports for clients.
+/// Returns a port that is free now, below the *ephemeral ports*, which the system gives to clients.
 /// Each call returns another port, because a server may need a while until it listens.
 pub fn free_port() -> io::Result<u16> {
-    static NEXT: LazyLock<AtomicU16> = LazyLock::new(|| fastrand::u16(..).into());
+    static NEXT_PORT: LazyLock<AtomicU16> = LazyLock::new(|| fastrand::u16(..).into());
     for _ in 0..100 {
-        let port = 10_000 + NEXT.fetch_add(1, Ordering::Relaxed) % 22_000;
+        let port = 10_000 + NEXT_PORT.fetch_add(1, Ordering::Relaxed) % 22_000;
         if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
             return Ok(port);
         }
@@ -285,7 +286,7 @@ impl Server {
 
     pub fn wait(&mut self) -> ExitStatus {
         let status = self.wait_within(TIMEOUT);
-        status.unwrap_or_else(|| panic!("expected the end of {}", self.command.name()))
+        status.unwrap_or_else(|| panic!("{} did not end within {TIMEOUT:?}", self.command.name()))
     }
 
     pub fn kill_and_read_narration(mut self) -> Vec<String> {
@@ -314,9 +315,9 @@ impl Drop for Server {
         let status = self.exit_status();
         self.kill();
         if thread::panicking() {
-            let end = status.map_or_else(String::new, |status| format!(" (ended with {status})"));
+            let ended = status.map_or_else(String::new, |status| format!(" (ended with {status})"));
             eprintln!(
-                "{} on {}{end}. Standard output:\n{}Standard error:\n{}",
+                "{} on {}{ended}. Standard output:\n{}Standard error:\n{}",
                 self.command.name(),
                 self.addr,
                 self.narration.text(),

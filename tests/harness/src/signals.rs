@@ -35,6 +35,6 @@ pub fn take_default_action(signal: i32) {
     if process::id() == 1 && ![SIGCONT, SIGTSTP].contains(&signal) {
         process::exit(128 + signal);
     }
-    // Ignore the error: every signal here is a known one.
+    // Ignore the error: all our callers pass a signal that has a default action.
     let _ = emulate_default_handler(signal);
 }

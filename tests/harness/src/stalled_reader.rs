@@ -15,12 +15,12 @@ use crate::protocol::{Protocol, Response};
 /// The time after which a blocked `send()` of this client returns.
 const SEND_TIMEOUT: Duration = Duration::from_millis(100);
 
-/// The greatest number of bytes to send. The buffers of Linux and macOS hold less. A server that takes
-/// more than this reads requests without sending responses.
-const MAX_SENT: u64 = 768 << 20;
+/// The greatest number of bytes to send. The buffers of Linux and macOS hold less. If a server takes
+/// more than this, it reads requests but sends no responses.
+const MAX_SENT_BYTES: u64 = 768 << 20;
 
 /// The greatest number of bytes to receive at the end.
-const MAX_RECEIVED: u64 = 256 << 20;
+const MAX_RECEIVED_BYTES: u64 = 256 << 20;
 
 /// A client that sends and never reads. It has the smallest receive buffer and the smallest
 /// segments, so that the server's `send()` blocks soon.
@@ -28,8 +28,8 @@ const MAX_RECEIVED: u64 = 256 << 20;
 pub struct StalledReader {
     stream: TcpStream,
     addr: SocketAddr,
-    sent: u64,
-    receive_buffer: usize,
+    bytes_sent: u64,
+    receive_buffer_size: usize,
     deadline: Option<Instant>,
 }
 
@@ -42,14 +42,14 @@ impl StalledReader {
         // Ignore the error: macOS lacks this option, but the small buffer is enough there.
         let _ = socket.set_tcp_mss(88);
         socket.connect_timeout(&server.into(), TIMEOUT)?;
-        // This does not enlarge the window. The buffer needs more, because a small segment uses more
-        // memory than it has bytes.
-        let receive_buffer = 16 << 10;
-        socket.set_recv_buffer_size(receive_buffer)?;
+        // A larger buffer does not enlarge the window. But a small segment uses more memory than it has
+        // bytes, so the buffer must be larger than the window.
+        let receive_buffer_size = 16 << 10;
+        socket.set_recv_buffer_size(receive_buffer_size)?;
         let stream = TcpStream::from(socket);
         stream.set_write_timeout(Some(SEND_TIMEOUT))?;
         let addr = stream.local_addr()?;
-        Ok(Self { stream, addr, sent: 0, receive_buffer, deadline: None })
+        Ok(Self { stream, addr, bytes_sent: 0, receive_buffer_size, deadline: None })
     }
 
     pub fn with_deadline(mut self, deadline: Instant) -> Self {
@@ -62,7 +62,7 @@ impl StalledReader {
     }
 
     pub fn bytes_sent(&self) -> u64 {
-        self.sent
+        self.bytes_sent
     }
 
     pub fn stream(&self) -> &TcpStream {
@@ -73,23 +73,23 @@ impl StalledReader {
     fn send_until_blocked(&mut self) -> io::Result<()> {
         let message = [b'x'; 64 * 1024];
         loop {
-            if self.sent > MAX_SENT {
-                let failure = format!("the server read {} bytes and was never blocked", self.sent);
-                return Err(Error::other(failure));
+            if self.bytes_sent > MAX_SENT_BYTES {
+                let text = format!("the server read {} bytes without blocking", self.bytes_sent);
+                return Err(Error::other(text));
             }
             if self.deadline.is_some_and(|deadline| Instant::now() > deadline) {
                 return Err(ErrorKind::TimedOut.into());
             }
             match self.stream.write(&message) {
-                Ok(sent) => self.sent += sent as u64,
+                Ok(length) => self.bytes_sent += length as u64,
                 Err(error) if is_timeout(&error) => {
                     if self.server_socket().is_none_or(|socket| socket.unread > 0) {
                         return Ok(());
                     }
-                    // TCP has stalled, not the server. The window here is full, so the server's
-                    // acknowledgement is dropped. A slightly larger buffer lets it through.
-                    self.receive_buffer += 4096;
-                    SockRef::from(&self.stream).set_recv_buffer_size(self.receive_buffer)?;
+                    // The connection has stalled, although the server is not blocked. Our receive buffer
+                    // is full, so the kernel also drops acknowledgements. A larger buffer accepts them.
+                    self.receive_buffer_size += 4096;
+                    SockRef::from(&self.stream).set_recv_buffer_size(self.receive_buffer_size)?;
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
@@ -97,14 +97,14 @@ impl StalledReader {
         }
     }
 
-    /// Sends until this client is *stuck*: it has sent nothing for longer than TCP waits before it sends
-    /// again (200 ms at first, RFC 6298).
+    /// Sends until this client is *stuck*: it has sent nothing for longer than TCP waits before its
+    /// first retransmission (200 ms on Linux, see RFC 6298).
     pub fn send_until_stuck(&mut self) -> io::Result<()> {
         let mut attempts_without_progress = 0;
         while attempts_without_progress < 5 {
-            let sent_before = self.sent;
+            let sent_before = self.bytes_sent;
             self.send_until_blocked()?;
-            if self.sent > sent_before {
+            if self.bytes_sent > sent_before {
                 attempts_without_progress = 0;
             } else {
                 attempts_without_progress += 1;
@@ -146,16 +146,17 @@ impl StalledReader {
         };
         let mut expected = protocol.greeting.iter().chain(response.iter().cycle());
         let mut received = 0;
-        while received <= MAX_RECEIVED {
+        while received <= MAX_RECEIVED_BYTES {
             let bytes = client.read_at_most(usize::MAX);
             let bytes = bytes.map_err(|error| client.explain("no end of the stream", &error))?;
             if bytes.is_empty() {
                 let received = received.saturating_sub(protocol.greeting.len() as u64);
                 let length = response.len().max(1) as u64;
                 return match (received / length, received % length) {
-                    (whole, 0) => Ok(whole),
-                    (whole, part) => {
-                        Err(invalid_data(format!("{whole} responses and {part} bytes of another")))
+                    (responses, 0) => Ok(responses),
+                    (responses, part) => {
+                        let number = responses + 1;
+                        Err(invalid_data(format!("only {part} bytes of response {number}")))
                     }
                 };
             }

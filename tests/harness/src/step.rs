@@ -12,6 +12,7 @@ use escargot::format::Message;
 
 use crate::root;
 
+/// A step of the lesson, or an example of step 3.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Step {
     Blocking,
@@ -72,17 +73,17 @@ impl Step {
     /// Builds the binary with cargo, because `cargo test` builds no binary of another package. Returns
     /// its path.
     pub fn try_build_binary(self) -> Result<PathBuf, String> {
-        static STEPS: OnceLock<BuildResult> = OnceLock::new();
+        static STEPS_AND_EXAMPLES: OnceLock<BuildResult> = OnceLock::new();
         static AFTER_EXAMPLES: OnceLock<BuildResult> = OnceLock::new();
-        let built = if Self::AFTER_EXAMPLES.contains(&self) {
+        let result = if Self::AFTER_EXAMPLES.contains(&self) {
             // Build these separately. With the feature, cargo would build step 3 again.
             let after = "-p step3-select --features after --example mio --example tokio";
-            AFTER_EXAMPLES.get_or_init(|| build(after))
+            AFTER_EXAMPLES.get_or_init(|| build_binaries(after))
         } else {
             let steps = "-p step1-blocking -p step2-functions -p step3-select --bins --examples";
-            STEPS.get_or_init(|| build(steps))
+            STEPS_AND_EXAMPLES.get_or_init(|| build_binaries(steps))
         };
-        find_binary(built, self.name()).or_else(|error| {
+        find_binary(result, self.name()).or_else(|error| {
             // If cargo cannot be run, for example by another user, use the binaries of an earlier build.
             // They are in the folder of this program. A test is one folder deeper, in `deps`.
             let program = env::current_exe().unwrap_or_default();
@@ -104,30 +105,30 @@ impl Display for Step {
     }
 }
 
-/// Builds the programs in `tests`, and returns the path of one, for the tests of another package.
+/// Builds the programs in `tests` for the tests of another package. Returns the path of one.
 pub fn build_program(name: &str) -> PathBuf {
     static PROGRAMS: OnceLock<BuildResult> = OnceLock::new();
     // `cargo test` of all packages has built these programs with the same features already.
-    let built =
-        PROGRAMS.get_or_init(|| build("-p client -p compare -p pages -p step3-select --bins"));
-    find_binary(built, name).unwrap_or_else(|error| panic!("{error}"))
+    let result = PROGRAMS
+        .get_or_init(|| build_binaries("-p client -p compare -p pages -p step3-select --bins"));
+    find_binary(result, name).unwrap_or_else(|error| panic!("{error}"))
 }
 
 /// The path of each binary by its name, or the reason why the build failed.
 type BuildResult = Result<HashMap<String, PathBuf>, String>;
 
-fn find_binary(built: &BuildResult, name: &str) -> Result<PathBuf, String> {
-    let path = built.as_ref().map_err(String::clone)?.get(name);
+fn find_binary(result: &BuildResult, name: &str) -> Result<PathBuf, String> {
+    let path = result.as_ref().map_err(String::clone)?.get(name);
     path.cloned().ok_or_else(|| format!("error: cargo did not build {name}"))
 }
 
 /// Builds binaries with cargo in the profile of this program.
-fn build(arguments: &str) -> BuildResult {
+fn build_binaries(arguments: &str) -> BuildResult {
     let cargo = CargoBuild::new().manifest_path(root().join("Cargo.toml"));
     let cargo = if cfg!(debug_assertions) { cargo } else { cargo.release() };
     let mut binaries = HashMap::new();
-    for message in cargo.args(arguments.split(' ')).exec().map_err(explain)? {
-        let message = message.map_err(explain)?;
+    for message in cargo.args(arguments.split(' ')).exec().map_err(describe_cargo_error)? {
+        let message = message.map_err(describe_cargo_error)?;
         if let Ok(Message::CompilerArtifact(artifact)) = message.decode()
             && let Some(executable) = artifact.executable
         {
@@ -137,7 +138,7 @@ fn build(arguments: &str) -> BuildResult {
     Ok(binaries)
 }
 
-fn explain(error: CargoError) -> String {
+fn describe_cargo_error(error: CargoError) -> String {
     let text = error.to_string();
     // The first line of an error of escargot 1.0.1 can name the wrong cause.
     let reason = text.split_once('\n').map_or("", |(_, reason)| reason.trim());

@@ -24,13 +24,13 @@ pub struct PtyProgram {
 impl PtyProgram {
     /// Starts `command` with standard input and output on a terminal of `rows` and `columns`.
     pub fn start(command: &mut Command, (rows, columns): (u16, u16)) -> io::Result<Self> {
-        let pair = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY)?;
-        grantpt(&pair)?;
-        unlockpt(&pair)?;
+        let controller = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY)?;
+        grantpt(&controller)?;
+        unlockpt(&controller)?;
         // A duplicate is close-on-exec, so that no other child of this process holds the terminal.
-        let keys = File::from(pair.try_clone()?);
-        let path = ptsname(&pair, Vec::new())?;
-        drop(pair);
+        let keys = File::from(controller.try_clone()?);
+        let path = ptsname(&controller, Vec::new())?;
+        drop(controller);
         let path = path.to_string_lossy().into_owned();
         let terminal = OpenOptions::new().read(true).write(true).open(path)?;
         tcsetwinsize(
@@ -39,13 +39,13 @@ impl PtyProgram {
         )?;
         command.env("TERM", "xterm").stdin(terminal.try_clone()?).stdout(terminal);
         let child = launch(command);
-        // The output of the terminal ends only when `command` no longer holds it open.
+        // The output of the terminal ends only if `command` does not hold the terminal open.
         command.stdin(Stdio::null()).stdout(Stdio::null());
         let mut reader = keys.try_clone()?;
         let (sender, output) = mpsc::channel();
         thread::spawn(move || {
             let mut bytes = [0; 65536];
-            // After its last writer has exited, a terminal reports 0 bytes on macOS, EIO on Linux.
+            // When the last writer has exited, this returns 0 bytes on macOS and EIO on Linux.
             while let Ok(length @ 1..) = reader.read(&mut bytes) {
                 // Ignore the error: the test may no longer read.
                 let _ = sender.send((Instant::now(), bytes[..length].to_vec()));
@@ -59,8 +59,8 @@ impl PtyProgram {
     pub fn read_until<T>(&self, find: impl Fn(&str) -> Option<T>) -> Option<T> {
         let (mut bytes, deadline) = (Vec::new(), Instant::now() + TIMEOUT);
         loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            bytes.extend(self.output.recv_timeout(left).ok()?.1);
+            let time_left = deadline.saturating_duration_since(Instant::now());
+            bytes.extend(self.output.recv_timeout(time_left).ok()?.1);
             let found = find(&String::from_utf8_lossy(&bytes));
             if found.is_some() {
                 return found;

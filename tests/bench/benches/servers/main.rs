@@ -1,36 +1,33 @@
-//! Compares the cost of the servers with bare loops that make the same system calls. See `README.md`.
+//! Compares the cost of each server with a reference, see `README.md`.
 //!
 //! Other programs disturb every measurement. So we measure a server and two processes of its reference
-//! in turn, many times. The two equal processes show how large the disturbance is.
+//! in turn, many times. The two equal processes show the noise.
 
 #![forbid(unsafe_code)]
 
-mod bare;
+mod reference;
 
 use std::process::{self, Command};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 use std::{env, fs};
 
-use bare::{BLOCKING_LOOP, SELECT_LOOP, loop_command, run_named_loop};
 use harness::Step::{self, Blocking, Functions, Mio, Select, Tasks, Tokio};
 use harness::{Client, MESSAGE, Server, ServerCommand, raise_file_descriptor_limit};
+use reference::{BLOCKING_REFERENCE, SELECT_REFERENCE, reference_command, run_named_reference};
 
 /// The number of measurements of each server. It is odd, so that one of them is the median.
 const MEASUREMENTS: usize = 21;
 
-/// The shortest time of one measurement.
-const MEASUREMENT_TIME: Duration = Duration::from_millis(40);
-
-/// The file descriptors for 900 clients of each of three servers.
-const FILE_DESCRIPTORS: u64 = 2800;
+/// The minimum duration of one measurement.
+const MIN_DURATION: Duration = Duration::from_millis(40);
 
 /// The head of the table, in Markdown.
 const TABLE_HEAD: &str = "\
-| load | server | CPU time ratio | its noise | elapsed time ratio | its noise | CPU time (µs) |
+| load | server | CPU time ratio | CPU time noise | elapsed time ratio | elapsed time noise | CPU time (µs) |
 | --- | --- | --- | --- | --- | --- | --- |";
 
-/// Each load: its name, its numbers of active and of idle clients, and its servers. If there are no
+/// The loads: the name, the numbers of active and of idle clients, and the servers. If there are no
 /// active clients, one client after another connects, see [`LoadedServer::run`].
 const LOADS: [(&str, usize, usize, &[Step]); 5] = [
     ("round_trip", 1, 0, &[Blocking, Functions, Select, Tasks, Mio, Tokio]),
@@ -65,10 +62,10 @@ impl LoadedServer {
     }
 
     /// Sends a message from each active client, and then receives all responses. If there are no active
-    /// clients, connects one client, which gets a response and disconnects. Does this `times` times, and
-    /// returns the number of responses.
-    fn run(&mut self, times: usize) -> usize {
-        for _ in 0..times {
+    /// clients, connects one client, which gets a response and disconnects. Returns the number of
+    /// responses in all iterations.
+    fn run(&mut self, iterations: usize) -> usize {
+        for _ in 0..iterations {
             if self.active_clients.is_empty() {
                 self.server.connect_and_request().close().unwrap();
             }
@@ -79,7 +76,7 @@ impl LoadedServer {
                 client.receive().unwrap();
             }
         }
-        times * self.active_clients.len().max(1)
+        iterations * self.active_clients.len().max(1)
     }
 }
 
@@ -91,26 +88,26 @@ struct Cost {
     elapsed_time: f64,
 }
 
-fn measure_cost(server: &mut LoadedServer, times: usize) -> Cost {
-    let process = server.server.process();
+fn measure_cost(loaded_server: &mut LoadedServer, iterations: usize) -> Cost {
+    let process = loaded_server.server.process();
     let (cpu_time_before, start) = (process.main_thread_cpu_time(), Instant::now());
-    let responses = server.run(times) as f64;
+    let responses = loaded_server.run(iterations) as f64;
     let elapsed_time = start.elapsed().as_nanos() as f64 / responses;
-    let cpu_times = process.main_thread_cpu_time().zip(cpu_time_before);
-    let cpu_time = cpu_times.map_or(f64::NAN, |(after, before)| (after - before).as_nanos() as f64);
+    let readings = process.main_thread_cpu_time().zip(cpu_time_before);
+    let cpu_time = readings.map_or(f64::NAN, |(after, before)| (after - before).as_nanos() as f64);
     Cost { cpu_time: cpu_time / responses, elapsed_time }
 }
 
-/// Returns how many times the load must run to take at least [`MEASUREMENT_TIME`].
-fn calibrate(server: &mut LoadedServer) -> usize {
-    let mut times = 1;
+/// Returns how many iterations take at least [`MIN_DURATION`].
+fn calibrate_iterations(loaded_server: &mut LoadedServer) -> usize {
+    let mut iterations = 1;
     loop {
         let start = Instant::now();
-        server.run(times);
-        if start.elapsed() >= MEASUREMENT_TIME {
-            return times;
+        loaded_server.run(iterations);
+        if start.elapsed() >= MIN_DURATION {
+            return iterations;
         }
-        times *= 2;
+        iterations *= 2;
     }
 }
 
@@ -121,33 +118,31 @@ fn format_median(mut values: [f64; MEASUREMENTS]) -> String {
 }
 
 /// Measures a server beside two processes of its reference, and prints a row of the table.
-fn print_row(load: &str, step: Step, start: impl Fn(ServerCommand) -> LoadedServer) {
+fn measure_and_print_row(load: &str, step: Step, start: impl Fn(ServerCommand) -> LoadedServer) {
     let command = ServerCommand::for_step(step).quiet();
     let reference = match step {
-        Blocking | Functions => loop_command(BLOCKING_LOOP),
+        Blocking | Functions => reference_command(BLOCKING_REFERENCE),
         Tasks | Mio | Tokio => ServerCommand::for_step(Select).quiet(),
-        _ => loop_command(SELECT_LOOP),
+        _ => reference_command(SELECT_REFERENCE),
     };
     let mut servers = [command, reference.clone(), reference].map(start);
-    let times = calibrate(&mut servers[1]);
-    // The costs of the server, the reference and the second reference.
+    let [_, reference_server, _] = &mut servers;
+    let iterations = calibrate_iterations(reference_server);
     let mut costs = [[Cost::default(); 3]; MEASUREMENTS];
     for (measurement, costs) in costs.iter_mut().enumerate() {
-        // Change the order each time, so that the server before does not favour or disturb always one.
-        for turn in measurement..measurement + 3 {
-            costs[turn % 3] = measure_cost(&mut servers[turn % 3], times);
+        // Change the order each time, so that each server is sometimes the first.
+        for index in (0..3).map(|turn| (measurement + turn) % 3) {
+            costs[index] = measure_cost(&mut servers[index], iterations);
         }
     }
-    let ratio = |server: usize, value: fn(Cost) -> f64| {
-        format_median(costs.map(|costs| value(costs[server]) / value(costs[1])))
-    };
+    let median = |value: fn([Cost; 3]) -> f64| format_median(costs.map(value));
     println!(
         "| {load} | `{step}` | {} | {} | {} | {} | {} |",
-        ratio(0, |cost| cost.cpu_time),
-        ratio(2, |cost| cost.cpu_time),
-        ratio(0, |cost| cost.elapsed_time),
-        ratio(2, |cost| cost.elapsed_time),
-        format_median(costs.map(|[server, ..]| server.cpu_time / 1000.0)),
+        median(|[server, reference, _]| server.cpu_time / reference.cpu_time),
+        median(|[_, reference, second]| second.cpu_time / reference.cpu_time),
+        median(|[server, reference, _]| server.elapsed_time / reference.elapsed_time),
+        median(|[_, reference, second]| second.elapsed_time / reference.elapsed_time),
+        median(|[server, ..]| server.cpu_time / 1000.0),
     );
 }
 
@@ -169,22 +164,22 @@ fn pin_and_choose_server_core() -> Option<&'static str> {
 }
 
 fn main() {
-    run_named_loop();
+    run_named_reference();
     let names: Vec<String> = env::args().skip(1).filter(|name| !name.starts_with('-')).collect();
     // Build before pinning, because cargo should use all cores.
     for step in [Select, Tokio] {
         step.build_binary();
     }
     if pin_and_choose_server_core().is_none() {
-        println!("Not pinned to a core: that needs two cores and taskset. Expect more noise.");
+        println!("The servers are not pinned to a core (no taskset, or one core). Expect noise.");
     }
-    raise_file_descriptor_limit(FILE_DESCRIPTORS).expect("a higher limit on file descriptors");
+    // Three servers have up to 901 clients each. Keep some file descriptors free.
+    raise_file_descriptor_limit(2800).expect("cannot raise the limit on file descriptors");
     println!("{TABLE_HEAD}");
     for (load, active, idle, steps) in LOADS {
         if names.is_empty() || names.iter().any(|name| load.contains(name)) {
-            for step in steps {
-                print_row(load, *step, |command| LoadedServer::start(command, active, idle));
-            }
+            let start = |command| LoadedServer::start(command, active, idle);
+            steps.iter().for_each(|step| measure_and_print_row(load, *step, start));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The reference server: a bare loop that makes only the system calls of a step.
+//! The reference servers: loops that make only the system calls of a step.
 
 use std::env;
 use std::io::{self, Read, Write};
@@ -8,27 +8,27 @@ use std::os::fd::{AsFd, AsRawFd};
 use harness::{RESPONSE, ServerCommand};
 use nix::sys::select::{FdSet, select};
 
-/// The loop that makes the system calls of steps 1 and 2.
-pub const BLOCKING_LOOP: &str = "bare-blocking-loop";
-/// The loop that makes the system calls of step 3.
-pub const SELECT_LOOP: &str = "bare-select-loop";
+/// The reference of steps 1 and 2.
+pub const BLOCKING_REFERENCE: &str = "blocking-reference";
+/// The reference of step 3.
+pub const SELECT_REFERENCE: &str = "select-reference";
 
-/// Returns the command that runs a loop in another process of this benchmark program.
-pub fn loop_command(loop_name: &str) -> ServerCommand {
+/// Returns the command that runs a reference in another process of this benchmark program.
+pub fn reference_command(name: &str) -> ServerCommand {
     let benchmark = env::current_exe().expect("the path of this benchmark");
-    ServerCommand::from_words(vec![benchmark.display().to_string(), loop_name.to_owned()], 0)
+    ServerCommand::from_words(vec![benchmark.display().to_string(), name.to_owned()], 0)
 }
 
-/// Runs the loop that the first argument names, if it names one.
-pub fn run_named_loop() {
-    let run = match env::args().nth(1).as_deref() {
-        Some(BLOCKING_LOOP) => run_blocking,
-        Some(SELECT_LOOP) => run_select,
+/// Runs the reference that the first argument names, if it names one.
+pub fn run_named_reference() {
+    let run_loop = match env::args().nth(1).as_deref() {
+        Some(BLOCKING_REFERENCE) => run_blocking,
+        Some(SELECT_REFERENCE) => run_select,
         _ => return,
     };
     let server_socket = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
     println!("Listening on {}", server_socket.local_addr().expect("an address"));
-    run(&server_socket).expect("a loop without errors");
+    run_loop(&server_socket).expect("a system call failed");
 }
 
 fn run_blocking(server_socket: &TcpListener) -> io::Result<()> {
@@ -45,14 +45,14 @@ fn run_select(server_socket: &TcpListener) -> io::Result<()> {
     let mut request = [0; 4096];
     let mut clients: Vec<TcpStream> = Vec::new();
     server_socket.set_nonblocking(true)?;
-    // The inner loop reuses its set until a client connects or disconnects. Step 3 fills its sets in
-    // each iteration, which is part of the cost that we measure.
+    // This loop fills its set only after a client has connected or disconnected. Step 3 fills its sets
+    // in each iteration. That is part of the cost that we measure.
     loop {
         let mut to_read = FdSet::new();
         to_read.insert(server_socket.as_fd());
         clients.iter().for_each(|sock| to_read.insert(sock.as_fd()));
-        let highest = clients.iter().map(AsRawFd::as_raw_fd).max().unwrap_or_default();
-        let nfds = highest.max(server_socket.as_raw_fd()) + 1;
+        let highest_client = clients.iter().map(AsRawFd::as_raw_fd).max().unwrap_or_default();
+        let nfds = highest_client.max(server_socket.as_raw_fd()) + 1;
         let (disconnected, has_connected) = loop {
             let (mut ready_to_read, mut ready_to_write) = (to_read, FdSet::new());
             select(nfds, &mut ready_to_read, &mut ready_to_write, None, None)?;
@@ -70,7 +70,7 @@ fn run_select(server_socket: &TcpListener) -> io::Result<()> {
                 break (disconnected, has_connected);
             }
         };
-        // Step 3 duplicates its listening socket after each accept and after each disconnect.
+        // Step 3 duplicates its listening socket at these two places, so we make the same call.
         if let Some(index) = disconnected {
             drop(clients.swap_remove(index));
             drop(server_socket.try_clone()?);
