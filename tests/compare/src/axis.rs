@@ -3,13 +3,11 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-/// The possible scales, in microseconds per column. Powers of ten of them are possible too.
+/// The scales in microseconds per column. A scale can also be one of these times a power of ten.
 const SCALES: [u64; 9] = [1000, 1250, 2000, 2500, 3125, 4000, 5000, 6250, 8000];
-
 /// The possible numbers of columns from one label to the next.
 const LABEL_SPACINGS: RangeInclusive<u64> = 7..=25;
 
-#[derive(Debug)]
 pub struct Axis {
     micros_per_column: u64,
     pub columns: u16,
@@ -18,7 +16,7 @@ pub struct Axis {
 impl Axis {
     /// Returns the axis with the finest scale at which `end` fits in `max_columns` columns.
     pub fn new(end: Duration, max_columns: u16) -> Self {
-        // Two more columns are for an event at the very end, and for an event whose column is taken.
+        // Add a column for an event at the very end, and one for an event whose column is taken.
         let columns = |scale| end.as_micros() as u64 / scale + 2;
         let mut scales = (0..10).flat_map(|power| SCALES.map(|scale| scale * 10_u64.pow(power)));
         let scale = scales.find(|scale| columns(*scale) <= max_columns.into()).unwrap_or(u64::MAX);
@@ -33,7 +31,7 @@ impl Axis {
         Duration::from_micros(self.micros_per_column.saturating_mul(column.into()))
     }
 
-    /// Returns the labels that fit, each with its column.
+    /// Returns the labels that fit, each with its first column.
     pub fn labels(&self) -> Vec<(u16, String)> {
         let mut times = (0..12).flat_map(|power| [1, 2, 5].map(|digit| digit * 10_u64.pow(power)));
         let is_spacing = |time: &u64| {

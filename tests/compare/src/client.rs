@@ -1,4 +1,4 @@
-//! A client of a scenario. It performs its actions, and records the events.
+//! A client of a scenario. It performs its actions and records its events.
 
 use std::io;
 use std::net::SocketAddr;
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use harness::{Process, RESPONSE, StalledReader, TIMEOUT, describe_responses, poll_until};
 
-use crate::recording::{ClientEvent, Timeline, letter};
+use crate::recording::{ClientEvent, Timeline, client_letter};
 use crate::scenario::Action;
 
 /// The number of requests in one measurement.
@@ -19,11 +19,11 @@ pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 pub struct Client {
-    pub number: usize,
+    pub index: usize,
     pub actions: &'static [Action],
-    pub server: SocketAddr,
-    pub process: Process,
-    /// The events of all clients of this server.
+    pub server_addr: SocketAddr,
+    pub server_process: Process,
+    /// The timeline of the server and of all its clients.
     pub timeline: Arc<Mutex<Timeline>>,
     pub pace: u32,
     pub start: Instant,
@@ -37,20 +37,20 @@ impl Client {
         sleep_until(start);
         self.start = start;
         if let Err(error) = self.run_actions() {
-            lock(&self.timeline).failures.push(format!("{}: {error}", letter(self.number)));
+            lock(&self.timeline).failures.push(format!("{}: {error}", client_letter(self.index)));
         }
     }
 
     fn run_actions(&mut self) -> io::Result<()> {
         for action in self.actions {
             match *action {
-                Action::WaitUntil(ms) => self.idle_until(self.start + self.scale_to_pace(ms)),
-                Action::WaitFor(ms) => self.idle_until(Instant::now() + self.scale_to_pace(ms)),
+                Action::WaitUntil(ms) => self.idle_until(self.start + self.scale(ms)),
+                Action::WaitFor(ms) => self.idle_until(Instant::now() + self.scale(ms)),
                 Action::Request => self.request()?,
                 Action::Measure(idle_count) => self.measure(idle_count)?,
                 Action::Write(bytes) => self.write(bytes)?,
                 Action::SendUntilBlocked => self.send_until_blocked()?,
-                Action::WaitUntilBlocked(other) => self.wait_until_blocked(other),
+                Action::WaitUntilBlocked(index) => self.wait_until_blocked(index),
                 Action::Disconnect => {
                     self.record(ClientEvent::Disconnect);
                     self.stalled_reader = None;
@@ -65,15 +65,15 @@ impl Client {
         Ok(())
     }
 
-    fn scale_to_pace(&self, ms: u64) -> Duration {
+    fn scale(&self, ms: u64) -> Duration {
         Duration::from_millis(ms) * self.pace
     }
 
-    /// Records an event. Record before sending or closing, and after waiting. Then the times of
-    /// different clients keep the order of the events.
+    /// Records an event. Call this before sending or closing, and after waiting. Then the times show
+    /// in which order the events of different clients happened.
     fn record(&self, event: ClientEvent) {
         let now = self.start.elapsed();
-        lock(&self.timeline).clients[self.number].push((now, event));
+        lock(&self.timeline).client_events[self.index].push((now, event));
     }
 
     fn idle_until(&self, time: Instant) {
@@ -83,8 +83,8 @@ impl Client {
         sleep_until(time);
     }
 
-    /// Returns the connection of the client, and connects if there is none.
-    pub fn connection(&mut self) -> io::Result<&mut harness::Client> {
+    /// Connects the client if it is not connected. Returns its connection.
+    pub fn ensure_connected(&mut self) -> io::Result<&mut harness::Client> {
         let connection = match self.connection.take() {
             Some(connection) => connection,
             None => self.connect()?,
@@ -93,15 +93,15 @@ impl Client {
     }
 
     fn connect(&self) -> io::Result<harness::Client> {
-        let timeout = Duration::from_secs(8) + self.scale_to_pace(2000);
-        let connection = harness::Client::connect(self.server, timeout)?;
-        lock(&self.timeline).client_numbers.insert(connection.addr(), self.number);
+        let timeout = Duration::from_secs(8) + self.scale(2000);
+        let connection = harness::Client::connect(self.server_addr, timeout)?;
+        lock(&self.timeline).client_indexes.insert(connection.addr(), self.index);
         Ok(connection)
     }
 
     fn request(&mut self) -> io::Result<()> {
         self.record(ClientEvent::Request);
-        self.connection()?.request()?;
+        self.ensure_connected()?.request()?;
         self.record(ClientEvent::Response);
         Ok(())
     }
@@ -109,26 +109,24 @@ impl Client {
     fn measure(&mut self, idle_count: usize) -> io::Result<()> {
         self.idle_clients.truncate(idle_count);
         while self.idle_clients.len() < idle_count {
-            let client = self.connect()?;
-            self.idle_clients.push(client);
+            self.idle_clients.push(self.connect()?);
         }
         // Once the last idle client has a response, the server has accepted all of them.
         self.idle_clients.last_mut().map_or(Ok(()), harness::Client::request)?;
-        let process = self.process;
-        let connection = self.connection()?;
-        // Warm up first. The server may still be closing connections of the previous measurement, and
-        // that takes CPU time.
+        let server_process = self.server_process;
+        let connection = self.ensure_connected()?;
+        // Warm up, because closing the connections of the previous measurement takes CPU time too.
         for _ in 0..REQUESTS_PER_MEASUREMENT / 10 {
             connection.request()?;
         }
-        let (start, cpu_time_before) = (Instant::now(), process.main_thread_cpu_time());
+        let (start, cpu_time_before) = (Instant::now(), server_process.main_thread_cpu_time());
         for _ in 0..REQUESTS_PER_MEASUREMENT {
             connection.request()?;
         }
-        let cpu_times = cpu_time_before.zip(process.main_thread_cpu_time());
+        let cpu_times = cpu_time_before.zip(server_process.main_thread_cpu_time());
         let cpu_time = cpu_times.map(|(before, after)| after - before);
         let time = cpu_time.unwrap_or(start.elapsed()) / REQUESTS_PER_MEASUREMENT;
-        self.record(ClientEvent::Measured { idle_count, time, is_cpu_time: cpu_time.is_some() });
+        self.record(ClientEvent::Measurement { idle_count, time, is_cpu_time: cpu_time.is_some() });
         Ok(())
     }
 
@@ -149,21 +147,21 @@ impl Client {
     }
 
     fn send_until_blocked(&mut self) -> io::Result<()> {
-        let mut reader = StalledReader::connect(self.server)?;
-        lock(&self.timeline).client_numbers.insert(reader.addr(), self.number);
-        self.record(ClientEvent::Flood);
+        let mut reader = StalledReader::connect(self.server_addr)?;
+        lock(&self.timeline).client_indexes.insert(reader.addr(), self.index);
+        self.record(ClientEvent::SendUntilBlocked);
         reader.send_until_stuck()?;
         self.record(ClientEvent::Blocked);
         self.stalled_reader = Some(reader);
         Ok(())
     }
 
-    /// Waits until `send()` of another client blocks, or a client has failed.
-    fn wait_until_blocked(&self, other: usize) {
+    /// Waits until another client is blocked in `send()`, or a client has failed.
+    fn wait_until_blocked(&self, index: usize) {
         // After the timeout the scenario continues, and the picture shows that no client is blocked.
         let _ = poll_until(TIMEOUT, || {
             let timeline = lock(&self.timeline);
-            let is_over = timeline.blocked_time(other).is_some() || !timeline.failures.is_empty();
+            let is_over = timeline.blocked_time(index).is_some() || !timeline.failures.is_empty();
             is_over.then_some(())
         });
     }

@@ -1,4 +1,4 @@
-//! Draws a recording as a picture. The live page, the finished picture and the SVG show this picture.
+//! Draws a recording as a picture. The live view, the finished picture and the SVG show it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,11 +18,10 @@ const MIN_COLUMNS: u16 = 60;
 const MAX_COLUMNS: u16 = 160;
 /// More rows than a picture of all steps needs.
 const MAX_ROWS: u16 = 80;
-/// The columns of the names, to the left of the lanes and bars.
+/// The width of the names, to the left of the lanes and bars.
 const NAME_COLUMNS: u16 = 10;
-/// The columns of the measurements, to the right of the bars.
+/// The width of the measurements, to the right of the bars.
 const VALUE_COLUMNS: u16 = 20;
-/// The number of servers side by side, and the columns between them.
 const SERVERS_PER_ROW: usize = 3;
 const GAP_COLUMNS: u16 = 2;
 const BOLD_STYLE: Style = Style::new().bold();
@@ -70,8 +69,8 @@ impl Drawing<'_> {
         self.put(0, &format!("{name:>8}"), PLAIN_STYLE);
     }
 
-    /// Puts a measurement, if the scenario has finished.
-    fn put_measured(&mut self, column: u16, text: &str) {
+    /// Puts a measurement if the scenario has finished.
+    fn put_measurement(&mut self, column: u16, text: &str) {
         if self.recording.is_finished {
             self.put(column, text, BOLD_STYLE);
         }
@@ -80,7 +79,7 @@ impl Drawing<'_> {
     fn add_paragraph(&mut self, text: impl Into<Text<'static>>) {
         let area = Rect { y: self.row, height: MAX_ROWS - self.row, ..self.buffer.area };
         Paragraph::new(text).wrap(Wrap { trim: true }).render(area, &mut self.buffer);
-        // Go to the first row below the text. Each row of text begins with a word.
+        // Go to the first row below the text. No row of the text begins with a blank.
         while self.buffer[(0, self.row)].symbol() != " " {
             self.row += 1;
         }
@@ -116,7 +115,7 @@ impl Drawing<'_> {
         for timeline in &self.recording.timelines {
             let name = timeline.step.name();
             self.put(0, name, BOLD_STYLE);
-            self.put_measured(name.len() as u16 + 3, &timeline.wait_summary());
+            self.put_measurement(name.len() as u16 + 3, &timeline.wait_summary());
             self.row += 1;
             self.add_timeline(timeline, NAME_COLUMNS, &axis);
             self.row += 1;
@@ -125,24 +124,21 @@ impl Drawing<'_> {
     }
 
     fn add_lanes_side_by_side(&mut self) {
-        let columns = (self.buffer.area.width + GAP_COLUMNS - NAME_COLUMNS)
-            / SERVERS_PER_ROW as u16
-            - GAP_COLUMNS;
-        let axis = self.axis(columns);
+        let columns = self.buffer.area.width - NAME_COLUMNS + GAP_COLUMNS;
+        let axis = self.axis(columns / SERVERS_PER_ROW as u16 - GAP_COLUMNS);
+        let names = ["shortest", "median", "longest"];
         for timelines in self.recording.timelines.chunks(SERVERS_PER_ROW) {
             let top = self.row;
-            for (number, timeline) in (0..).zip(timelines) {
-                let left = NAME_COLUMNS + number * (axis.columns + GAP_COLUMNS);
+            for (index, timeline) in (0..).zip(timelines) {
+                let left = NAME_COLUMNS + index * (axis.columns + GAP_COLUMNS);
                 self.row = top;
                 self.put(left, timeline.step.name(), BOLD_STYLE);
                 self.row += 1;
                 self.add_labels(left, &axis);
                 self.add_timeline(timeline, left, &axis);
-                for (name, wait) in
-                    ["shortest", "median", "longest"].iter().zip(timeline.wait_spread())
-                {
-                    self.put_measured(0, &format!("{name:>8}"));
-                    self.put_measured(left, &wait);
+                for (name, wait) in names.iter().zip(timeline.wait_spread()) {
+                    self.put_measurement(0, &format!("{name:>8}"));
+                    self.put_measurement(left, &wait);
                     self.row += 1;
                 }
             }
@@ -151,22 +147,21 @@ impl Drawing<'_> {
         self.add_lane_legend();
     }
 
-    /// Adds the legend of the signs that have been drawn.
     fn add_lane_legend(&mut self) {
         let clients = self.legend(&CLIENT_SIGNS);
-        let mut server = Line::from("server: ");
+        let mut server = Line::from("serving: ");
         server.extend(self.legend(&HANDLED_SIGNS));
         server.push_span("blocked in: ");
         server.extend(self.legend(&BLOCKED_SIGNS));
         let mut timelines = self.recording.timelines.iter();
         if timelines.any(|timeline| Step::AFTER_EXAMPLES.contains(&timeline.step)) {
-            server.push_span("(mio and tokio: epoll or kqueue)");
+            server.push_span("(mio and tokio: epoll or kqueue instead of select())");
         }
         self.add_paragraph(Line::from(clients));
         self.add_paragraph(server);
     }
 
-    /// Returns the meanings of those of `signs` that have been drawn.
+    /// Returns the legend of the signs that have been drawn.
     fn legend(&self, signs: &[Sign]) -> Vec<Span<'static>> {
         let mut spans = Vec::new();
         for Sign { glyph, style, meaning } in signs {
@@ -178,7 +173,7 @@ impl Drawing<'_> {
         spans
     }
 
-    /// Adds for each server what the client sent in one write, and how many responses it got.
+    /// Adds a table of what the client sent in each write, and how many responses it got.
     fn add_writes(&mut self) {
         self.row += 1;
         let header = format!("{:>39}{:>8}{:>12}", "messages in one write", "bytes", "responses");
@@ -186,7 +181,7 @@ impl Drawing<'_> {
         self.row += 1;
         for timeline in &self.recording.timelines {
             let mut name = timeline.step.name();
-            for (_, event) in timeline.clients.iter().flatten() {
+            for (_, event) in timeline.client_events.iter().flatten() {
                 if let ClientEvent::Write { messages, bytes, responses } = event {
                     let counts = format!("{messages:>24}{bytes:>8}{responses:>12}");
                     self.put(0, &format!("{name:<15}{counts}"), BOLD_STYLE);
@@ -197,7 +192,7 @@ impl Drawing<'_> {
         }
     }
 
-    /// Adds a bar for each number of idle clients: the time of one response.
+    /// Adds a bar with the time for one response, for each number of idle clients.
     fn add_bars(&mut self) {
         let columns = self.buffer.area.width - NAME_COLUMNS - VALUE_COLUMNS;
         let timelines = &self.recording.timelines;
@@ -215,11 +210,8 @@ impl Drawing<'_> {
                 self.put(NAME_COLUMNS, &BAR.repeat(length), BAR_STYLE);
                 let ms = time.as_secs_f64() * 1000.0;
                 let ratio = time.div_duration_f64(times[&0]);
-                self.put(
-                    NAME_COLUMNS + columns,
-                    &format!("{ms:>10.3} ms {ratio:>5.1}×"),
-                    BOLD_STYLE,
-                );
+                let measurement = format!("{ms:>10.3} ms {ratio:>5.1}×");
+                self.put(NAME_COLUMNS + columns, &measurement, BOLD_STYLE);
                 self.row += 1;
             }
         }

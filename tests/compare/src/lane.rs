@@ -1,4 +1,4 @@
-//! Lanes: what a server and its clients do, with one sign for each column of the time axis.
+//! Lanes show what a server and its clients do, with one sign for each column of the time axis.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use harness::kernel::LessonCall;
 use ratatui::style::Style;
 
 use crate::axis::Axis;
-use crate::recording::{ClientEvent, Timeline, letter};
+use crate::recording::{ClientEvent, Timeline, client_letter};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sign {
@@ -27,68 +27,68 @@ impl Sign {
 pub const PLAIN_STYLE: Style = Style::new();
 const BLANK: Sign = Sign::new(' ', PLAIN_STYLE, "");
 pub const WAIT: Sign = Sign::new('█', PLAIN_STYLE.red().bold(), "waits for a response");
-const RESPONSE: Sign = Sign::new('●', PLAIN_STYLE.green().bold(), "gets it");
+const RESPONSE: Sign = Sign::new('●', PLAIN_STYLE.green().bold(), "gets a response");
 const IDLE: Sign = Sign::new('─', PLAIN_STYLE, "idle");
-const FLOOD: Sign = Sign::new('═', PLAIN_STYLE, "sends");
+const SENDING: Sign = Sign::new('═', PLAIN_STYLE, "sends");
 const DISCONNECT: Sign = Sign::new('×', PLAIN_STYLE.blue().bold(), "disconnects");
 const RESET: Sign = Sign::new('!', PLAIN_STYLE.magenta().bold(), "resets");
 const BLOCKED: Sign = Sign::new('▒', PLAIN_STYLE.magenta().bold(), "blocked in send()");
 
-/// The style of a server that handles clients. For one client the sign is its letter.
+// The clients that a server handles. For one client the sign is its letter.
 const HANDLED_STYLE: Style = PLAIN_STYLE.cyan().bold().reversed();
-const HANDLED: Sign = Sign::new('A', HANDLED_STYLE, "handles A");
-const SEVERAL_HANDLED: Sign = Sign::new('*', HANDLED_STYLE, "handles several");
+const HANDLED: Sign = Sign::new('A', HANDLED_STYLE, "client A");
+const SEVERAL_HANDLED: Sign = Sign::new('*', HANDLED_STYLE, "several clients");
 // The calls in which a server is blocked. For `recv()` the sign is the client's letter in lower case.
 const RECV: Sign = Sign::new('a', PLAIN_STYLE, "recv() for A");
 const SEND: Sign = Sign::new('◇', PLAIN_STYLE, "send()");
 const ACCEPT: Sign = Sign::new('·', PLAIN_STYLE, "accept()");
 const SELECT: Sign = Sign::new('~', PLAIN_STYLE, "select()");
 
-pub const CLIENT_SIGNS: [Sign; 7] = [WAIT, RESPONSE, IDLE, FLOOD, BLOCKED, DISCONNECT, RESET];
+pub const CLIENT_SIGNS: [Sign; 7] = [WAIT, RESPONSE, IDLE, SENDING, BLOCKED, DISCONNECT, RESET];
 pub const HANDLED_SIGNS: [Sign; 2] = [HANDLED, SEVERAL_HANDLED];
 pub const BLOCKED_SIGNS: [Sign; 4] = [RECV, SEND, ACCEPT, SELECT];
 
-/// Returns the lanes with their names: the lane of the server, then the lanes of its clients.
+/// Returns the lane of the server and the lanes of its clients, each with its name.
 pub fn lanes(timeline: &Timeline, elapsed: Duration, axis: &Axis) -> Vec<(String, Vec<Sign>)> {
     let mut lanes = vec![("server".to_owned(), server_lane(timeline, elapsed, axis))];
-    for (client, events) in timeline.clients.iter().enumerate() {
-        lanes.push((letter(client).to_string(), client_lane(events, elapsed, axis)));
+    for (index, events) in timeline.client_events.iter().enumerate() {
+        lanes.push((client_letter(index).to_string(), client_lane(events, elapsed, axis)));
     }
     lanes
 }
 
 fn server_lane(timeline: &Timeline, elapsed: Duration, axis: &Axis) -> Vec<Sign> {
-    let states = &timeline.server;
+    let states = &timeline.server_states;
     let has_select = states.iter().any(|(_, state)| state.blocked_in == Some(LessonCall::Select));
     let mut lane = Vec::new();
     for column in 0..axis.columns {
         if column > 0 && axis.start(column) >= elapsed {
             break;
         }
-        // Take the state at the start of the column, and the states that begin in the column.
+        // Take the state at the start of the column, and the states that begin in it.
         let first_index = states.partition_point(|(time, _)| axis.column(*time) < column);
         let end_index = states.partition_point(|(time, _)| axis.column(*time) <= column);
         let states = states[..end_index].iter().skip(first_index.saturating_sub(1));
         let mut handled_clients = BTreeSet::new();
         let mut blocked_in = None;
         for (_, state) in states {
-            let numbers =
-                state.clients.iter().filter_map(|client| timeline.client_numbers.get(client));
+            let addrs = state.client_addrs.iter();
+            let indexes = addrs.filter_map(|addr| timeline.client_indexes.get(addr));
             if let Some(call) = state.blocked_in {
-                blocked_in = Some((call, numbers.min()));
+                blocked_in = Some((call, indexes.min()));
             } else {
                 if !has_select {
                     // This server handles one client at a time. Show only the last client.
                     handled_clients.clear();
                 }
-                handled_clients.extend(numbers);
+                handled_clients.extend(indexes);
             }
         }
         lane.push(match (handled_clients.first(), blocked_in) {
             (Some(_), _) if handled_clients.len() > 1 => SEVERAL_HANDLED,
-            (Some(client), _) => Sign { glyph: letter(*client), ..HANDLED },
+            (Some(client), _) => Sign { glyph: client_letter(*client), ..HANDLED },
             (None, Some((LessonCall::Recv, Some(client)))) => {
-                Sign { glyph: letter(*client).to_ascii_lowercase(), ..RECV }
+                Sign { glyph: client_letter(*client).to_ascii_lowercase(), ..RECV }
             }
             (None, Some((LessonCall::Send, _))) => SEND,
             (None, Some((LessonCall::Accept, _))) => ACCEPT,
@@ -99,8 +99,8 @@ fn server_lane(timeline: &Timeline, elapsed: Duration, axis: &Axis) -> Vec<Sign>
     lane
 }
 
-/// Returns the lane of a client. Each event gets its own column. If the column is taken, the event gets
-/// the next free one.
+/// Returns the lane of a client. Each event has its own column. If that column is taken, the event goes
+/// into the next free one.
 fn client_lane(events: &[(Duration, ClientEvent)], elapsed: Duration, axis: &Axis) -> Vec<Sign> {
     let mut lane = vec![BLANK; axis.columns.into()];
     for (index, (start, event)) in events.iter().enumerate() {
@@ -108,15 +108,14 @@ fn client_lane(events: &[(Duration, ClientEvent)], elapsed: Duration, axis: &Axi
             ClientEvent::Request => WAIT,
             ClientEvent::Blocked => BLOCKED,
             ClientEvent::Idle => IDLE,
-            ClientEvent::Flood => FLOOD,
+            ClientEvent::SendUntilBlocked => SENDING,
             _ => continue,
         };
         let end = events.get(index + 1).map_or(elapsed, |(time, _)| *time);
         let last_time = end.saturating_sub(Duration::from_nanos(1)).max(*start);
         for column in axis.column(*start)..=axis.column(last_time) {
-            match lane.get_mut(usize::from(column)) {
-                Some(cell) if *cell != WAIT => *cell = sign,
-                _ => {}
+            if let Some(cell) = lane.get_mut(usize::from(column)).filter(|cell| **cell != WAIT) {
+                *cell = sign;
             }
         }
     }

@@ -1,5 +1,5 @@
-//! Starts the servers of several steps and connects the same clients to each at the same time. Records
-//! what happens, and draws in which call each server is blocked.
+//! Starts several servers, and connects the same clients to each of them at the same time. Records what
+//! happens, and draws in which call each server is blocked.
 
 #![forbid(unsafe_code)]
 
@@ -8,11 +8,11 @@ mod client;
 mod draw;
 mod lane;
 mod narration;
-mod page;
 mod recorder;
 mod recording;
 mod scenario;
 mod svg;
+mod terminal;
 #[cfg(test)]
 mod unit_tests;
 
@@ -33,19 +33,17 @@ use crate::scenario::{SCENARIOS, Scenario};
 fn command() -> Command {
     let flag = |name, help| Arg::new(name).long(name).action(ArgAction::SetTrue).help(help);
     let option = |name, value, help| Arg::new(name).long(name).value_name(value).help(help);
-    let scenarios = PossibleValuesParser::new(SCENARIOS.iter().map(|scenario| scenario.name));
-    let scenarios =
-        Arg::new("scenario").value_name("SCENARIO").num_args(0..).value_parser(scenarios);
+    let scenarios = Arg::new("scenario").value_name("SCENARIO").num_args(0..);
+    let names = PossibleValuesParser::new(SCENARIOS.iter().map(|scenario| scenario.name));
     let step = option("step", "STEP", "Run only this server; may be repeated");
     let steps = PossibleValuesParser::new(Step::ALL.map(Step::name));
-    let pace = option("pace", "N", "Make the clients N times slower (1 to 60)");
-    let svg = option("svg", "DIR", "Also write each picture to DIR, as SVG");
+    let pace =
+        option("pace", "N", "Make the clients wait N times longer between actions (1 to 60)");
+    let svg = option("svg", "DIR", "Also write each picture to DIR/SCENARIO.svg");
     Command::new("compare")
         .version(env!("CARGO_PKG_VERSION"))
-        .about(
-            "Connects the same clients to several servers, and draws in which call each is blocked",
-        )
-        .arg(scenarios.help("Scenarios to run [default: all]"))
+        .about("Connects the same clients to several servers, and draws in which call each blocks")
+        .arg(scenarios.value_parser(names).help("Scenarios to run [default: all]"))
         .arg(flag("list", "List the scenarios and their questions"))
         .arg(step.action(ArgAction::Append).value_parser(steps))
         .arg(flag("pause", "Before each scenario, ask what you expect, and wait for Enter"))
@@ -55,7 +53,7 @@ fn command() -> Command {
 
 fn main() -> ExitCode {
     let result = run(&command().get_matches());
-    page::close();
+    terminal::close_live_view();
     result.unwrap_or_else(|error| {
         // If the reader of standard output has exited, there is nothing to report.
         let io_error = error.downcast_ref::<io::Error>();
@@ -84,7 +82,7 @@ fn run(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
             .with_context(|| format!("cannot create the folder {}", folder.display()))?;
     }
     signals::stop_ignoring_sigchld();
-    page::handle_signals()?;
+    terminal::handle_signals()?;
     let listener =
         TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("cannot listen on 127.0.0.1")?;
     TcpStream::connect(listener.local_addr()?)
@@ -96,7 +94,7 @@ fn run(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
     run_all(&scenarios, matches)
 }
 
-/// Runs the scenarios one after the other. With `--pause` it asks before and after each.
+/// Runs the scenarios one after the other. With `--pause`, waits for Enter before and after each one.
 fn run_all(scenarios: &[&'static Scenario], matches: &ArgMatches) -> anyhow::Result<ExitCode> {
     let has_pauses = matches.get_flag("pause");
     let mut exit_code = ExitCode::SUCCESS;
@@ -105,8 +103,7 @@ fn run_all(scenarios: &[&'static Scenario], matches: &ArgMatches) -> anyhow::Res
             writeln!(io::stdout())?;
         }
         if has_pauses {
-            let Scenario { name, question, .. } = scenario;
-            writeln!(io::stdout(), "{name}   {question}\n")?;
+            writeln!(io::stdout(), "{}   {}\n", scenario.name, scenario.question)?;
             let keys = "Press Enter to start, s and Enter to skip, q and Enter to stop.";
             match ask(&format!("What do you expect?\n{keys}"))? {
                 Some(b'q') => break,
@@ -114,8 +111,7 @@ fn run_all(scenarios: &[&'static Scenario], matches: &ArgMatches) -> anyhow::Res
                 _ => {}
             }
         }
-        let has_failed = run_scenario(scenario, matches)?;
-        if has_failed {
+        if run_scenario(scenario, matches)? {
             exit_code = ExitCode::FAILURE;
         }
         let is_last = index + 1 == scenarios.len();
@@ -138,9 +134,11 @@ fn chosen_steps(scenario: &Scenario, matches: &ArgMatches) -> Vec<Step> {
 /// Runs a scenario and prints its picture. Returns whether a client failed.
 fn run_scenario(scenario: &'static Scenario, matches: &ArgMatches) -> anyhow::Result<bool> {
     let pace = matches.get_one("pace").copied().unwrap_or(1);
-    let recording = record(scenario, &chosen_steps(scenario, matches), pace, page::show)?;
-    page::close();
-    write!(io::stdout(), "{}", page::to_text(&page::draw_for_terminal(&recording)))?;
+    let steps = chosen_steps(scenario, matches);
+    let recording = record(scenario, &steps, pace, terminal::show_live_view)?;
+    terminal::close_live_view();
+    let picture = terminal::draw_for_terminal(&recording);
+    write!(io::stdout(), "{}", terminal::to_text(&picture))?;
     let mut has_failed = false;
     for timeline in &recording.timelines {
         for failure in &timeline.failures {

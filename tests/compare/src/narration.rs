@@ -8,7 +8,7 @@ use harness::{LineRun, Log, Step};
 
 use crate::recording::ServerState;
 
-/// The shortest recorded time in `select()`. A client that never reads causes thousands of shorter calls.
+/// The shortest recorded `select()`. A client that never reads causes thousands of shorter calls.
 const MIN_SELECT_TIME: Duration = Duration::from_millis(2);
 
 pub struct Narration {
@@ -18,17 +18,13 @@ pub struct Narration {
     /// The number of times that the last line had been printed when we read it.
     repetitions_read: usize,
     previous_read: Instant,
-    last_accepted: Option<SocketAddr>,
-    accepted_client: Option<SocketAddr>,
+    /// The address of the client that was accepted last.
+    accepted_addr: Option<SocketAddr>,
     pub states: Vec<(Instant, ServerState)>,
 }
 
-fn handling_state(clients: Vec<SocketAddr>) -> ServerState {
-    ServerState { blocked_in: None, clients }
-}
-
-fn blocked_state(call: LessonCall, client: Option<SocketAddr>) -> ServerState {
-    ServerState { blocked_in: Some(call), clients: client.into_iter().collect() }
+fn blocked_state(call: LessonCall, client_addr: Option<SocketAddr>) -> ServerState {
+    ServerState { blocked_in: Some(call), client_addrs: client_addr.into_iter().collect() }
 }
 
 impl Narration {
@@ -39,23 +35,23 @@ impl Narration {
             lines_read: 0,
             repetitions_read: 0,
             previous_read: Instant::now(),
-            accepted_client: None,
+            accepted_addr: None,
             states: Vec::new(),
         }
     }
 
-    /// Reads the new lines. The narration does not mention `send()`, so `is_in_send` says whether the
-    /// server is blocked in `send()` now.
+    /// Reads the new lines. `is_in_send` says whether the server is blocked in `send()`, because the
+    /// narration does not mention that call.
     pub fn read(&mut self, is_in_send: bool) {
         let now = Instant::now();
         let log = self.log.clone();
         log.wait_for("any number of lines", |lines| {
-            // The last line that we read may have been repeated.
-            let first = self.lines_read.saturating_sub(1);
-            for (index, line) in lines.iter().enumerate().skip(first) {
+            // The last line that we read may have been repeated since.
+            let first_index = self.lines_read.saturating_sub(1);
+            for (index, line) in lines.iter().enumerate().skip(first_index) {
                 if index >= self.lines_read {
                     self.repetitions_read = 1;
-                    if let Some(state) = self.state_after(&line.text) {
+                    if let Some(state) = self.state_from(&line.text) {
                         self.add(line.first_printed, state);
                     }
                 }
@@ -67,55 +63,55 @@ impl Narration {
         if is_in_send
             && let Some((_, state)) = self.states.last()
             && matches!(state.blocked_in, None | Some(LessonCall::Recv))
-            && let [client] = state.clients[..]
+            && let [client_addr] = state.client_addrs[..]
         {
-            self.add(self.previous_read, blocked_state(LessonCall::Send, Some(client)));
+            self.add(self.previous_read, blocked_state(LessonCall::Send, Some(client_addr)));
         }
         self.previous_read = now;
     }
 
-    fn state_after(&mut self, line: &str) -> Option<ServerState> {
-        match (self.step, line) {
-            // In these servers, `accept` and `recv` only suspend a task. The thread is blocked in the
-            // event loop.
-            (Step::Tasks | Step::Tokio, "Before accept()" | "Before recv()")
-            | (_, "Before select()" | "Before poll()") => {
-                return Some(blocked_state(LessonCall::Select, None));
-            }
-            (_, "Before accept()") => return Some(blocked_state(LessonCall::Accept, None)),
-            (_, "Before recv()") => {
-                return Some(blocked_state(LessonCall::Recv, Some(self.accepted_client?)));
-            }
-            _ => {}
+    /// Returns the state that begins with this line.
+    fn state_from(&mut self, line: &str) -> Option<ServerState> {
+        if line.starts_with("Before ") {
+            let is_blocking = self.step.is_blocking();
+            return Some(match line {
+                "Before accept()" if is_blocking => blocked_state(LessonCall::Accept, None),
+                "Before recv()" if is_blocking => {
+                    blocked_state(LessonCall::Recv, self.accepted_addr)
+                }
+                // In `tasks` and `tokio`, `accept` and `recv` only suspend a task.
+                _ => blocked_state(LessonCall::Select, None),
+            });
         }
         let prefixes = ["Connection from ", "Ready to read: ", "Ready to write: "];
         let names = prefixes.iter().find_map(|prefix| line.strip_prefix(prefix))?;
-        let clients: Vec<_> = names.split(", ").filter_map(|name| name.parse().ok()).collect();
+        let client_addrs: Vec<_> = names.split(", ").filter_map(|name| name.parse().ok()).collect();
         if line.starts_with("Connection") {
-            self.accepted_client = clients.first().copied();
+            self.accepted_addr = client_addrs.first().copied();
         }
-        (!clients.is_empty()).then(|| handling_state(clients))
+        (!client_addrs.is_empty()).then_some(ServerState { blocked_in: None, client_addrs })
     }
 
-    /// Adds two states for a repeated line `Before recv()`: the server handled the client, and is
+    /// Adds two states if the line `Before recv()` was repeated. The server handled the client, and is
     /// blocked in `recv()` again.
     fn add_repetitions(&mut self, line: &LineRun) {
         let repetitions = line.count - self.repetitions_read;
         self.repetitions_read = line.count;
-        if let (1.., Some(client)) = (repetitions, self.accepted_client)
+        if let (1.., Some(client_addr)) = (repetitions, self.accepted_addr)
             && self.step.is_blocking()
             && line.text == "Before recv()"
         {
             // The log keeps only the time of the last repetition.
             let start = if repetitions == 1 { line.last_printed } else { self.previous_read };
-            self.add(start, handling_state(vec![client]));
-            self.add(line.last_printed, blocked_state(LessonCall::Recv, Some(client)));
+            let client_addrs = vec![client_addr];
+            self.add(start, ServerState { blocked_in: None, client_addrs });
+            self.add(line.last_printed, blocked_state(LessonCall::Recv, Some(client_addr)));
         }
     }
 
-    /// Adds a state. It begins at `time`, but not before the previous state.
+    /// Adds a state that begins at `time`, but not before the previous state.
     fn add(&mut self, time: Instant, state: ServerState) {
-        let time = self.states.last().map_or(time, |(last_time, _)| time.max(*last_time));
+        let time = self.states.last().map_or(time, |(previous, _)| time.max(*previous));
         match self.states.as_slice() {
             [.., (_, last)] if *last == state => {}
             [.., (_, before), (start, last)]
@@ -123,7 +119,7 @@ impl Narration {
                     && last.blocked_in == Some(LessonCall::Select)
                     && time - *start < MIN_SELECT_TIME =>
             {
-                // Drop the short `select()` between two equal states.
+                // Drop a short `select()` between two equal states.
                 self.states.pop();
             }
             _ => self.states.push((time, state)),

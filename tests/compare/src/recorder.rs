@@ -23,8 +23,7 @@ const LEAD_TIME: Duration = Duration::from_millis(20);
 /// More file descriptors than the idle clients of one server need.
 const FILE_DESCRIPTORS_PER_SERVER: usize = 1000;
 
-/// Runs a scenario on several servers at the same time. Calls `show` with each state of the unfinished
-/// recording.
+/// Runs a scenario on several servers at the same time. Shows the recording many times a second.
 pub fn record(
     scenario: &'static Scenario,
     steps: &[Step],
@@ -36,32 +35,28 @@ pub fn record(
         let limit = raise_file_descriptor_limit(needed)?;
         ensure!(
             limit >= needed,
-            "the scenario {} needs {needed} file descriptors, but the hard limit is {limit}: raise it as \
-             root (`ulimit -Hn {needed}`), or choose other scenarios",
+            "the scenario {} needs {needed} file descriptors, but the hard limit is {limit}: raise it \
+             as root (`ulimit -Hn {needed}`), or choose other scenarios",
             scenario.name
         );
     }
-    let mut recorders = Vec::new();
-    for step in steps {
-        recorders.push(Recorder::start(*step, scenario, pace)?);
-    }
+    let recorders = steps.iter().map(|step| Recorder::start(*step, scenario, pace));
+    let mut recorders = recorders.collect::<io::Result<Vec<_>>>()?;
     let start = Instant::now() + LEAD_TIME;
     thread::scope(|scope| {
-        let mut threads = Vec::new();
-        for recorder in &mut recorders {
-            for client in recorder.clients.drain(..) {
-                threads.push(scope.spawn(move || client.run(start)));
-            }
-        }
+        let clients = recorders.iter_mut().flat_map(|recorder| recorder.clients.drain(..));
+        let threads: Vec<_> =
+            clients.map(|client| scope.spawn(move || client.run(start))).collect();
         let mut end = None;
         loop {
             let now = Instant::now();
+            let timelines = recorders.iter_mut().map(|recorder| recorder.take_snapshot(start));
             let recording = Recording {
                 scenario,
                 planned_time: Duration::from_millis(scenario.planned_ms) * pace,
                 elapsed: now.saturating_duration_since(start),
                 is_finished: end.is_some_and(|end| now >= end),
-                timelines: recorders.iter_mut().map(|recorder| recorder.timeline(start)).collect(),
+                timelines: timelines.collect(),
             };
             if recording.is_finished {
                 return Ok(recording);
@@ -87,12 +82,11 @@ impl Recorder {
     fn start(step: Step, scenario: &Scenario, pace: u32) -> io::Result<Self> {
         let mut command = ServerCommand::for_step(step);
         if scenario.kind == PictureKind::Bars {
-            // The measured CPU time must not include the printing.
+            // The CPU time must not include the printing of the narration.
             command = command.quiet();
         }
         let server = command.try_start()?;
-        let timeline = Timeline::new(step, scenario.clients.len());
-        let timeline = Arc::new(Mutex::new(timeline));
+        let timeline = Arc::new(Mutex::new(Timeline::new(step, scenario.clients.len())));
         let mut clients = Vec::new();
         for (index, actions) in scenario.clients.iter().enumerate() {
             let mut client = Client {
@@ -117,7 +111,7 @@ impl Recorder {
         Ok(Self { server, narration, timeline, clients })
     }
 
-    fn timeline(&mut self, start: Instant) -> Timeline {
+    fn take_snapshot(&mut self, start: Instant) -> Timeline {
         // Copy the timeline, so that the clients do not wait for the lock during the next calls.
         let mut timeline = lock(&self.timeline).clone();
         let is_blocked = |events: &Vec<_>| matches!(events.last(), Some((_, ClientEvent::Blocked)));

@@ -94,7 +94,11 @@ impl Timeline {
         let last_client = self.client_events.len() - 1;
         for client in 0..=last_client {
             if let Some(time) = self.blocked_time(client) {
-                parts.push(format!("{} was blocked after {}", client_letter(client), format_time(time)));
+                parts.push(format!(
+                    "{} was blocked after {}",
+                    client_letter(client),
+                    format_time(time)
+                ));
             }
         }
         let last_letter = client_letter(last_client);
@@ -109,8 +113,8 @@ impl Timeline {
         parts.join(", ")
     }
 
-    /// Returns the shortest, the median and the longest total wait of a client. A client without a
-    /// response counts as the longest wait.
+    /// Returns the shortest, the median and the longest total wait of a client. A client with
+    /// a missing response counts as the longest wait.
     pub fn wait_spread(&self) -> [String; 3] {
         let client_indexes = 0..self.client_events.len();
         let mut waits: Vec<Option<Duration>> =

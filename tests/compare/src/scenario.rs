@@ -1,43 +1,38 @@
-//! The scenarios: what the clients do, and which question each scenario asks.
+//! The scenarios, each with a question and the actions of its clients.
 
 use harness::Step;
 
-use self::Action::{
-    Disconnect, Measure, Request, Reset, SendUntilBlocked, WaitFor, WaitUntil, WaitUntilBlocked,
-    Write,
-};
+use self::Action::*;
 
 /// An action of a client. Times are in milliseconds at pace 1.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub enum Action {
-    /// Waits until this time after the start.
+    /// Waits until this time has passed since the start.
     WaitUntil(u64),
-    /// Waits for this long.
     WaitFor(u64),
-    /// Sends a message and waits for the response.
+    /// Sends a message and waits for its response.
     Request,
     /// Sends these bytes in one write over a new connection, and counts the responses.
     Write(&'static [u8]),
-    /// Measures requests while this number of idle clients is connected.
+    /// Measures the time for one response while this number of idle clients is connected.
     Measure(usize),
     /// Sends requests without reading, until `send()` blocks.
     SendUntilBlocked,
-    /// Waits until `send()` of the client with this number blocks.
+    /// Waits until the client with this index is blocked in `send()`.
     WaitUntilBlocked(usize),
     Disconnect,
     Reset,
 }
 
-#[derive(Debug)]
 pub struct Scenario {
     pub name: &'static str,
-    /// The question before the scenario runs.
+    /// The question to ask before the scenario runs.
     pub question: &'static str,
     /// The task for the reader of the finished picture.
     pub task: &'static str,
     /// The steps that run if `--step` names none.
     pub steps: &'static [Step],
-    /// The actions of each client, `A` first. A client connects for its first request.
+    /// The actions of each client, `A` first. A client connects when it sends its first request.
     pub clients: &'static [&'static [Action]],
     pub kind: PictureKind,
     /// The expected length at pace 1, in milliseconds.
@@ -46,18 +41,17 @@ pub struct Scenario {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PictureKind {
-    /// A lane for the server and for each client.
+    /// A lane for the server and one for each client.
     Lanes,
-    /// The lanes of many clients, with the servers side by side. All clients connect in order, before
-    /// the first one sends.
+    /// Lanes with the servers side by side. All clients connect in order, before the first one sends.
     Crowd,
     /// A table of the messages in one write and the responses.
     Writes,
-    /// A bar for each number of idle clients: the time of one response.
+    /// A bar with the time for one response, for each number of idle clients.
     Bars,
 }
 
-/// The numbers of idle clients alternate, so that other load on the machine affects all of them.
+/// The numbers of idle clients alternate, so that other load on the machine affects them equally.
 const MEASUREMENTS: [[Action; 3]; 11] = [[Measure(0), Measure(100), Measure(900)]; 11];
 
 pub static SCENARIOS: [Scenario; 7] = [

@@ -1,4 +1,4 @@
-//! The program `compare`: its flags, its files, its page on a terminal, and how it ends.
+//! Runs `compare`. Tests its flags, its files, its live view on a terminal, and how it ends.
 
 #![forbid(unsafe_code)]
 
@@ -25,7 +25,7 @@ fn compare(arguments: &[&str]) -> Command {
     command
 }
 
-/// Runs a command. Returns its exit code, its output, and its errors.
+/// Runs a command. Returns its exit code, its standard output, and its standard error.
 fn run(command: &mut Command) -> (Option<i32>, String, String) {
     let Output { status, stdout, stderr } = command.output().expect("the output of a command");
     (status.code(), to_text(&stdout), to_text(&stderr).replace("Building the servers ...\n", ""))
@@ -38,7 +38,7 @@ fn to_text(bytes: &[u8]) -> String {
 /// Creates an empty folder and returns its path.
 fn create_folder(name: &str) -> PathBuf {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-    // Ignore the error: the first time the folder does not exist.
+    // The first time this fails, because the folder does not exist.
     let _ = fs::remove_dir_all(&folder);
     fs::create_dir_all(&folder).expect("a folder");
     folder
@@ -46,33 +46,29 @@ fn create_folder(name: &str) -> PathBuf {
 
 #[test]
 fn errors_print_one_line_and_set_exit_code() {
-    let unwritable = create_folder("compare-unwritable");
-    fs::create_dir(unwritable.join("stream.svg")).expect("a folder");
-    let mut unwritable_file_command = compare(&["stream", "--svg"]);
-    unwritable_file_command.arg(unwritable);
-    // A `compare` in another folder finds no servers next to it, so it must build them.
+    let folder = create_folder("compare-unwritable");
+    fs::create_dir(folder.join("stream.svg")).expect("a folder");
+    let folder = folder.to_str().expect("a path in UTF-8");
+    // In another folder `compare` finds no servers next to it, so it must build them.
     let alone = create_folder("compare-alone").join("compare");
     fs::hard_link(COMPARE, &alone).expect("a hard link");
     let mut cargoless_command = Command::new(alone);
     cargoless_command.arg("stream").env("CARGO", "no-such-cargo");
+    let offline_command = in_namespaces(&["--net"], Path::new(COMPARE));
     for (command, exit_code, expected) in [
         (Some(compare(&["three-clients"])), 2, "possible values: one-client, two-clients"),
         (Some(compare(&["--step", "step4"])), 2, "possible values: step1-blocking"),
         (Some(compare(&["--pace", "0"])), 2, "0 is not in 1..=60"),
-        (Some(unwritable_file_command), 1, "stream.svg: Is a directory"),
+        (Some(compare(&["stream", "--svg", folder])), 1, "stream.svg: Is a directory"),
         (Some(compare(&["stream", "--svg", COMPARE])), 1, "cannot create the folder"),
         (Some(cargoless_command), 1, "cannot run cargo: No such file or directory"),
-        (
-            in_namespaces(&["--net"], Path::new(COMPARE)),
-            1,
-            "interface up?): Network is unreachable",
-        ),
+        (offline_command, 1, "interface up?): Network is unreachable"),
     ] {
         let Some(mut command) = command else { continue };
         let (code, _, errors) = run(&mut command);
         assert!(
             code == Some(exit_code) && errors.contains(expected),
-            "expected {exit_code}, {expected}: got {code:?}, {errors}"
+            "expected exit code {exit_code} and {expected:?}, got {code:?} and {errors}"
         );
         assert!(exit_code == 2 || errors.lines().count() == 1, "expected one line, got {errors}");
     }
@@ -84,7 +80,6 @@ fn every_scenario_is_measured_and_written_as_svg() {
     let (code, output, errors) = run(compare(&["--svg"]).arg(&folder));
     assert_eq!(code, Some(0), "{errors}");
     assert!(!output.contains('\x1b'), "expected plain text, got {output}");
-    // Each is measured once per server and scenario.
     for (measurement, count) in [
         ("A waited ", 3),
         ("B waited ", 9),
@@ -93,18 +88,17 @@ fn every_scenario_is_measured_and_written_as_svg() {
         ("3      14           1", 3),
         ("900 idle", 3),
     ] {
-        assert_eq!(output.matches(measurement).count(), count, "{measurement} in {output}");
+        let found = output.matches(measurement).count();
+        assert!(found == count, "expected {count} times {measurement:?}, got {output}");
     }
-    assert!(output.contains('◇'), "expected a server in send(), got {output}");
+    assert!(output.contains('◇'), "expected a server blocked in send(), got {output}");
     assert!(!output.contains("10000           1\n"), "expected several responses, got {output}");
     for line in run(&mut compare(&["--list"])).1.lines() {
         let (scenario, question) = line.split_once(' ').expect("a name and a question");
         assert!(output.contains(question.trim()), "expected {question:?}, got {output}");
         let svg = fs::read_to_string(folder.join(format!("{scenario}.svg"))).expect("an SVG file");
-        assert!(
-            svg.starts_with("<svg") && svg.contains(question.trim()),
-            "expected an SVG of {scenario}, got {svg}"
-        );
+        let has_question = svg.starts_with("<svg") && svg.contains(question.trim());
+        assert!(has_question, "expected an SVG file with {question:?}, got {svg}");
     }
 }
 
@@ -112,51 +106,53 @@ fn every_scenario_is_measured_and_written_as_svg() {
 fn step_chooses_the_servers() {
     let mut compare = compare(&["one-client", "--step", "step1-blocking"]);
     let (code, output, errors) = run(compare.args(["--step", "tasks", "--step", "tokio"]));
-    assert_eq!((code, output.matches("A waited").count()), (Some(0), 3), "{errors}");
-    let (blocking, after) = output.split_once("tasks   A").expect("the lanes of tasks");
+    let waits = output.matches("A waited").count();
+    assert!(code == Some(0) && waits == 3, "expected 3 servers, got {output}{errors}");
+    let (blocking_lanes, example_lanes) =
+        output.split_once("tasks   A").expect("the lanes of tasks");
     // After the first two requests, the server is blocked in recv() until the next request.
-    assert!(blocking.matches("Aa").count() >= 2, "expected Aa twice, got {output}");
+    assert!(blocking_lanes.matches("Aa").count() >= 2, "expected Aa twice, got {blocking_lanes}");
     // In `tasks` and `tokio`, `Before recv()` does not mean that the server is blocked in recv().
-    assert!(after.contains("A~") && !after.contains("Aa") && after.contains("epoll"), "{output}");
+    let has_epoll = example_lanes.contains("A~") && example_lanes.contains("epoll");
+    assert!(has_epoll && !example_lanes.contains("Aa"), "expected A~, got {example_lanes}");
 }
 
 #[test]
 fn compare_runs_if_its_parent_ignores_sigchld() {
-    let ignores = "$SIG{CHLD} = 'IGNORE'; exec @ARGV";
+    let perl_script = "$SIG{CHLD} = 'IGNORE'; exec @ARGV";
     if check_requirement("perl", harness::can_run("perl", &["-e", ""])) {
         let mut perl = Command::new("perl");
-        // Standard input is empty, so `--pause` does not block.
-        perl.args(["-e", ignores, COMPARE, "stream", "--pause"]).stdin(Stdio::null());
+        // At the end of standard input, `--pause` does not wait.
+        perl.args(["-e", perl_script, COMPARE, "stream", "--pause"]).stdin(Stdio::null());
         let (code, output, errors) = run(&mut perl);
-        assert!(code == Some(0) && output.contains("step1-blocking"), "{errors}");
+        let is_drawn = code == Some(0) && output.contains("step1-blocking");
+        assert!(is_drawn, "expected a picture, got {code:?}, {output}{errors}");
     }
 }
 
 #[test]
-fn compare_does_not_panic_without_reader() {
+fn compare_fails_silently_without_reader() {
     let (_, writer) = io::pipe().expect("a pipe");
-    let output = compare(&["stream"]).stdout(writer).output().expect("the errors of compare");
+    let output = compare(&["stream"]).stdout(writer).output().expect("the output of compare");
     let has_errors = to_text(&output.stderr).contains("compare: ");
-    assert!(
-        output.status.code() == Some(1) && !has_errors,
-        "expected only exit code 1, got {output:?}"
-    );
+    let is_silent = output.status.code() == Some(1) && !has_errors;
+    assert!(is_silent, "expected exit code 1 and no errors, got {output:?}");
 }
 
 fn is_running(server: &u32) -> bool {
-    // A zombie has no memory.
+    // The memory of a zombie is 0.
     Process(*server).memory_kib() > 0
 }
 
 /// Waits until each of the three servers of a `compare` has a client, and returns their process IDs.
 /// If the system does not report file descriptors, the servers may have no client yet.
 fn wait_for_servers(compare: u32) -> Vec<u32> {
-    // Standard input, output and error, the listening socket, and a client.
+    // Without clients: standard input, standard output, standard error, and the listening socket.
     let has_client =
         |server: &u32| Process(*server).count_file_descriptors().is_none_or(|open| open > 4);
     let mut servers: Vec<u32> = Vec::new();
-    wait_until("three servers that have a client", || {
-        // Other children are Cargo, for a moment, and the shell of the guard if compare is process 1.
+    wait_until("three servers with a client each", || {
+        // Cargo can be a child too, and so can the shell of the guard if `compare` is process 1.
         let (_, children, _) =
             run(Command::new("pgrep").args(["-P", &compare.to_string(), "step"]));
         servers = children.lines().filter_map(|pid| pid.parse().ok()).collect();
@@ -175,8 +171,9 @@ fn compare_fails_if_server_is_killed() {
     let output = child.wait_with_output().expect("the output of compare");
     let (errors, code) = (to_text(&output.stderr), output.status.code());
     let output = to_text(&output.stdout);
-    assert!(code == Some(1) && errors.contains("compare: two-clients: step"), "{errors}");
-    assert!(output.contains("got no response") && !errors.contains("panicked"), "{output}{errors}");
+    let is_reported = errors.contains("compare: two-clients: step") && !errors.contains("panicked");
+    assert!(code == Some(1) && is_reported, "expected one failure, got {code:?}, {errors}");
+    assert!(output.contains("got no response"), "expected a missing response, got {output}");
     assert!(!servers.iter().any(is_running), "expected no server to outlive compare");
 }
 
@@ -184,7 +181,7 @@ fn compare_fails_if_server_is_killed() {
 struct Session {
     terminal: PtyProgram,
     screen: vt100::Parser,
-    /// Everything that `compare` has printed.
+    /// The output of `compare` so far.
     output: String,
 }
 
@@ -236,45 +233,47 @@ impl Session {
         status
     }
 
-    /// Expects one whole picture of `two-clients`, and no trace of the live page or of typed keys.
+    /// Expects one whole picture of `two-clients`, and no trace of the live view or of typed keys.
     fn expect_one_picture(&mut self) {
         self.finish();
         let rows = self.rows();
         let count = |start: &str| rows.iter().filter(|row| row.starts_with(start)).count();
         let found = [count("two-clients"), count("step"), count("Compare B's bar"), count("typed")];
-        assert_eq!((found, self.is_live()), ([1, 3, 1, 0], false), "{rows:#?}");
+        let is_one_picture = found == [1, 3, 1, 0] && !self.is_live();
+        assert!(is_one_picture, "expected one picture, got {rows:#?}");
         let cursor = self.screen.screen().cursor_position();
-        assert!(cursor == (22, 0) && rows[21].starts_with("Compare"), "{cursor:?} {rows:#?}");
+        let is_at_end = cursor == (22, 0) && rows[21].starts_with("Compare");
+        assert!(is_at_end, "expected the cursor below the picture, got {cursor:?} {rows:#?}");
     }
 }
 
 fn size(number: u16) -> NonZero<u16> {
-    NonZero::new(number).expect("a size")
+    NonZero::new(number).expect("a positive size")
 }
 
 #[test]
-fn live_page_survives_keys_stops_and_resize() {
+fn live_view_survives_keys_stops_and_resize() {
     let mut session = Session::start(&mut compare(&["two-clients", "--pace", "6"]), 80);
-    session.read_until("a live page with a bar that grows", |session| {
+    session.read_until("a live view with a growing bar", |session| {
         session.is_live() && session.rows().iter().any(|row| row.contains("  ██████"))
     });
     session.type_keys("typed\n\n\n");
     let process = Process(session.terminal.child.id());
     process.stop();
     process.resume();
-    session.read_until("the page after a stop", |session| {
+    session.read_until("the live view after SIGCONT", |session| {
         session.output.matches("\x1b[?1049h").count() == 2
     });
     session.type_keys("\x1a");
-    session.read_until("a terminal without the page", |session| !session.is_live());
+    session.read_until("a terminal without the live view", |session| !session.is_live());
     process.wait_until_stopped();
     process.resume();
-    session.read_until("the page after Ctrl-Z", Session::is_live);
+    session.read_until("the live view after Ctrl-Z and SIGCONT", Session::is_live);
     let mut stty = Command::new("stty");
     let keys = session.terminal.keys.try_clone().expect("a duplicate of the terminal");
     stty.args(["rows", "40", "columns", "120"]).stdin(keys);
     let stty = harness::launch(&mut stty).and_then(|mut stty| stty.wait());
-    assert!(stty.expect("the exit status of stty").success());
+    assert!(stty.expect("the exit status of stty").success(), "stty failed");
     session.screen.screen_mut().set_size(size(40), size(120));
     session.expect_one_picture();
 }
@@ -296,9 +295,10 @@ fn signals_end_compare_and_restore_the_terminal() {
             Process(session.terminal.child.id()).signal(signal);
         }
         let status = session.finish();
-        assert_eq!(status.signal(), Some(signal.as_raw()));
-        let is_unrestored = session.is_live() || session.screen.screen().hide_cursor();
-        assert_eq!(is_unrestored, signal == Signal::KILL, "{signal:?}");
+        assert_eq!(status.signal(), Some(signal.as_raw()), "expected an end by {signal:?}");
+        let is_restored = !session.is_live() && !session.screen.screen().hide_cursor();
+        let can_restore = signal != Signal::KILL;
+        assert!(is_restored == can_restore, "{signal:?}: got {:#?}", session.rows());
         wait_until("the end of the servers", || !servers.iter().any(is_running));
     }
 }
@@ -310,8 +310,8 @@ fn signal_ends_compare_that_is_process_1() {
     let mut session = Session::start(&mut compare, 80);
     session.read_until_words("step3-select");
     session.type_keys("\x03");
-    assert_eq!(session.finish().code(), Some(128 + 2));
-    assert!(!session.is_live(), "expected a terminal without the page");
+    assert_eq!(session.finish().code(), Some(128 + 2), "expected the exit code for SIGINT");
+    assert!(!session.is_live(), "expected a terminal without the live view");
 
     let mut background_compare = ChildGuard(compare.spawn().expect("a process of unshare"));
     let unshare = Process(background_compare.0.id());
@@ -319,8 +319,9 @@ fn signal_ends_compare_that_is_process_1() {
     let process_1 = process_1.expect("a child of unshare");
     wait_for_servers(process_1.0);
     process_1.signal(Signal::TERM);
-    let status = poll_until(TIMEOUT, || background_compare.0.try_wait().expect("a child"));
-    assert_eq!(status.expect("an end of compare after SIGTERM").code(), Some(128 + 15));
+    let status = poll_until(TIMEOUT, || background_compare.0.try_wait().expect("a child process"));
+    let code = status.expect("the end of unshare after SIGTERM").code();
+    assert_eq!(code, Some(128 + 15), "expected the exit code for SIGTERM");
 }
 
 #[test]
@@ -336,9 +337,10 @@ fn pause_takes_enter_s_and_q() {
         session.read_until_words(words);
         session.type_keys(keys);
     }
-    assert!(session.finish().success());
+    assert!(session.finish().success(), "expected exit code 0, got {}", session.output);
     let questions = session.output.matches("What do you expect?").count();
-    assert!(questions == 3 && !session.output.contains("two-clients"), "{}", session.output);
+    let has_stopped = questions == 3 && !session.output.contains("two-clients");
+    assert!(has_stopped, "expected 3 questions, got {}", session.output);
 }
 
 #[test]
@@ -350,13 +352,15 @@ fn no_color_and_dumb_terminal_disable_colours() {
         session.output
     };
     let coloured = run_with("NO_COLOR=", 80);
-    assert!(coloured.contains("\x1b[?1049h") && coloured.contains("\x1b[1mstream"), "{coloured:?}");
-    // On a narrow terminal too, the live page leaves no trace above the picture.
+    let is_bold = coloured.contains("\x1b[?1049h") && coloured.contains("\x1b[1mstream");
+    assert!(is_bold, "expected a live view with bold text, got {coloured:?}");
+    // On a narrow terminal too, the live view leaves no trace above the picture.
     let plain = run_with("NO_COLOR=1", 20);
-    let (page, picture) = plain.split_once("\x1b[?1049l").expect("a live page and a picture");
-    assert!(page.starts_with("\x1b[?1049h"), "{plain:?}");
-    assert!(!page.contains("\x1b[1m") && !picture.contains("\x1b[1m"), "{plain:?}");
-    assert!(picture.ends_with("returns?\r\n"), "{plain:?}");
+    let is_plain = plain.starts_with("\x1b[?1049h") && !plain.contains("\x1b[1m");
+    assert!(is_plain, "expected a live view without bold text, got {plain:?}");
+    let (_, picture) = plain.split_once("\x1b[?1049l").expect("a live view and a picture");
+    assert!(picture.ends_with("returns?\r\n"), "expected a whole picture, got {picture:?}");
     let dumb = run_with("TERM=dumb", 80);
-    assert!(!dumb.contains('\x1b') && dumb.contains("step1-blocking"), "{dumb:?}");
+    let is_dumb = !dumb.contains('\x1b') && dumb.contains("step1-blocking");
+    assert!(is_dumb, "expected a picture without escape sequences, got {dumb:?}");
 }

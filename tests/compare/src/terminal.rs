@@ -1,5 +1,5 @@
-//! The terminal: the live page while a scenario runs, and the finished picture as text. The live page
-//! is on the alternate screen, so it leaves no trace above the finished picture.
+//! The terminal. It shows a live view while a scenario runs, and then the finished picture as text. The
+//! live view is on the alternate screen, so it leaves no trace above the finished picture.
 
 use std::env;
 use std::io::{self, IsTerminal};
@@ -23,14 +23,14 @@ use crate::client::lock;
 use crate::draw;
 use crate::recording::Recording;
 
-static PAGE: Mutex<Option<DefaultTerminal>> = Mutex::new(None);
+static LIVE_VIEW: Mutex<Option<DefaultTerminal>> = Mutex::new(None);
 
 /// Returns whether standard output is a terminal that can move its cursor.
 fn is_terminal() -> bool {
     io::stdout().is_terminal() && env::var_os("TERM").is_some_and(|term| term != "dumb")
 }
 
-/// Draws a recording in the width of the terminal, and in colour unless `NO_COLOR` is set.
+/// Draws a recording as wide as the terminal, and in colour unless `NO_COLOR` is set.
 pub fn draw_for_terminal(recording: &Recording) -> Buffer {
     let size = terminal::size().ok().filter(|(columns, _)| is_terminal() && *columns > 0);
     let columns = size.map_or(80, |(columns, _)| columns);
@@ -59,46 +59,46 @@ pub fn to_text(picture: &Buffer) -> String {
     text
 }
 
-/// Shows the unfinished recording on the live page. Does nothing if there is no terminal.
-pub fn show(recording: &Recording) -> io::Result<()> {
+/// Shows the unfinished recording in the live view. Does nothing if there is no terminal.
+pub fn show_live_view(recording: &Recording) -> io::Result<()> {
     if !is_terminal() {
         return Ok(());
     }
     let picture = draw_for_terminal(recording);
-    let mut page = lock(&PAGE);
-    if page.is_none() {
-        // If the terminal cannot be put into raw mode, skip the live page.
-        *page = ratatui::try_init().ok();
+    let mut live_view = lock(&LIVE_VIEW);
+    if live_view.is_none() {
+        // If the terminal cannot be put into raw mode, skip the live view.
+        *live_view = ratatui::try_init().ok();
     }
-    let Some(terminal) = page.as_mut() else { return Ok(()) };
+    let Some(terminal) = live_view.as_mut() else { return Ok(()) };
     terminal.draw(|frame| {
         for position in frame.area().intersection(picture.area).positions() {
             frame.buffer_mut()[position] = picture[position].clone();
         }
     })?;
-    // If the terminal is closed meanwhile, crossterm never returns. Then SIGHUP has to end this process,
-    // and its thread needs the page.
-    drop(page);
+    // If the terminal is closed now, `read_keys` never returns. Then the signal thread ends this process
+    // on SIGHUP, and for that it needs the lock.
+    drop(live_view);
     read_keys()
 }
 
-/// Closes the live page and restores the terminal.
-pub fn close() {
-    close_page(&mut lock(&PAGE));
+pub fn close_live_view() {
+    close(&mut lock(&LIVE_VIEW));
 }
 
-/// Closes the live page and restores the terminal. Returns whether the page was open.
-fn close_page(page: &mut Option<DefaultTerminal>) -> bool {
-    let Some(mut terminal) = page.take() else { return false };
-    // Both fail if the terminal is closed. Then the destructor would print an error and panic.
+/// Closes the live view and restores the terminal. Returns whether the view was open.
+fn close(live_view: &mut Option<DefaultTerminal>) -> bool {
+    let Some(mut terminal) = live_view.take() else { return false };
+    // If the terminal is closed, `show_cursor` and `try_restore` fail. Forget the terminal, because
+    // its destructor would print that error and panic.
     let _ = terminal.show_cursor();
     mem::forget(terminal);
     let _ = ratatui::try_restore();
     true
 }
 
-/// Reads the keys that were typed. In raw mode Ctrl-C, Ctrl-Z and Ctrl-\ send no signals, so this
-/// raises them. It ignores all other keys.
+/// Reads the keys that were typed, and raises the signals of Ctrl-C, Ctrl-Z and Ctrl-\, because raw mode
+/// disables these signals. Ignores all other keys.
 fn read_keys() -> io::Result<()> {
     while event::poll(Duration::ZERO)? {
         if let Event::Key(key) = event::read()?
@@ -107,7 +107,7 @@ fn read_keys() -> io::Result<()> {
             match key.code {
                 KeyCode::Char('c') => raise(SIGINT)?,
                 KeyCode::Char('z') => raise(SIGTSTP)?,
-                // crossterm's name for Ctrl-\.
+                // This is crossterm's name for Ctrl-\.
                 KeyCode::Char('4') => raise(SIGQUIT)?,
                 _ => {}
             }
@@ -117,7 +117,7 @@ fn read_keys() -> io::Result<()> {
 }
 
 /// Starts a thread that restores the terminal before a signal ends or stops this process, and opens
-/// the live page again when the process continues.
+/// the live view again when the process continues.
 pub fn handle_signals() -> io::Result<()> {
     if !is_terminal() {
         return signals::end_process_1_on_signals();
@@ -125,11 +125,11 @@ pub fn handle_signals() -> io::Result<()> {
     let mut signals = Signals::new([SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP])?;
     thread::spawn(move || {
         for signal in &mut signals {
-            let mut page = lock(&PAGE);
-            let is_open = close_page(&mut page);
+            let mut live_view = lock(&LIVE_VIEW);
+            let is_open = close(&mut live_view);
             signals::take_default_action(signal);
             if is_open {
-                *page = ratatui::try_init().ok();
+                *live_view = ratatui::try_init().ok();
             }
         }
     });
