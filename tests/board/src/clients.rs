@@ -1,4 +1,4 @@
-//! The clients of a server, as the kernel's table shows them.
+//! The clients of a server, as the kernel's table of TCP sockets shows them.
 
 use std::collections::HashMap;
 use std::mem;
@@ -31,14 +31,14 @@ pub struct Client {
     #[serde(skip)]
     pub addr: SocketAddr,
     pub status: Status,
-    pub unread: u64,
-    pub unsent: u64,
+    pub unread_bytes: u64,
+    pub unsent_bytes: u64,
     /// The inode of the server's socket for this client, or 0 while the client is in the backlog.
     #[serde(skip)]
     inode: u64,
     /// The time when we last saw the client connect, be accepted or disconnect.
     #[serde(skip)]
-    pub since: Instant,
+    pub last_change: Instant,
 }
 
 impl Client {
@@ -55,9 +55,9 @@ impl Client {
     fn update(&mut self, socket: &TcpSocket, now: Instant) {
         let is_closed = socket.state == TcpState::CloseWait;
         self.status = if is_closed { Status::Closed } else { Status::Open };
-        (self.unread, self.unsent) = (socket.unread, socket.unacknowledged);
+        (self.unread_bytes, self.unsent_bytes) = (socket.unread, socket.unacknowledged);
         if self.inode != socket.inode {
-            (self.inode, self.since) = (socket.inode, now);
+            (self.inode, self.last_change) = (socket.inode, now);
         }
     }
 }
@@ -65,42 +65,43 @@ impl Client {
 #[derive(Debug, Default)]
 pub struct Clients {
     /// The address of the server, or None until it listens.
-    pub addr: Option<SocketAddr>,
+    pub server_addr: Option<SocketAddr>,
     /// False if this system does not show the kernel's table.
-    pub has_table: bool,
-    /// The connected clients, oldest first. Clients that we found at once can be in another order.
-    pub current: Vec<Client>,
+    pub is_table_available: bool,
+    /// The connected clients, oldest first. Clients of the same update can be in any order.
+    pub connected_clients: Vec<Client>,
     /// The disconnected clients. The last one to disconnect is last.
-    pub disconnected: Vec<Client>,
+    pub disconnected_clients: Vec<Client>,
     /// The number of connections in the backlog that were reset before we saw their addresses.
-    pub resets_without_addr: usize,
+    pub unseen_reset_count: usize,
     listening_inode: u64,
-    count: usize,
+    client_count: usize,
 }
 
 impl Clients {
     pub fn backlog(&self) -> impl Iterator<Item = &Client> {
-        self.current.iter().filter(|client| client.is_in_backlog())
+        self.connected_clients.iter().filter(|client| client.is_in_backlog())
     }
 
     pub fn accepted(&self) -> impl Iterator<Item = &Client> {
-        self.current.iter().filter(|client| !client.is_in_backlog())
+        self.connected_clients.iter().filter(|client| !client.is_in_backlog())
     }
 
     /// Returns the length of the backlog, counted as ss(8) does.
     pub fn backlog_length(&self) -> usize {
-        self.backlog().count() + self.resets_without_addr
+        self.backlog().count() + self.unseen_reset_count
     }
 
-    pub fn name_of_inode(&self, inode: u64) -> Option<&str> {
+    pub fn socket_name(&self, inode: u64) -> Option<&str> {
         if inode == self.listening_inode {
             return Some("server_socket");
         }
         self.accepted().find(|client| client.inode == inode).map(|client| client.name.as_str())
     }
 
-    pub fn name_of_addr(&self, addr: SocketAddr) -> Option<&str> {
-        let mut newest_first = self.current.iter().rev().chain(self.disconnected.iter().rev());
+    pub fn client_name(&self, addr: SocketAddr) -> Option<&str> {
+        let mut newest_first =
+            self.connected_clients.iter().rev().chain(self.disconnected_clients.iter().rev());
         newest_first.find(|client| client.addr == addr).map(|client| client.name.as_str())
     }
 
@@ -108,21 +109,22 @@ impl Clients {
     pub fn update(&mut self, server: &Server) {
         let now = Instant::now();
         let lines = server.narration.last_runs(1000);
-        let addr_after = |start| {
+        let parse_addr_after = |start| {
             move |line: &harness::LineRun| -> Option<SocketAddr> {
                 line.text.strip_prefix(start)?.parse().ok()
             }
         };
-        self.addr = self.addr.or_else(|| lines.iter().find_map(addr_after("Listening on ")));
-        let narrated: Vec<SocketAddr> =
-            lines.iter().filter_map(addr_after("Connection from ")).collect();
-        let Some(addr) = self.addr else { return };
+        self.server_addr =
+            self.server_addr.or_else(|| lines.iter().find_map(parse_addr_after("Listening on ")));
+        let narrated_addrs: Vec<SocketAddr> =
+            lines.iter().filter_map(parse_addr_after("Connection from ")).collect();
+        let Some(addr) = self.server_addr else { return };
         let Some((mut sockets, is_consistent)) = read_table(addr) else { return };
-        self.has_table = true;
+        self.is_table_available = true;
         let is_listening =
             |socket: &&TcpSocket| socket.state == TcpState::Listen && socket.local_addr == addr;
-        let listening = sockets.iter().find(is_listening).copied();
-        self.listening_inode = listening.map_or(0, |socket| socket.inode);
+        let listening_socket = sockets.iter().find(is_listening).copied();
+        self.listening_inode = listening_socket.map_or(0, |socket| socket.inode);
         sockets.retain(|socket| {
             let has_matching_ip = addr.ip().is_unspecified() || socket.local_addr.ip() == addr.ip();
             socket.is_open() && has_matching_ip
@@ -130,101 +132,103 @@ impl Clients {
         if !cfg!(target_os = "linux") {
             for socket in &mut sockets {
                 let is_accepted = self.accepted().any(|client| client.addr == socket.peer_addr);
-                if is_accepted || narrated.contains(&socket.peer_addr) {
+                if is_accepted || narrated_addrs.contains(&socket.peer_addr) {
                     // This system shows no inodes, so we use the port as one.
                     socket.inode = socket.peer_addr.port().into();
                 }
             }
         }
-        let waiting = sockets.iter().filter(|socket| socket.inode == 0).count();
-        let backlog = listening.map_or(0, |socket| usize::try_from(socket.unread).unwrap_or(0));
+        let waiting_count = sockets.iter().filter(|socket| socket.inode == 0).count();
+        let backlog_length =
+            listening_socket.map_or(0, |socket| usize::try_from(socket.unread).unwrap_or(0));
         let mut known_inodes: Vec<u64> = sockets.iter().map(|socket| socket.inode).collect();
         known_inodes.push(self.listening_inode);
 
-        let mut open: HashMap<SocketAddr, TcpSocket> =
+        let mut open_sockets: HashMap<SocketAddr, TcpSocket> =
             sockets.into_iter().map(|socket| (socket.peer_addr, socket)).collect();
-        let mut missing = Vec::new();
-        for mut client in mem::take(&mut self.current) {
-            match open.get(&client.addr) {
+        let mut missing_clients = Vec::new();
+        for mut client in mem::take(&mut self.connected_clients) {
+            match open_sockets.get(&client.addr) {
                 Some(socket) if client.has_socket(socket) => {
                     client.update(socket, now);
-                    open.remove(&client.addr);
-                    self.current.push(client);
+                    open_sockets.remove(&client.addr);
+                    self.connected_clients.push(client);
                 }
-                _ => missing.push(client),
+                _ => missing_clients.push(client),
             }
         }
         if is_consistent {
             let mut inodes =
-                if missing.is_empty() { Vec::new() } else { server.process().socket_inodes() };
-            known_inodes.extend(missing.iter().map(|client| client.inode));
-            let resets = backlog.saturating_sub(waiting);
-            self.update_missing(missing, resets, &mut inodes, &known_inodes, now);
+                if missing_clients.is_empty() { vec![] } else { server.process().socket_inodes() };
+            known_inodes.extend(missing_clients.iter().map(|client| client.inode));
+            let reset_count = backlog_length.saturating_sub(waiting_count);
+            self.update_missing(missing_clients, reset_count, &mut inodes, &known_inodes, now);
         } else {
-            self.current.extend(missing);
+            self.connected_clients.extend(missing_clients);
         }
-        self.current.sort_by_key(|client| client.index);
-        let mut new: Vec<TcpSocket> = open.into_values().collect();
-        new.sort_by_key(|socket| {
-            let position = narrated.iter().rposition(|addr| *addr == socket.peer_addr);
+        self.connected_clients.sort_by_key(|client| client.index);
+        let mut new_sockets: Vec<TcpSocket> = open_sockets.into_values().collect();
+        new_sockets.sort_by_key(|socket| {
+            let position = narrated_addrs.iter().rposition(|addr| *addr == socket.peer_addr);
             // A client that is not in the narration yet is newer than the others.
             (socket.inode == 0, position.unwrap_or(usize::MAX), socket.peer_addr)
         });
-        self.add_new(new, now);
+        self.add_clients(new_sockets, now);
     }
 
-    /// Decides which clients that are missing from the table have reset their connections, and which
-    /// have disconnected. `resets` is the number of connections in the backlog that are missing from
+    /// Decides whether each client that is missing from the table has reset its connection or
+    /// disconnected. `reset_count` is the number of connections in the backlog that are missing from
     /// the table. `inodes` are those of all sockets of the server.
     fn update_missing(
         &mut self,
-        missing: Vec<Client>,
-        resets: usize,
+        missing_clients: Vec<Client>,
+        reset_count: usize,
         inodes: &mut Vec<u64>,
         known_inodes: &[u64],
         now: Instant,
     ) {
-        let waiting = missing.iter().filter(|client| client.is_in_backlog()).count();
-        self.resets_without_addr = resets.saturating_sub(waiting);
-        let mut accepted = waiting.saturating_sub(resets);
-        for mut client in missing {
+        let waiting_count = missing_clients.iter().filter(|client| client.is_in_backlog()).count();
+        self.unseen_reset_count = reset_count.saturating_sub(waiting_count);
+        let mut accepted_count = waiting_count.saturating_sub(reset_count);
+        for mut client in missing_clients {
             let mut is_connected = client.is_in_backlog() || inodes.contains(&client.inode);
             // `accept` takes the oldest connection from the backlog.
-            if client.is_in_backlog() && accepted > 0 {
-                accepted -= 1;
-                let new = inodes.iter().position(|inode| !known_inodes.contains(inode));
-                client.inode = new.map_or(0, |position| inodes.remove(position));
-                client.since = now;
+            if client.is_in_backlog() && accepted_count > 0 {
+                accepted_count -= 1;
+                let position = inodes.iter().position(|inode| !known_inodes.contains(inode));
+                client.inode = position.map_or(0, |position| inodes.remove(position));
+                client.last_change = now;
                 is_connected = !client.is_in_backlog();
             }
             if is_connected {
                 client.status = Status::Reset;
-                self.current.push(client);
+                self.connected_clients.push(client);
             } else {
-                self.disconnected.push(Client { since: now, ..client });
+                self.disconnected_clients.push(Client { last_change: now, ..client });
             }
         }
-        let surplus = self.disconnected.len().saturating_sub(MAX_DISCONNECTED);
-        self.disconnected.drain(..surplus);
+        let surplus = self.disconnected_clients.len().saturating_sub(MAX_DISCONNECTED);
+        self.disconnected_clients.drain(..surplus);
     }
 
-    fn add_new(&mut self, sockets: Vec<TcpSocket>, now: Instant) {
+    fn add_clients(&mut self, sockets: Vec<TcpSocket>, now: Instant) {
         for socket in sockets {
-            let letter = char::from(b'A' + u8::try_from(self.count % 26).unwrap_or_default());
-            let cycle = self.count / 26;
+            let index = self.client_count;
+            let letter = char::from(b'A' + u8::try_from(index % 26).unwrap_or_default());
+            let cycle = index / 26;
             let mut client = Client {
                 name: if cycle == 0 { letter.to_string() } else { format!("{letter}{cycle}") },
-                index: self.count,
+                index,
                 addr: socket.peer_addr,
                 status: Status::Open,
-                unread: 0,
-                unsent: 0,
+                unread_bytes: 0,
+                unsent_bytes: 0,
                 inode: socket.inode,
-                since: now,
+                last_change: now,
             };
             client.update(&socket, now);
-            self.current.push(client);
-            self.count += 1;
+            self.connected_clients.push(client);
+            self.client_count += 1;
         }
     }
 }
@@ -232,23 +236,23 @@ impl Clients {
 /// Reads the kernel's table until two consecutive reads are equal, and returns whether they were. The
 /// kernel returns the table in pieces, so a connection can be missing or appear twice.
 fn read_table(addr: SocketAddr) -> Option<(Vec<TcpSocket>, bool)> {
-    let mut last = read_sorted_table(addr)?;
+    let mut last_table = read_sorted_table(addr)?;
     for _ in 0..5 {
         let table = read_sorted_table(addr)?;
-        let connections = |table: &[TcpSocket]| -> Vec<_> {
+        let list_connections = |table: &[TcpSocket]| -> Vec<_> {
             let row = |socket: &TcpSocket| {
                 let backlog = (socket.state == TcpState::Listen).then_some(socket.unread);
                 (socket.peer_addr, socket.state, socket.inode, backlog)
             };
             table.iter().map(row).collect()
         };
-        let is_consistent = connections(&table) == connections(&last);
-        last = table;
+        let is_consistent = list_connections(&table) == list_connections(&last_table);
+        last_table = table;
         if is_consistent {
-            return Some((last, true));
+            return Some((last_table, true));
         }
     }
-    Some((last, false))
+    Some((last_table, false))
 }
 
 fn read_sorted_table(addr: SocketAddr) -> Option<Vec<TcpSocket>> {

@@ -1,5 +1,5 @@
-//! Starts a server and shows the line of its source that it is blocked at, its clients in the kernel's
-//! table, and its output.
+//! Starts a server and shows the line of its source at which it is blocked, its clients as the kernel
+//! lists them, and its output.
 
 #![forbid(unsafe_code)]
 
@@ -43,23 +43,26 @@ const RECORDING_DELAY: Duration = Duration::from_millis(500);
 /// The time between two updates. A recording updates more often, so that it misses no state.
 const UPDATE_INTERVAL: Duration = Duration::from_millis(100);
 const RECORDING_INTERVAL: Duration = Duration::from_millis(20);
-/// The servers whose calls `board` can find in their source.
+/// The servers that `board` can show, because it finds their calls in their source.
 const STEPS: [Step; 4] = [Step::Blocking, Step::Functions, Step::Select, Step::Bare];
 
 fn command() -> Command {
     let step = PossibleValuesParser::new(STEPS.map(Step::name));
     let port = arg!(--port <PORT> "Port to listen on; 0 lets the system choose a free one");
-    let slow = arg!(--slow <SECONDS> "Delay each accept, recv and send (needs Linux and strace)");
+    let slow = arg!(--slow <SECONDS>)
+        .help("Delay each accept, recv and send by 0.05 to 60 seconds (needs Linux and strace)");
+    let record = arg!(--record <FILE>)
+        .help("Record the server in slow motion until you press q, and write a web page to FILE");
     Command::new("board")
         .version(env!("CARGO_PKG_VERSION"))
         .about("Starts a server and shows where it is blocked, its clients and its output")
-        .arg(arg!(<STEP> ... "Server to start; several only with --story").value_parser(step))
+        .arg(arg!(<STEP> ... "Server to start; more than one only with --story").value_parser(step))
         .arg(arg!(--host <HOST> "Name or address to listen on").default_value("localhost"))
         .arg(port.default_value("5000").value_parser(value_parser!(u16)))
         .arg(slow.value_parser(parse_seconds))
-        .arg(arg!(--room "Show up to 40 clients and no source, for a classroom"))
-        .arg(arg!(--record <FILE> "Record the server in slow motion and write a web page to FILE"))
-        .arg(arg!(--story "Record two scripted clients, A and B, at each STEP").requires("record"))
+        .arg(arg!(--room "Show up to 40 clients and no source, for a room of students"))
+        .arg(record)
+        .arg(arg!(--story "Record each STEP with two scripted clients, A and B").requires("record"))
         .after_help("q or Ctrl-C ends board and the server. Space pauses the screen.")
 }
 
@@ -76,7 +79,6 @@ fn main() -> ExitCode {
     })
 }
 
-/// Prints a line on standard error.
 fn report(text: &str) {
     // If standard error is closed, there is no place to report it. `eprintln!` would panic.
     let _ = writeln!(io::stderr(), "board: {text}");
@@ -92,23 +94,23 @@ fn run(arguments: &ArgMatches) -> Result<ExitCode, String> {
     if let Some(file) = file {
         // Fail early if the file cannot be written.
         let result = OpenOptions::new().append(true).create(true).open(file);
-        result.map_err(|error| format!("could not write {}: {error}", file.display()))?;
+        result.map_err(|error| format!("cannot write {}: {error}", file.display()))?;
     }
     for step in &steps {
         // Build the servers before anything is drawn, because cargo prints its progress.
         step.try_build_binary().map_err(|output| {
             let mut lines = output.lines();
             let is_reason = |line: &&str| line.starts_with("error") || line.starts_with("Cause: ");
-            format!("{step} does not build: {}", lines.find(is_reason).unwrap_or_default())
+            format!("cannot build {step}: {}", lines.find(is_reason).unwrap_or_default())
         })?;
     }
-    let command_of = |step| ServerCommand::for_step(step).host(host).port(port);
+    let command_for = |step| ServerCommand::for_step(step).host(host).port(port);
     let delay = arguments.get_one::<Duration>("slow").copied();
     let delay = delay.or(file.map(|_| RECORDING_DELAY));
     if let (true, Some(file), Some(delay)) = (arguments.get_flag("story"), file, delay) {
         let mut recordings = Vec::new();
         for step in steps {
-            recordings.push(story::record(step, &command_of(step), delay)?);
+            recordings.push(story::record(step, &command_for(step), delay)?);
         }
         write_page(file, &recordings)?;
         return Ok(ExitCode::SUCCESS);
@@ -121,7 +123,7 @@ fn run(arguments: &ArgMatches) -> Result<ExitCode, String> {
         has_colour: env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
         is_room_view: arguments.get_flag("room"),
     };
-    show(step, command_of(step), delay, file, view)
+    show(step, command_for(step), delay, file, view)
 }
 
 /// Shows a server until the server or `board` ends. With a `file`, records the server too.
@@ -142,24 +144,24 @@ fn show(
     if file.is_some() {
         recorder = trace.take().map(|trace| Recorder::new(step, source.clone(), trace));
     }
-    let signal = Arc::new(AtomicUsize::new(0));
-    for number in [SIGINT, SIGTERM, SIGHUP, SIGQUIT] {
-        let value = usize::try_from(number).unwrap_or_default();
-        signal_hook::flag::register_usize(number, Arc::clone(&signal), value)
-            .map_err(|error| format!("could not register a signal handler: {error}"))?;
+    let end_signal = Arc::new(AtomicUsize::new(0));
+    for signal in [SIGINT, SIGTERM, SIGHUP, SIGQUIT] {
+        let value = usize::try_from(signal).unwrap_or_default();
+        signal_hook::flag::register_usize(signal, Arc::clone(&end_signal), value)
+            .map_err(|error| format!("cannot register a signal handler: {error}"))?;
     }
-    let server = command.spawn().map_err(|error| format!("could not start {step}: {error}"))?;
+    let server = command.spawn().map_err(|error| format!("cannot start {step}: {error}"))?;
     let state = ServerState::new(step, trace);
-    let mut board = Board { server, state, source, recorder, signal };
-    let result = if can_draw() { board.draw(view) } else { board.run(None, view) };
+    let mut board = Board { server, state, source, recorder, end_signal };
+    let result = if can_draw() { board.run_on_terminal(view) } else { board.run(None, view) };
     board.server.kill();
     if let (Some(recorder), Some(file)) = (board.recorder, file) {
         if recorder.is_full() {
-            report("the recording stopped, so that its page stays below 1 MiB");
+            report("stopped recording, because the page must stay below 1 MiB");
         }
         write_page(file, &[recorder.finish()])?;
     }
-    if let Ok(signal @ 1..) = i32::try_from(board.signal.load(Ordering::Relaxed)) {
+    if let Ok(signal @ 1..) = i32::try_from(board.end_signal.load(Ordering::Relaxed)) {
         signals::take_default_action(signal);
     }
     match result {
@@ -167,16 +169,16 @@ fn show(
         Ok(None) => Ok(ExitCode::SUCCESS),
         // The program that reads our plain lines has exited.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(ExitCode::SUCCESS),
-        Err(error) => Err(format!("could not use the terminal: {error}")),
+        Err(error) => Err(format!("cannot use the terminal: {error}")),
     }
 }
 
 /// Writes a page of recordings, and reports the number of states.
 fn write_page(file: &Path, recordings: &[Recording]) -> Result<(), String> {
     record::write_page(file, recordings)
-        .map_err(|error| format!("could not write {}: {error}", file.display()))?;
-    let states: usize = recordings.iter().map(|recording| recording.states.len()).sum();
-    report(&format!("wrote {states} states to {}", file.display()));
+        .map_err(|error| format!("cannot write {}: {error}", file.display()))?;
+    let state_count: usize = recordings.iter().map(|recording| recording.states.len()).sum();
+    report(&format!("wrote {state_count} states to {}", file.display()));
     Ok(())
 }
 
@@ -187,11 +189,11 @@ struct Board {
     source: Source,
     recorder: Option<Recorder>,
     /// The number of the signal that ends `board`, or 0.
-    signal: Arc<AtomicUsize>,
+    end_signal: Arc<AtomicUsize>,
 }
 
 impl Board {
-    fn draw(&mut self, view: View) -> io::Result<Option<ExitStatus>> {
+    fn run_on_terminal(&mut self, view: View) -> io::Result<Option<ExitStatus>> {
         let result = ratatui::try_init().and_then(|mut terminal| {
             let result = self.run(Some(&mut terminal), view);
             // If the terminal is closed, there is no cursor to show.
@@ -212,14 +214,14 @@ impl Board {
         mut terminal: Option<&mut DefaultTerminal>,
         mut view: View,
     ) -> io::Result<Option<ExitStatus>> {
-        let mut last_lines = Vec::new();
+        let mut printed_lines = Vec::new();
         let (sender, events) = mpsc::channel();
         // Without this sender, `recv_timeout` would return at once if there is no terminal to read.
         let _sender = sender.clone();
         if terminal.is_some() {
             read_events(sender);
         }
-        while self.signal.load(Ordering::Relaxed) == 0 {
+        while self.end_signal.load(Ordering::Relaxed) == 0 {
             if let Some(status) = self.server.exit_status() {
                 return Ok(Some(status));
             }
@@ -234,10 +236,10 @@ impl Board {
                 terminal.draw(|frame| screen::draw(frame, &self.state, &self.source, view))?;
             } else {
                 let lines = plain::format_lines(&self.state, &self.source);
-                for line in lines.iter().filter(|line| !last_lines.contains(*line)) {
+                for line in lines.iter().filter(|line| !printed_lines.contains(*line)) {
                     writeln!(io::stdout(), "{line}")?;
                 }
-                last_lines = lines;
+                printed_lines = lines;
             }
             let mut interval = UPDATE_INTERVAL;
             if let Some(recorder) = &mut self.recorder {
@@ -261,7 +263,7 @@ impl Board {
     }
 }
 
-/// Returns whether we have a terminal that has a keyboard and a movable cursor.
+/// Returns whether we have a terminal with a keyboard and a movable cursor.
 fn can_draw() -> bool {
     let is_dumb = env::var_os("TERM").is_some_and(|term| term == "dumb");
     io::stdin().is_terminal() && io::stdout().is_terminal() && !is_dumb
@@ -284,9 +286,9 @@ fn report_end(server: &Server, status: ExitStatus) -> ExitCode {
     for log in [&server.narration, &server.errors] {
         log.wait_for_end(harness::TIMEOUT);
     }
-    let output = model::output_of(server);
-    let last = output.last().map_or("no output", |output| output.line.text.as_str());
-    report(&format!("{} ended ({status}): {last}", server.command.name()));
+    let output = model::read_output(server);
+    let last_line = output.last().map_or("none", |entry| entry.run.text.as_str());
+    report(&format!("{} ended ({status}). Its last line: {last_line}", server.command.name()));
     let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal));
     code.and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from)
 }

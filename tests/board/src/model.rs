@@ -19,15 +19,15 @@ pub enum Activity {
     /// Slow motion delays this call.
     Delayed(LessonCall),
     /// The server is blocked in a system call that is not part of the lesson.
-    OtherCall(&'static str),
+    BlockedInOtherCall(&'static str),
     Stopped(Option<LessonCall>),
     /// The last call in the narration, on a system that does not show the current one.
     Narrated(LessonCall),
 }
 
 /// A line of output, and how often the server printed it without another line in between.
-pub struct RepeatedLine {
-    pub line: LineRun,
+pub struct OutputEntry {
+    pub run: LineRun,
     pub is_error: bool,
 }
 
@@ -36,17 +36,16 @@ pub struct ServerState {
     /// The calls of the server, if `board` shows slow motion.
     trace: Option<Trace>,
     pub activity: Activity,
-    /// The last call in the narration.
-    narrated: Option<LessonCall>,
+    last_narrated_call: Option<LessonCall>,
     /// The peer of the current `recv` or `send`.
-    peer: Option<String>,
+    peer_name: Option<String>,
     /// The number of calls of `select` so far.
-    iteration: usize,
+    iteration_count: usize,
     /// The names of the sockets in the sets of the current `select`, to read and to write.
     pub sets: Option<[Vec<String>; 2]>,
     pub clients: Clients,
-    pub output: Vec<RepeatedLine>,
-    now: Instant,
+    pub output: Vec<OutputEntry>,
+    sample_time: Instant,
 }
 
 impl ServerState {
@@ -55,13 +54,13 @@ impl ServerState {
             step,
             trace,
             activity: Activity::Running,
-            narrated: None,
-            peer: None,
-            iteration: 0,
+            last_narrated_call: None,
+            peer_name: None,
+            iteration_count: 0,
             sets: None,
             clients: Clients::default(),
             output: Vec::new(),
-            now: Instant::now(),
+            sample_time: Instant::now(),
         }
     }
 
@@ -69,12 +68,12 @@ impl ServerState {
         self.sample(server);
         let Some(trace) = &mut self.trace else { return };
         // If we cannot read the log, we show the sample.
-        let _ = trace.read();
+        let _ = trace.read_log();
         // The sample can miss calls. Show each call that the server has made since the last update.
         if let Some((call, fd)) = trace.take_past_call() {
-            let addr = trace.addr_of(fd);
-            let name = addr.and_then(|addr| self.clients.name_of_addr(addr));
-            (self.peer, self.sets) = (name.map(str::to_owned), None);
+            let addr = trace.client_addr(fd);
+            let name = addr.and_then(|addr| self.clients.client_name(addr));
+            (self.peer_name, self.sets) = (name.map(str::to_owned), None);
             self.activity = match call {
                 LessonCall::Select | LessonCall::Sleep => Activity::Blocked(call),
                 _ => Activity::Delayed(call),
@@ -93,19 +92,19 @@ impl ServerState {
             }
             thread::sleep(Duration::from_millis(2));
         }
-        (self.peer, self.sets) = (None, None);
+        (self.peer_name, self.sets) = (None, None);
     }
 
     fn sample_once(&mut self, server: &Server, state: Option<ProcessState>) {
-        self.now = Instant::now();
-        self.output = output_of(server);
+        self.sample_time = Instant::now();
+        self.output = read_output(server);
         self.clients.update(server);
-        if self.clients.addr.is_none() {
+        if self.clients.server_addr.is_none() {
             return;
         }
-        self.iteration = server.narration.count("Before select()");
-        let narration = self.output.iter().rev().filter(|output| !output.is_error);
-        self.narrated = narration.map(|output| &*output.line.text).find_map(|line| match line {
+        self.iteration_count = server.narration.count("Before select()");
+        let mut narration = self.output.iter().rev().filter(|entry| !entry.is_error);
+        self.last_narrated_call = narration.find_map(|entry| match &*entry.run.text {
             "Before accept()" => Some(LessonCall::Accept),
             "Before recv()" => Some(LessonCall::Recv),
             "Before select()" => Some(LessonCall::Select),
@@ -115,7 +114,7 @@ impl ServerState {
             Some(ProcessState::Stopped(call)) => Activity::Stopped(call.lesson_call()),
             Some(ProcessState::Blocked(call)) => match call.lesson_call() {
                 Some(call) => Activity::Blocked(call),
-                None => Activity::OtherCall(call.name().unwrap_or("another system call")),
+                None => Activity::BlockedInOtherCall(call.name().unwrap_or("another system call")),
             },
             Some(ProcessState::Traced(call)) => match call.lesson_call() {
                 Some(call @ (LessonCall::Accept | LessonCall::Recv | LessonCall::Send)) => {
@@ -124,26 +123,25 @@ impl ServerState {
                 _ => Activity::Running,
             },
             None if !cfg!(target_os = "linux") => {
-                self.narrated.map_or(Activity::Running, Activity::Narrated)
+                self.last_narrated_call.map_or(Activity::Running, Activity::Narrated)
             }
             // If there is no state, the process has ended.
             Some(ProcessState::Running) | None => Activity::Running,
         };
-        (self.peer, self.sets) = (None, None);
+        (self.peer_name, self.sets) = (None, None);
         if let Some(ProcessState::Blocked(call) | ProcessState::Traced(call)) = state {
             let sets = server.process().select_sets(&call);
-            self.sets = sets.map(|sets| sets.map(|set| self.names_of(&set, server)));
+            self.sets = sets.map(|sets| sets.map(|set| self.socket_names(&set, server)));
             if self.current_call() != Some(LessonCall::Select) {
                 let fd = RawFd::try_from(call.arguments[0]).unwrap_or(-1);
-                self.peer = self.names_of(&[fd], server).pop();
+                self.peer_name = self.socket_names(&[fd], server).pop();
             }
         }
     }
 
-    /// Returns the names of the sockets with these file descriptors.
-    fn names_of(&self, fds: &[RawFd], server: &Server) -> Vec<String> {
+    fn socket_names(&self, fds: &[RawFd], server: &Server) -> Vec<String> {
         let inodes = fds.iter().filter_map(|fd| server.process().socket_inode(*fd));
-        inodes.filter_map(|inode| self.clients.name_of_inode(inode)).map(str::to_owned).collect()
+        inodes.filter_map(|inode| self.clients.socket_name(inode)).map(str::to_owned).collect()
     }
 
     /// Returns the call that the server is in, if this system shows it.
@@ -153,47 +151,49 @@ impl ServerState {
                 Some(call)
             }
             Activity::Stopped(call) => call,
-            Activity::Running | Activity::OtherCall(_) => None,
+            Activity::Running | Activity::BlockedInOtherCall(_) => None,
         }
     }
 
     /// Returns whether the last line says that `accept` failed and that the server will try again.
     pub fn is_out_of_resources(&self) -> bool {
-        self.output.last().is_some_and(|output| {
-            let text = &output.line.text;
+        self.output.last().is_some_and(|entry| {
+            let text = &entry.run.text;
             text.starts_with("accept: ") && text.ends_with(": trying again in a second")
         })
     }
 
-    /// Returns the position of the current call. If that is not known, returns the position of the last
-    /// call in the narration.
-    pub fn location(&self, source: &Source) -> Location {
-        let line_of = |call| source.line_of(call, self.is_out_of_resources());
-        let line = self.current_call().and_then(line_of);
+    /// Finds the current call in the source. If that call is not known, finds the last call in the
+    /// narration.
+    pub fn find_location(&self, source: &Source) -> Location {
+        let find_call = |call| source.find_call(call, self.is_out_of_resources());
+        let line = self.current_call().and_then(find_call);
         let is_certain = line.is_some();
-        let line = line.or_else(|| self.narrated.and_then(line_of));
-        let call_stack = line.map(|line| source.call_stack_at(line)).unwrap_or_default();
+        let line = line.or_else(|| self.last_narrated_call.and_then(find_call));
+        let call_stack = line.map(|line| source.find_call_stack(line)).unwrap_or_default();
         Location { call_stack, is_certain }
     }
 
     /// Describes what the server does, in one line.
     pub fn describe_activity(&self) -> String {
-        let peer = self.peer.as_deref().unwrap_or("a client");
+        let peer = self.peer_name.as_deref().unwrap_or("a client");
         let mut text = match self.activity {
             Activity::Blocked(call) => format!("The server is {}.", self.describe_call(call, peer)),
-            Activity::Narrated(call) => format!("Narration: {}.", self.describe_call(call, peer)),
+            Activity::Narrated(call) => {
+                format!("The narration says: {}.", self.describe_call(call, peer))
+            }
             Activity::Delayed(call @ (LessonCall::Recv | LessonCall::Send)) => {
                 format!("Slow motion: the server calls {}() on {peer}'s socket.", call.name())
             }
             Activity::Delayed(call) => format!("Slow motion: the server calls {}().", call.name()),
-            Activity::OtherCall(name) => {
+            Activity::BlockedInOtherCall(name) => {
                 return format!("The server is blocked in {name}, which is not in the lesson.");
             }
             Activity::Stopped(_) => {
-                return "The server is stopped, for example by Ctrl-Z. The signal CONT resumes it."
+                return "The server is stopped, for example by Ctrl-Z. Resume it with kill -CONT PID."
                     .to_owned();
             }
-            Activity::Running => match self.narrated {
+            Activity::Running => match self.last_narrated_call {
                 Some(call) => {
                     format!("The server is running. Last call in its narration: {}().", call.name())
                 }
@@ -201,7 +201,7 @@ impl ServerState {
             },
         };
         if !self.step.is_blocking() {
-            text.push_str(&format!(" Iteration {}.", self.iteration));
+            text.push_str(&format!(" Iteration {}.", self.iteration_count));
         }
         text
     }
@@ -221,59 +221,59 @@ impl ServerState {
 
     /// Describes the last iteration of the event loop: the ready sockets, and the functions that the
     /// server called for them.
-    pub fn last_iteration(&self) -> Option<String> {
-        let mut ready: Vec<&str> = Vec::new();
-        for output in self.output.iter().rev().filter(|output| !output.is_error) {
-            let line = output.line.text.as_str();
+    pub fn describe_last_iteration(&self) -> Option<String> {
+        let mut ready_sockets: Vec<&str> = Vec::new();
+        for entry in self.output.iter().rev().filter(|entry| !entry.is_error) {
+            let line = entry.run.text.as_str();
             let names =
                 line.strip_prefix("Ready to write: ").or(line.strip_prefix("Ready to read: "));
             if let Some(names) = names {
-                ready.splice(0..0, names.split(", "));
-            } else if line == "Before select()" && !ready.is_empty() {
+                ready_sockets.splice(0..0, names.split(", "));
+            } else if line == "Before select()" && !ready_sockets.is_empty() {
                 break;
             }
         }
         let mut names = Vec::new();
         let mut functions = Vec::new();
-        for name in ready {
-            let is_listening = name == "server_socket";
+        for socket in ready_sockets {
+            let is_listening = socket == "server_socket";
             let function = if is_listening { "accept_connection" } else { "send_message" };
             if !functions.contains(&function) {
                 functions.push(function);
             }
-            let addr = name.parse().ok();
-            names.push(addr.and_then(|addr| self.clients.name_of_addr(addr)).unwrap_or(name));
+            let addr = socket.parse().ok();
+            names.push(addr.and_then(|addr| self.clients.client_name(addr)).unwrap_or(socket));
         }
-        let (ready, functions) = (names.join(", "), functions.join(", "));
-        (!names.is_empty()).then(|| format!("last iteration, ready: {ready} -> {functions}"))
+        let (sockets, functions) = (names.join(", "), functions.join(", "));
+        (!names.is_empty()).then(|| format!("Last iteration: ready {sockets}; called {functions}"))
     }
 
     /// Returns whether a disconnected client has reset its connection.
     pub fn has_reset(&self, client: &Client) -> bool {
         let start = format!("{}: ", client.addr);
-        let is_reset = |output: &RepeatedLine| {
-            let text = &output.line.text;
-            output.is_error && text.starts_with(&start) && text.contains("reset")
+        let is_reset = |entry: &OutputEntry| {
+            let text = &entry.run.text;
+            entry.is_error && text.starts_with(&start) && text.contains("reset")
         };
         client.status == Status::Reset || self.output.iter().any(is_reset)
     }
 
     pub fn seconds_since(&self, time: Instant) -> u64 {
-        self.now.saturating_duration_since(time).as_secs()
+        self.sample_time.saturating_duration_since(time).as_secs()
     }
 }
 
 /// Returns the last lines of both outputs in the order in which we read them. Replaces control
 /// characters, so that no client can control the terminal.
-pub fn output_of(server: &Server) -> Vec<RepeatedLine> {
+pub fn read_output(server: &Server) -> Vec<OutputEntry> {
     let mut output = Vec::new();
-    for (lines, is_error) in [(&server.narration, false), (&server.errors, true)] {
-        for mut line in lines.last_runs(1000) {
-            line.text = line.text.replace(char::is_control, "\u{fffd}");
-            output.push(RepeatedLine { line, is_error });
+    for (log, is_error) in [(&server.narration, false), (&server.errors, true)] {
+        for mut run in log.last_runs(1000) {
+            run.text = run.text.replace(char::is_control, "\u{fffd}");
+            output.push(OutputEntry { run, is_error });
         }
     }
-    output.sort_by_key(|output| output.line.last_printed);
+    output.sort_by_key(|entry| entry.run.last_printed);
     output
 }
 
@@ -304,12 +304,13 @@ fn local_ip() -> Option<IpAddr> {
 
 /// Formats a client's unread and unsent bytes and its status in a few characters.
 pub fn describe_bytes(client: &Client) -> String {
+    let (unread, unsent) = (format_count(client.unread_bytes), format_count(client.unsent_bytes));
     match client.status {
-        Status::Closed if client.unread == 0 => "closed".to_owned(),
-        Status::Closed => format!("{} closed", format_count(client.unread)),
+        Status::Closed if client.unread_bytes == 0 => "closed".to_owned(),
+        Status::Closed => format!("{unread} closed"),
         Status::Reset => "reset".to_owned(),
-        Status::Open if client.unsent == 0 => format_count(client.unread),
-        Status::Open => format!("{}+{}", format_count(client.unread), format_count(client.unsent)),
+        Status::Open if client.unsent_bytes == 0 => unread,
+        Status::Open => format!("{unread}+{unsent}"),
     }
 }
 
@@ -333,6 +334,6 @@ mod unit_tests {
         let words = ["printf", "\\033[31m\\302\\233é"].map(str::to_owned);
         let server = ServerCommand::from_words(words.to_vec(), 1).spawn().unwrap();
         server.narration.wait_for_end(TIMEOUT);
-        assert_eq!(output_of(&server)[0].line.text, "\u{fffd}[31m\u{fffd}é");
+        assert_eq!(read_output(&server)[0].run.text, "\u{fffd}[31m\u{fffd}é");
     }
 }

@@ -7,11 +7,11 @@ use crate::source::Source;
 /// Returns how to connect, what the server does and at which line, its clients and its last output.
 pub fn format_lines(state: &ServerState, source: &Source) -> Vec<String> {
     let mut lines = Vec::new();
-    if let Some([nc, curl]) = state.clients.addr.map(connect_commands) {
+    if let Some([nc, curl]) = state.clients.server_addr.map(connect_commands) {
         lines.push(format!("Connect: {nc}   or: {curl}"));
     }
     lines.push(state.describe_activity());
-    let location = state.location(source);
+    let location = state.find_location(source);
     if let Some(frame) = location.call_stack.last() {
         let code = source.lines[frame.line].trim();
         let mark = if location.is_certain { "→" } else { "»" };
@@ -21,8 +21,8 @@ pub fn format_lines(state: &ServerState, source: &Source) -> Vec<String> {
     let (backlog, accepted) = (join_clients(clients.backlog()), join_clients(clients.accepted()));
     lines.push(format!("backlog: {} (unread: {backlog})", clients.backlog_length()));
     lines.push(format!("accepted: {} (unread+unsent: {accepted})", clients.accepted().count()));
-    lines.extend(state.last_iteration());
-    lines.extend(state.output.last().map(|output| format!("last output: {}", output.line.text)));
+    lines.extend(state.describe_last_iteration());
+    lines.extend(state.output.last().map(|entry| format!("last output: {}", entry.run.text)));
     lines.retain(|line| !line.is_empty());
     lines
 }

@@ -14,16 +14,16 @@ use serde::Serialize;
 
 use crate::clients::{Client, Clients, Status};
 use crate::source::Source;
-use crate::trace::{Event, OutputLine, Trace};
+use crate::trace::{OutputLine, Trace, TraceEvent};
 
 /// The size in bytes at which a recording ends, so that its page stays below 1 MiB.
 const MAX_SIZE: usize = 900 << 10;
 const MAX_EVENTS_PER_POLL: usize = 100;
 /// The number of characters of a message that the page shows.
-const MAX_CHARACTERS: usize = 60;
+const MAX_MESSAGE_CHARACTERS: usize = 60;
 /// The largest size of a message in JSON, in bytes. An escaped character takes six.
-const MAX_MESSAGE_SIZE: usize = 6 * MAX_CHARACTERS;
-const TEMPLATE: &str = include_str!("recording.html");
+const MAX_MESSAGE_SIZE: usize = 6 * MAX_MESSAGE_CHARACTERS;
+const PAGE_TEMPLATE: &str = include_str!("recording.html");
 
 #[derive(Serialize, Default)]
 pub struct Recording {
@@ -35,12 +35,12 @@ pub struct Recording {
     messages: Vec<Message>,
     /// The addresses of the clients by name.
     addrs: BTreeMap<String, String>,
-    pub states: Vec<State>,
+    pub states: Vec<RecordedState>,
 }
 
 #[derive(Serialize)]
 struct Message {
-    client: String,
+    client_name: String,
     /// False if the client received the message.
     is_sent: bool,
     text: String,
@@ -50,7 +50,7 @@ struct Message {
 }
 
 #[derive(Serialize, Clone)]
-pub struct State {
+pub struct RecordedState {
     text: String,
     /// A question for the reader. Playback pauses there.
     question: Option<String>,
@@ -59,8 +59,8 @@ pub struct State {
     is_blocked: bool,
     backlog: Vec<Client>,
     /// The number of connections in the backlog that were reset before we saw their addresses.
-    resets_without_addr: usize,
-    accepted: Vec<Client>,
+    unseen_reset_count: usize,
+    accepted_clients: Vec<Client>,
     /// The names of the sockets in the sets of the last `select`, to read and to write.
     sets: Option<[Vec<String>; 2]>,
     output_count: usize,
@@ -70,13 +70,12 @@ pub struct State {
     action: Option<(String, Option<usize>)>,
 }
 
-/// The bytes that a client has sent so far, and the end of its connection.
+/// The bytes that a client has sent so far, and how its connection has ended.
 #[derive(Default)]
 struct Conversation {
     /// The number of bytes that the client has sent.
-    sent: usize,
-    /// The bytes that the server has received.
-    received: Vec<u8>,
+    sent_count: usize,
+    received_by_server: Vec<u8>,
     is_reset: bool,
     has_ended: bool,
 }
@@ -88,11 +87,11 @@ pub struct Recorder {
     clients: Clients,
     conversations: HashMap<String, Conversation>,
     /// The last call of the server, and its first argument: a file descriptor, except for `select`.
-    call: Option<(LessonCall, RawFd)>,
+    last_call: Option<(LessonCall, RawFd)>,
     /// True if a call returned before we read its state: the delay is too short for this machine.
     pub has_missed_state: bool,
     /// The size of the recording in JSON, in bytes.
-    size: usize,
+    json_size: usize,
 }
 
 impl Recorder {
@@ -100,34 +99,34 @@ impl Recorder {
         let recording =
             Recording { step: step.name(), source: source.lines.clone(), ..Recording::default() };
         Self {
-            size: source.lines.iter().map(String::len).sum(),
+            json_size: source.lines.iter().map(String::len).sum(),
             recording,
             source,
             trace,
             clients: Clients::default(),
             conversations: HashMap::new(),
-            call: None,
+            last_call: None,
             has_missed_state: false,
         }
     }
 
     pub fn is_full(&self) -> bool {
-        self.size > MAX_SIZE
+        self.json_size > MAX_SIZE
     }
 
     /// Records what has happened since the last poll.
     pub fn poll(&mut self, server: &Server) -> io::Result<()> {
-        self.trace.read()?;
+        self.trace.read_log()?;
         // A fast server can add events faster than we take them.
         for _ in 0..MAX_EVENTS_PER_POLL {
             if self.is_full() {
                 return Ok(());
             }
-            let Some(event) = self.trace.take() else { break };
+            let Some(event) = self.trace.take_event() else { break };
             self.record_event(event, server)?;
         }
         self.clients.update(server);
-        self.trace.read()?;
+        self.trace.read_log()?;
         // If the server has made another call meanwhile, the table is newer than the last state.
         if self.trace.is_empty() {
             self.record_actions();
@@ -138,66 +137,66 @@ impl Recorder {
 
     /// Returns whether the last state shows a blocked server and no unsent bytes.
     pub fn is_settled(&self) -> bool {
-        let (Some(state), Some((call, _))) = (self.recording.states.last(), self.call) else {
+        let (Some(state), Some((call, _))) = (self.recording.states.last(), self.last_call) else {
             return false;
         };
         let has_unhandled_input =
-            |client: &Client| client.unread > 0 || client.status != Status::Open;
+            |client: &Client| client.unread_bytes > 0 || client.status != Status::Open;
         // The call returns soon if there is input, or a client to accept. recv() does not return for a
         // client in the backlog.
-        let is_returning = state.accepted.iter().any(has_unhandled_input)
+        let is_returning = state.accepted_clients.iter().any(has_unhandled_input)
             || call != LessonCall::Recv && !state.backlog.is_empty();
-        let mut clients = state.backlog.iter().chain(&state.accepted);
-        state.is_blocked && !is_returning && clients.all(|client| client.unsent == 0)
+        let mut clients = state.backlog.iter().chain(&state.accepted_clients);
+        state.is_blocked && !is_returning && clients.all(|client| client.unsent_bytes == 0)
     }
 
-    fn name_of(&self, fd: RawFd) -> Option<&str> {
-        self.clients.name_of_addr(self.trace.addr_of(fd)?)
+    fn client_name(&self, fd: RawFd) -> Option<&str> {
+        self.clients.client_name(self.trace.client_addr(fd)?)
     }
 
     /// Returns the number of bytes that a connected client has sent.
-    pub fn bytes_sent_by(&self, name: &str) -> Option<usize> {
+    pub fn sent_count(&self, name: &str) -> Option<usize> {
         let conversation = self.conversations.get(name)?;
-        (!conversation.has_ended).then_some(conversation.sent)
+        (!conversation.has_ended).then_some(conversation.sent_count)
     }
 
     /// Adds a state in which the page asks a question.
     pub fn add_question(&mut self, question: &str) {
         if let Some(last) = self.recording.states.last() {
             let question = Some(question.to_owned());
-            self.push(State { question, action: None, ..last.clone() });
+            self.push_state(RecordedState { question, action: None, ..last.clone() });
         }
     }
 
-    fn record_event(&mut self, event: Event, server: &Server) -> io::Result<()> {
+    fn record_event(&mut self, event: TraceEvent, server: &Server) -> io::Result<()> {
         match event {
-            Event::Call { call, fd, sets } => {
+            TraceEvent::Call { call, first_argument, sets } => {
                 self.clients.update(server);
                 self.record_actions();
-                self.record_call(call, fd, sets);
-                self.trace.read()?;
+                self.record_call(call, first_argument, sets);
+                self.trace.read_log()?;
                 self.has_missed_state |= call != LessonCall::Select && !self.trace.is_empty();
             }
             // We read new clients from the kernel's table.
-            Event::Accepted(..) => {}
-            Event::Received(fd, bytes) => {
+            TraceEvent::Accepted(..) => {}
+            TraceEvent::Received(fd, bytes) => {
                 if let Some(conversation) = self.conversation(fd) {
-                    conversation.received.extend(bytes);
+                    conversation.received_by_server.extend(bytes);
                 }
             }
-            Event::Reset(fd) => {
+            TraceEvent::Reset(fd) => {
                 if let Some(conversation) = self.conversation(fd) {
                     conversation.is_reset = true;
                 }
             }
-            Event::Sent(fd, bytes) => {
-                if let Some(client) = self.name_of(fd).map(str::to_owned) {
+            TraceEvent::Sent(fd, bytes) => {
+                if let Some(client_name) = self.client_name(fd).map(str::to_owned) {
                     let text = quote(&bytes);
-                    self.add_message(Message { client, is_sent: false, text, range: 0..0 });
+                    self.add_message(Message { client_name, is_sent: false, text, range: 0..0 });
                 }
             }
-            Event::Output(line) => {
-                self.size += line.text.len() + 32;
+            TraceEvent::Output(line) => {
+                self.json_size += line.text.len() + 32;
                 self.recording.output.push(line);
             }
         }
@@ -205,29 +204,29 @@ impl Recorder {
     }
 
     fn conversation(&mut self, fd: RawFd) -> Option<&mut Conversation> {
-        let name = self.name_of(fd)?.to_owned();
+        let name = self.client_name(fd)?.to_owned();
         self.conversations.get_mut(&name)
     }
 
     /// Adds a message and returns its index.
     fn add_message(&mut self, message: Message) -> usize {
-        self.size += message.client.len() + MAX_MESSAGE_SIZE + 48;
+        self.json_size += message.client_name.len() + MAX_MESSAGE_SIZE + 48;
         self.recording.messages.push(message);
         self.recording.messages.len() - 1
     }
 
     /// Records what clients have done since the last update of the table.
     fn record_actions(&mut self) {
-        for client in self.clients.disconnected.clone() {
-            self.record_actions_of(&client, true);
+        for client in self.clients.disconnected_clients.clone() {
+            self.record_client_actions(&client, true);
         }
-        for client in self.clients.current.clone() {
-            self.record_actions_of(&client, false);
+        for client in self.clients.connected_clients.clone() {
+            self.record_client_actions(&client, false);
         }
     }
 
     /// Adds a state for each action of a client: a copy of the last state with that action applied.
-    fn record_actions_of(&mut self, client: &Client, is_disconnected: bool) {
+    fn record_client_actions(&mut self, client: &Client, is_disconnected: bool) {
         let name = &client.name;
         if !self.conversations.contains_key(name) {
             self.recording.addrs.insert(name.clone(), client.addr.to_string());
@@ -235,31 +234,32 @@ impl Recorder {
             self.record_action(format!("{name} connects."), None, |state| {
                 // Sending and closing are separate actions.
                 let mut client = client.clone();
-                (client.unread, client.unsent, client.status) = (0, 0, Status::Open);
+                (client.unread_bytes, client.unsent_bytes, client.status) = (0, 0, Status::Open);
                 state.backlog.push(client);
             });
         }
         let Some(conversation) = self.conversations.get_mut(name) else { return };
         let unread =
-            if is_disconnected || client.status == Status::Reset { 0 } else { client.unread };
-        let range = conversation.sent
-            ..conversation.received.len() + usize::try_from(unread).unwrap_or_default();
-        let is_end = !conversation.has_ended && (is_disconnected || client.status != Status::Open);
+            if is_disconnected || client.status == Status::Reset { 0 } else { client.unread_bytes };
+        let range = conversation.sent_count
+            ..conversation.received_by_server.len() + usize::try_from(unread).unwrap_or_default();
+        let has_just_ended =
+            !conversation.has_ended && (is_disconnected || client.status != Status::Open);
         let is_reset = conversation.is_reset || client.status == Status::Reset;
-        conversation.has_ended |= is_end;
+        conversation.has_ended |= has_just_ended;
         if !range.is_empty() {
-            conversation.sent = range.end;
+            conversation.sent_count = range.end;
             let count = range.len();
             let text = format!("({count} bytes)");
-            let message = Message { client: name.clone(), is_sent: true, text, range };
+            let message = Message { client_name: name.clone(), is_sent: true, text, range };
             let index = self.add_message(message);
             self.record_action(format!("{name} sends"), Some(index), |state| {
                 if let Some(client) = state.client_mut(name) {
-                    client.unread += count as u64;
+                    client.unread_bytes += count as u64;
                 }
             });
         }
-        if is_end {
+        if has_just_ended {
             let (verb, status) = if is_reset {
                 ("resets its connection", Status::Reset)
             } else {
@@ -276,33 +276,32 @@ impl Recorder {
     fn record_action(
         &mut self,
         action: String,
-        message: Option<usize>,
-        change: impl FnOnce(&mut State),
+        message_index: Option<usize>,
+        change: impl FnOnce(&mut RecordedState),
     ) {
         let Some(last) = self.recording.states.last() else { return };
-        let mut state = State { question: None, ..last.clone() };
+        let mut state = RecordedState { question: None, ..last.clone() };
         change(&mut state);
         state.message_count = self.recording.messages.len();
-        state.action = Some((action, message));
-        self.push(state);
+        state.action = Some((action, message_index));
+        self.push_state(state);
     }
 
-    /// Adds a state for a call that the server has entered.
-    fn record_call(&mut self, call: LessonCall, fd: RawFd, sets: Option<[Vec<RawFd>; 2]>) {
-        self.call = Some((call, fd));
-        let name_of = |fd: &RawFd| self.name_of(*fd).unwrap_or("server_socket").to_owned();
-        let sets = sets.map(|sets| sets.map(|set| set.iter().map(name_of).collect()));
+    fn record_call(&mut self, call: LessonCall, argument: RawFd, sets: Option<[Vec<RawFd>; 2]>) {
+        self.last_call = Some((call, argument));
+        let socket_name = |fd: &RawFd| self.client_name(*fd).unwrap_or("server_socket").to_owned();
+        let sets = sets.map(|sets| sets.map(|set| set.iter().map(socket_name).collect()));
         let last_sets = || self.recording.states.last()?.sets.clone();
-        let line = self.source.line_of(call, false);
-        let call_stack = line.map(|line| self.source.call_stack_at(line)).unwrap_or_default();
-        self.push(State {
+        let line = self.source.find_call(call, false);
+        let call_stack = line.map(|line| self.source.find_call_stack(line)).unwrap_or_default();
+        self.push_state(RecordedState {
             text: String::new(),
             question: None,
             call_stack: call_stack.into_iter().map(|frame| (frame.function, frame.line)).collect(),
             is_blocked: false,
             backlog: self.clients.backlog().cloned().collect(),
-            resets_without_addr: self.clients.resets_without_addr,
-            accepted: self.clients.accepted().cloned().collect(),
+            unseen_reset_count: self.clients.unseen_reset_count,
+            accepted_clients: self.clients.accepted().cloned().collect(),
             sets: sets.or_else(last_sets),
             output_count: self.recording.output.len(),
             message_count: self.recording.messages.len(),
@@ -310,14 +309,14 @@ impl Recorder {
         });
     }
 
-    fn push(&mut self, mut state: State) {
+    fn push_state(&mut self, mut state: RecordedState) {
         if self.is_full() {
             return;
         }
         state.text = self.describe(&state);
         // `finish` adds the text of the message.
         let size = serde_json::to_string(&state).map_or(0, |json| json.len());
-        self.size += size + MAX_MESSAGE_SIZE;
+        self.json_size += size + MAX_MESSAGE_SIZE;
         self.recording.states.push(state);
     }
 
@@ -325,12 +324,14 @@ impl Recorder {
     /// bytes the peer has acknowledged.
     fn correct_last_state(&mut self, server: &Server) {
         let Some(mut last) = self.recording.states.pop() else { return };
-        for client in last.backlog.iter_mut().chain(&mut last.accepted) {
-            let current = self.clients.current.iter().find(|other| other.name == client.name);
-            client.unsent = current.map_or(0, |current| current.unsent.min(client.unsent));
+        for client in last.backlog.iter_mut().chain(&mut last.accepted_clients) {
+            let current =
+                self.clients.connected_clients.iter().find(|other| other.name == client.name);
+            client.unsent_bytes =
+                current.map_or(0, |current| current.unsent_bytes.min(client.unsent_bytes));
         }
         if let Some(ProcessState::Blocked(call)) = server.process().state()
-            && call.lesson_call() == self.call.map(|(call, _)| call)
+            && call.lesson_call() == self.last_call.map(|(call, _)| call)
         {
             last.is_blocked = true;
         }
@@ -339,9 +340,9 @@ impl Recorder {
     }
 
     /// Describes the call that the server is in, and the clients in the backlog.
-    fn describe(&self, state: &State) -> String {
-        let Some((call, fd)) = self.call else { return String::new() };
-        let peer = self.name_of(fd).unwrap_or("a client");
+    fn describe(&self, state: &RecordedState) -> String {
+        let Some((call, first_argument)) = self.last_call else { return String::new() };
+        let peer = self.client_name(first_argument).unwrap_or("a client");
         let object = match call {
             LessonCall::Accept | LessonCall::Sleep => String::new(),
             LessonCall::Recv | LessonCall::Send => format!(" on {peer}'s socket"),
@@ -352,7 +353,7 @@ impl Recorder {
         };
         let verb = if state.is_blocked { "is blocked in" } else { "calls" };
         let mut text = format!("The server {verb} {}(){object}", call.name());
-        let client = state.accepted.iter().find(|client| client.name == peer);
+        let client = state.accepted_clients.iter().find(|client| client.name == peer);
         if let Some(client) = client.filter(|_| call == LessonCall::Recv && !state.is_blocked) {
             text.push_str(&describe_client(client));
         }
@@ -371,8 +372,8 @@ impl Recorder {
     /// Returns the recording, with the text of each message that the server received.
     pub fn finish(mut self) -> Recording {
         for message in self.recording.messages.iter_mut().filter(|message| message.is_sent) {
-            let conversation = &self.conversations[&message.client];
-            if let Some(bytes) = conversation.received.get(message.range.clone()) {
+            let conversation = &self.conversations[&message.client_name];
+            if let Some(bytes) = conversation.received_by_server.get(message.range.clone()) {
                 message.text = quote(bytes);
             }
         }
@@ -387,16 +388,16 @@ impl Recorder {
     }
 }
 
-impl State {
+impl RecordedState {
     fn client_mut(&mut self, name: &str) -> Option<&mut Client> {
-        let mut clients = self.backlog.iter_mut().chain(&mut self.accepted);
+        let mut clients = self.backlog.iter_mut().chain(&mut self.accepted_clients);
         clients.find(|client| client.name == name)
     }
 }
 
 /// Describes a client's unread bytes and status, such as ` with 6 unread bytes (closed)`.
 fn describe_client(client: &Client) -> String {
-    let bytes = match client.unread {
+    let bytes = match client.unread_bytes {
         0 => String::new(),
         1 => " with 1 unread byte".to_owned(),
         count => format!(" with {count} unread bytes"),
@@ -423,14 +424,14 @@ fn join_names(names: &[&str]) -> String {
 fn quote(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
     let text = text.strip_suffix('\n').unwrap_or(&text);
-    let start: String = text.chars().take(MAX_CHARACTERS).collect();
-    let rest = if start.len() < text.len() { "…" } else { "" };
-    format!("\"{}{rest}\"", start.replace('\n', "⏎"))
+    let start: String = text.chars().take(MAX_MESSAGE_CHARACTERS).collect();
+    let ellipsis = if start.len() < text.len() { "…" } else { "" };
+    format!("\"{}{ellipsis}\"", start.replace('\n', "⏎"))
 }
 
 /// Writes a web page with a tab for each recording.
 pub fn write_page(path: &Path, recordings: &[Recording]) -> io::Result<()> {
     // Escape `<`, so that no text in the JSON can close its `<script>` element.
     let json = serde_json::to_string(recordings)?.replace('<', "\\u003c");
-    fs::write(path, TEMPLATE.replace("RECORDINGS", &json))
+    fs::write(path, PAGE_TEMPLATE.replace("RECORDINGS", &json))
 }

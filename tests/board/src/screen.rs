@@ -15,8 +15,8 @@ use crate::source::{Location, Source};
 /// The smallest terminal in which the source and the table fit.
 const MIN_SIZE: Size = Size::new(80, 23);
 /// The smallest width of a column of clients, without and with their age.
-const MIN_WIDTH: usize = 17;
-const MIN_WIDTH_WITH_AGE: usize = 24;
+const MIN_COLUMN_WIDTH: usize = 17;
+const MIN_COLUMN_WIDTH_WITH_AGE: usize = 24;
 /// The time for which a disconnected client stays on the screen.
 const DISCONNECTED_SECONDS: u64 = 10;
 
@@ -38,20 +38,20 @@ pub fn draw(frame: &mut Frame, state: &ServerState, source: &Source, view: View)
         frame.render_widget(text, area);
         return;
     }
-    let iteration = if state.step.is_blocking() { 0 } else { 1 };
-    let output = if view.is_room_view { 3 } else { 1 + area.height / 5 };
-    let rows = [Length(1), Length(1), Length(iteration), Fill(1), Length(output)];
-    let [top, middle, below, panes, bottom] = Layout::vertical(rows).areas(area);
-    frame.render_widget(Line::from(format_headline(state, area.width.into())).bold(), top);
-    frame.render_widget(Line::from(state.describe_activity()).bold(), middle);
-    frame.render_widget(Line::from(state.last_iteration().unwrap_or_default()), below);
+    let iteration_rows = if state.step.is_blocking() { 0 } else { 1 };
+    let output_rows = if view.is_room_view { 3 } else { 1 + area.height / 5 };
+    let rows = [Length(1), Length(1), Length(iteration_rows), Fill(1), Length(output_rows)];
+    let [headline, activity, iteration, main, bottom] = Layout::vertical(rows).areas(area);
+    frame.render_widget(Line::from(format_headline(state, area.width.into())).bold(), headline);
+    frame.render_widget(Line::from(state.describe_activity()).bold(), activity);
+    frame.render_widget(Line::from(state.describe_last_iteration().unwrap_or_default()), iteration);
     if view.is_room_view {
         let block = Block::new().borders(Borders::TOP).title(format!("─ {} ", state.step));
-        let inner = block.inner(panes);
+        let inner = block.inner(main);
         let lines = format_table(state, inner.as_size());
-        frame.render_widget(Paragraph::new(lines).block(block), panes);
+        frame.render_widget(Paragraph::new(lines).block(block), main);
     } else {
-        draw_source_and_table(frame, state, source, panes);
+        draw_source_and_table(frame, state, source, main);
     }
 
     let keys = if view.is_paused {
@@ -67,12 +67,12 @@ pub fn draw(frame: &mut Frame, state: &ServerState, source: &Source, view: View)
     let block = Block::new().borders(Borders::TOP).title(title);
     let block = block.title(Line::from(format!(" {keys} ─")).right_aligned());
     let inner = block.inner(bottom);
-    let text = if view.is_room_view {
+    let paragraph = if view.is_room_view {
         Paragraph::new(format_disconnected(state)).bold().wrap(Wrap { trim: true })
     } else {
         Paragraph::new(format_output(state, inner.as_size()))
     };
-    frame.render_widget(text.block(block), bottom);
+    frame.render_widget(paragraph.block(block), bottom);
 
     if !view.has_colour {
         // crossterm omits the colours too, but it then resets bold and reversed together with them.
@@ -84,7 +84,7 @@ fn draw_source_and_table(frame: &mut Frame, state: &ServerState, source: &Source
     let table_width = if area.width < 100 { 36 } else { 48 };
     let columns = [Fill(1), Length(2 + table_width)];
     let [left, right] = Layout::horizontal(columns).areas(area);
-    let location = state.location(source);
+    let location = state.find_location(source);
     let functions: Vec<&str> = location.call_stack.iter().map(|frame| &*frame.function).collect();
     let block = Block::new().borders(Borders::TOP).padding(Padding::right(1));
     let block = block.title(format!("─ {} ", functions.join(" > ")));
@@ -94,15 +94,14 @@ fn draw_source_and_table(frame: &mut Frame, state: &ServerState, source: &Source
 
     let corner = border::Set { top_left: "┬", ..border::PLAIN };
     let block = Block::new().borders(Borders::TOP | Borders::LEFT).border_set(corner);
-    let block = block.padding(Padding::left(1)).title(" the kernel's table ");
+    let block = block.padding(Padding::left(1)).title(" TCP connections in the kernel ");
     let inner = block.inner(right);
     let lines = format_table(state, inner.as_size());
     frame.render_widget(Paragraph::new(lines).block(block), right);
 }
 
-/// Returns the commands that connect a client.
 fn format_headline(state: &ServerState, width: usize) -> String {
-    let Some(addr) = state.clients.addr else { return format!("Starting {}", state.step) };
+    let Some(addr) = state.clients.server_addr else { return format!("Starting {}", state.step) };
     let [nc, curl] = connect_commands(addr);
     let text = format!("Connect: {nc}   or: {curl}");
     if text.len() <= width { text } else { format!("Connect: {nc}") }
@@ -111,10 +110,10 @@ fn format_headline(state: &ServerState, width: usize) -> String {
 /// Returns the names of the clients that have disconnected in the last seconds, the newest one first.
 fn format_disconnected(state: &ServerState) -> String {
     let mut names = Vec::new();
-    for client in state.clients.disconnected.iter().rev() {
-        if state.seconds_since(client.since) < DISCONNECTED_SECONDS {
-            let reset = if state.has_reset(client) { " (reset)" } else { "" };
-            names.push(format!("{}{reset}", client.name));
+    for client in state.clients.disconnected_clients.iter().rev() {
+        if state.seconds_since(client.last_change) < DISCONNECTED_SECONDS {
+            let suffix = if state.has_reset(client) { " (reset)" } else { "" };
+            names.push(format!("{}{suffix}", client.name));
         }
     }
     names.join(", ")
@@ -122,19 +121,19 @@ fn format_disconnected(state: &ServerState) -> String {
 
 fn format_source(source: &Source, location: &Location, size: Size) -> Vec<Line<'static>> {
     let (width, height) = (usize::from(size.width), usize::from(size.height));
-    let innermost = location.call_stack.last().map(|frame| frame.line);
+    let marked_line = location.call_stack.last().map(|frame| frame.line);
     let last = source.lines.len().saturating_sub(height);
     // Show more lines above the marked line than below it, so that the head of the loop is visible.
-    let first = innermost.unwrap_or(0).saturating_sub(height * 2 / 3).min(last);
+    let first = marked_line.unwrap_or(0).saturating_sub(height * 2 / 3).min(last);
     let mut lines = Vec::new();
-    for (number, text) in source.lines.iter().enumerate().skip(first).take(height) {
+    for (line_index, text) in source.lines.iter().enumerate().skip(first).take(height) {
         let code = text.trim_start();
         let spaces = text.len() - code.len();
         let indent = if width < 60 { spaces / 2 } else { spaces };
         let text = format!("{:indent$}{code}", "");
-        let frame = location.call_stack.iter().find(|frame| frame.line == number);
+        let frame = location.call_stack.iter().find(|frame| frame.line == line_index);
         let text = truncate(&text, frame.map_or("", |frame| &frame.call), width - 2);
-        lines.push(if location.is_certain && innermost == Some(number) {
+        lines.push(if location.is_certain && marked_line == Some(line_index) {
             Line::from(format!("→ {text}")).bold().reversed()
         } else if frame.is_some() {
             Line::from(format!("» {text}")).bold()
@@ -148,53 +147,53 @@ fn format_source(source: &Source, location: &Location, size: Size) -> Vec<Line<'
 fn format_table(state: &ServerState, size: Size) -> Vec<Line<'static>> {
     let (width, height) = (usize::from(size.width), usize::from(size.height));
     let clients = &state.clients;
-    if clients.addr.is_none() {
+    if clients.server_addr.is_none() {
         return Vec::new();
     }
-    if !clients.has_table {
+    if !clients.is_table_available {
         return vec![Line::from("not available on this system")];
     }
-    let mut sets = Vec::new();
+    let mut set_lines = Vec::new();
     if !state.step.is_blocking() {
         for (index, name) in ["to_read", "to_write"].into_iter().enumerate() {
             let names = match &state.sets {
                 Some(sets) if sets[index].is_empty() => "empty".to_owned(),
                 Some(sets) => sets[index].join(" "),
-                None => "not in select()".to_owned(),
+                None => "shown during select()".to_owned(),
             };
-            sets.push(Line::from(truncate(&format!("{name}: {names}"), "", width)));
+            set_lines.push(Line::from(truncate(&format!("{name}: {names}"), "", width)));
         }
     }
-    let waiting: Vec<&Client> = clients.backlog().collect();
+    let backlog: Vec<&Client> = clients.backlog().collect();
     let accepted: Vec<&Client> = clients.accepted().collect();
     // Two rows are headings, and one may be for resets.
-    let rows = height - 2 - sets.len() - usize::from(clients.resets_without_addr > 0);
+    let rows = height - 2 - set_lines.len() - usize::from(clients.unseen_reset_count > 0);
     // Add columns until all clients fit.
     let mut columns = 1;
-    let needed = |columns| waiting.len().div_ceil(columns) + accepted.len().div_ceil(columns);
-    while needed(columns) > rows && (width - 2 * columns) / (columns + 1) >= MIN_WIDTH {
+    let count_rows = |columns| backlog.len().div_ceil(columns) + accepted.len().div_ceil(columns);
+    while count_rows(columns) > rows && (width - 2 * columns) / (columns + 1) >= MIN_COLUMN_WIDTH {
         columns += 1;
     }
-    let cell_width = (width - 2 * (columns - 1)) / columns;
-    let waiting_rows = waiting.len().div_ceil(columns);
-    let waiting_rows = waiting_rows.min(rows - accepted.len().div_ceil(columns).min(rows / 2));
-    let age = if cell_width < MIN_WIDTH_WITH_AGE { "" } else { "  age" };
-    let heading = |name: &str, count: usize, bytes: &str| {
+    let column_width = (width - 2 * (columns - 1)) / columns;
+    let backlog_rows = backlog.len().div_ceil(columns);
+    let backlog_rows = backlog_rows.min(rows - accepted.len().div_ceil(columns).min(rows / 2));
+    let age = if column_width < MIN_COLUMN_WIDTH_WITH_AGE { "" } else { "  age" };
+    let format_heading = |name: &str, count: usize, bytes: &str| {
         let (title, titles) = (format!("{name}: {count}"), format!("{bytes}{age}"));
-        let text = format!("{title:<15}{titles:>rest$}", rest = width - 15);
+        let text = format!("{title:<15}{titles:>width$}", width = width - 15);
         Line::from(text).bold().underlined()
     };
 
-    let mut lines = vec![heading("backlog", clients.backlog_length(), "unread")];
-    lines.extend(format_clients(state, &waiting, columns, waiting_rows, cell_width));
-    if clients.resets_without_addr > 0 {
-        let text = format!("    and {} reset, address unknown", clients.resets_without_addr);
+    let mut lines = vec![format_heading("backlog", clients.backlog_length(), "unread")];
+    lines.extend(format_clients(state, &backlog, columns, backlog_rows, column_width));
+    if clients.unseen_reset_count > 0 {
+        let text = format!("    and {} reset, address unknown", clients.unseen_reset_count);
         lines.push(Line::from(text).magenta().bold());
     }
-    lines.push(heading("accepted", accepted.len(), "unread+unsent"));
-    lines.extend(format_clients(state, &accepted, columns, rows - waiting_rows, cell_width));
-    lines.resize(height.saturating_sub(sets.len()).max(lines.len()), Line::default());
-    lines.extend(sets);
+    lines.push(format_heading("accepted", accepted.len(), "unread+unsent"));
+    lines.extend(format_clients(state, &accepted, columns, rows - backlog_rows, column_width));
+    lines.resize(height.saturating_sub(set_lines.len()).max(lines.len()), Line::default());
+    lines.extend(set_lines);
     lines
 }
 
@@ -207,16 +206,17 @@ fn format_clients(
     width: usize,
 ) -> Vec<Line<'static>> {
     let rows = rows.min(clients.len().div_ceil(columns));
-    let cells = rows * columns;
-    let count = if clients.len() <= cells { clients.len() } else { cells.saturating_sub(1) };
+    let cell_count = rows * columns;
+    let count =
+        if clients.len() <= cell_count { clients.len() } else { cell_count.saturating_sub(1) };
     let mut lines = vec![Line::default(); rows];
-    for (number, client) in clients[..count].iter().enumerate() {
+    for (index, client) in clients[..count].iter().enumerate() {
         let cell = Span::from(format_client(state, client, width)).bold();
         let cell = if client.status == Status::Open { cell } else { cell.magenta() };
-        if number >= rows {
-            lines[number % rows].push_span("  ");
+        if index >= rows {
+            lines[index % rows].push_span("  ");
         }
-        lines[number % rows].push_span(cell);
+        lines[index % rows].push_span(cell);
     }
     if count < clients.len()
         && let Some(line) = lines.last_mut()
@@ -229,28 +229,28 @@ fn format_clients(
 /// Returns a client's name, address and bytes in `width` characters, and its age if it fits.
 fn format_client(state: &ServerState, client: &Client, width: usize) -> String {
     let bytes = format!("{:>5}", describe_bytes(client));
-    let age = if width < MIN_WIDTH_WITH_AGE {
+    let age = if width < MIN_COLUMN_WIDTH_WITH_AGE {
         String::new()
     } else {
-        format!("{:>5}", format!("{}s", state.seconds_since(client.since)))
+        format!("{:>5}", format!("{}s", state.seconds_since(client.last_change)))
     };
-    let rest = width.saturating_sub(4 + 1 + bytes.len() + age.len());
+    let addr_width = width.saturating_sub(4 + 1 + bytes.len() + age.len());
     // The ends of addresses differ more than their starts.
     let addr = client.addr.to_string();
-    let addr = truncate(&addr, &addr, rest);
-    format!("{:<3} {addr:<rest$} {bytes}{age}", client.name)
+    let addr = truncate(&addr, &addr, addr_width);
+    format!("{:<3} {addr:<addr_width$} {bytes}{age}", client.name)
 }
 
 fn format_output(state: &ServerState, size: Size) -> Vec<Line<'static>> {
     let first = state.output.len().saturating_sub(size.height.into());
     let mut lines = Vec::new();
-    for output in &state.output[first..] {
-        let mut text = output.line.text.clone();
-        if output.line.count > 1 {
-            text.push_str(&format!("   ({} times)", output.line.count));
+    for entry in &state.output[first..] {
+        let mut text = entry.run.text.clone();
+        if entry.run.count > 1 {
+            text.push_str(&format!("   ({} times)", entry.run.count));
         }
         let text = truncate(&text, "", usize::from(size.width) - 2);
-        lines.push(if output.is_error {
+        lines.push(if entry.is_error {
             Line::from(format!("! {text}")).magenta().bold()
         } else {
             Line::from(format!("  {text}"))
@@ -267,9 +267,9 @@ fn truncate(text: &str, required: &str, width: usize) -> String {
     }
     let end = text.find(required).map_or(0, |start| text[..start + required.len()].chars().count());
     // `…` takes the place of one character.
-    let skipped = if end < width { 0 } else { (length + 1).min(end + 2).saturating_sub(width) };
-    let start = if skipped > 0 { "…" } else { "" };
-    let mut result: String = start.chars().chain(text.chars().skip(skipped)).collect();
+    let skip_count = if end < width { 0 } else { (length + 1).min(end + 2).saturating_sub(width) };
+    let start = if skip_count > 0 { "…" } else { "" };
+    let mut result: String = start.chars().chain(text.chars().skip(skip_count)).collect();
     if result.chars().count() > width {
         result = result.chars().take(width.saturating_sub(1)).chain(['…']).collect();
     }

@@ -5,15 +5,15 @@ use std::fs;
 use harness::Step;
 use harness::kernel::LessonCall;
 
-/// The calls of the lesson in Rust.
-const CALLS: [&str; 6] = [".accept()", ".read(", ".write_all(", ".write(", "select(", "sleep("];
+/// The calls of the lesson, as the source contains them.
+const CALL_TEXTS: [&str; 6] =
+    [".accept()", ".read(", ".write_all(", ".write(", "select(", "sleep("];
 
 #[derive(Clone)]
 pub struct Source {
     pub lines: Vec<String>,
 }
 
-/// A function on the call stack.
 pub struct StackFrame {
     pub function: String,
     /// The index of the line that makes the next call.
@@ -26,41 +26,42 @@ impl Source {
     pub fn read(step: Step) -> Result<Self, String> {
         let path = step.source();
         let text = fs::read_to_string(&path);
-        let text = text.map_err(|error| format!("could not read {}: {error}", path.display()))?;
+        let text = text.map_err(|error| format!("cannot read {}: {error}", path.display()))?;
         Ok(Self { lines: text.lines().map(str::to_owned).collect() })
     }
 
-    /// Returns the index of the line that makes a call, or None if several lines can be that line.
-    pub fn line_of(&self, call: LessonCall, is_out_of_resources: bool) -> Option<usize> {
+    /// Returns the index of the line that makes a call, or None if no line or several lines can be it.
+    pub fn find_call(&self, call: LessonCall, is_out_of_resources: bool) -> Option<usize> {
         match call {
-            LessonCall::Recv => self.find(|line| line == "// recv").map(|line| line + 1),
-            LessonCall::Send => self.find(|line| line == "// send").map(|line| line + 1),
-            LessonCall::Accept => self.find(|line| is_code(line) && line.contains(".accept()")),
-            LessonCall::Select => self.find(|line| is_code(line) && line.contains(" select(")),
+            LessonCall::Recv => self.find_line(|line| line == "// recv").map(|line| line + 1),
+            LessonCall::Send => self.find_line(|line| line == "// send").map(|line| line + 1),
+            LessonCall::Accept => {
+                self.find_line(|line| is_code(line) && line.contains(".accept()"))
+            }
+            LessonCall::Select => self.find_line(|line| is_code(line) && line.contains(" select(")),
             LessonCall::Sleep => {
                 let name = if is_out_of_resources { "handle_accept_error(" } else { "sleep(" };
                 let is_sleep = |line: &str| is_code(line) && line.contains(name);
                 let count = self.lines.iter().filter(|line| is_sleep(line.trim_start())).count();
-                self.find(is_sleep).filter(|_| count == 1)
+                self.find_line(is_sleep).filter(|_| count == 1)
             }
         }
     }
 
-    fn find(&self, predicate: impl Fn(&str) -> bool) -> Option<usize> {
+    fn find_line(&self, predicate: impl Fn(&str) -> bool) -> Option<usize> {
         self.lines.iter().position(|line| predicate(line.trim_start()))
     }
 
-    /// Returns the call stack, from `main` to the function that contains `line`.
-    pub fn call_stack_at(&self, line: usize) -> Vec<StackFrame> {
-        let calls = CALLS.iter().copied();
-        let call = calls.into_iter().find(|call| self.lines[line].contains(call));
+    /// Returns the call stack, from `main` to the function that contains a line.
+    pub fn find_call_stack(&self, line_index: usize) -> Vec<StackFrame> {
+        let call = CALL_TEXTS.into_iter().find(|call| self.lines[line_index].contains(call));
         let mut call = call.unwrap_or("handle_accept_error(").to_owned();
         let mut call_stack = Vec::new();
-        let mut index = line;
+        let mut index = line_index;
         while let Some(function) = self.find_function(index) {
             let function_call = format!("{function}(");
             call_stack.insert(0, StackFrame { function, line: index, call });
-            let caller = self.find(|line| {
+            let caller = self.find_line(|line| {
                 is_code(line) && line.contains(&function_call) && !line.starts_with("fn ")
             });
             call = function_call;
@@ -73,10 +74,10 @@ impl Source {
         call_stack
     }
 
-    fn find_function(&self, line: usize) -> Option<String> {
-        let mut before = self.lines.get(..=line)?.iter().rev();
-        let head = before.find_map(|line| line.strip_prefix("fn "))?;
-        head.split_once('(').map(|(name, _)| name.to_owned())
+    fn find_function(&self, line_index: usize) -> Option<String> {
+        let mut lines_before = self.lines.get(..=line_index)?.iter().rev();
+        let declaration = lines_before.find_map(|line| line.strip_prefix("fn "))?;
+        declaration.split_once('(').map(|(name, _)| name.to_owned())
     }
 }
 
@@ -100,12 +101,12 @@ mod unit_tests {
     #[test]
     fn call_stack_leads_to_a_sleep() {
         let mut source = Source::read(Step::Select).unwrap();
-        let send = source.line_of(LessonCall::Send, false).expect("the line of send");
+        let send = source.find_call(LessonCall::Send, false).expect("the line of send");
         source.lines.insert(send - 1, "    std::thread::sleep(FIVE_SECONDS);".to_owned());
-        let line = source.line_of(LessonCall::Sleep, false);
-        assert_eq!(line, Some(send - 1));
+        let sleep = source.find_call(LessonCall::Sleep, false);
+        assert_eq!(sleep, Some(send - 1));
         let functions: Vec<String> =
-            source.call_stack_at(send - 1).into_iter().map(|frame| frame.function).collect();
+            source.find_call_stack(send - 1).into_iter().map(|frame| frame.function).collect();
         assert_eq!(functions, ["main", "event_loop", "send_message"]);
     }
 }

@@ -65,14 +65,14 @@ impl Story {
 
     fn connect(&mut self, name: &str) -> io::Result<Client> {
         let client = Client::connect(self.server.addr, TIMEOUT)?;
-        self.wait_until(|recorder| recorder.bytes_sent_by(name).is_some())?;
+        self.wait_until(|recorder| recorder.sent_count(name).is_some())?;
         Ok(client)
     }
 
     /// Sends a line and reads the response. With this line, the client has sent `sent` bytes.
     fn send(&mut self, name: &str, client: &mut Client, line: &str, sent: usize) -> io::Result<()> {
         client.send(line.as_bytes())?;
-        self.wait_until(|recorder| recorder.bytes_sent_by(name) == Some(sent))?;
+        self.wait_until(|recorder| recorder.sent_count(name) == Some(sent))?;
         client.receive_until_silence(POLL_INTERVAL).map(drop)
     }
 
@@ -80,18 +80,18 @@ impl Story {
         // Closing a socket with unread bytes would reset the connection.
         client.receive_until_silence(POLL_INTERVAL)?;
         client.close()?;
-        self.wait_until(|recorder| recorder.bytes_sent_by(name).is_none())
+        self.wait_until(|recorder| recorder.sent_count(name).is_none())
     }
 
     /// Records until `condition` is true and the server is blocked.
     fn wait_until(&mut self, condition: impl Fn(&Recorder) -> bool) -> io::Result<()> {
-        let deadline = Instant::now() + TIMEOUT;
+        let start = Instant::now();
         loop {
             self.recorder.poll(&self.server)?;
             if condition(&self.recorder) && self.recorder.is_settled() {
                 return Ok(());
             }
-            if Instant::now() > deadline {
+            if start.elapsed() > TIMEOUT {
                 let text = "the server did not reach the next state of the story in time";
                 return Err(io::Error::new(io::ErrorKind::TimedOut, text));
             }

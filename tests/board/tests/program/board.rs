@@ -19,7 +19,7 @@ pub struct Board {
     pub screen: vt100::Parser,
     pub errors: Log,
     /// The output after the last complete picture. A picture is one drawn screen.
-    rest: Vec<u8>,
+    unshown_bytes: Vec<u8>,
 }
 
 /// The last bytes of each picture, which hide the cursor.
@@ -46,9 +46,9 @@ impl Board {
         let mut terminal =
             PtyProgram::start(command.args(flags).stderr(Stdio::piped()), size).unwrap();
         let errors = Log::new(terminal.child.stderr.take().expect("standard error"));
-        let (rows, columns) = (NonZero::new(size.0), NonZero::new(size.1));
-        let screen = vt100::Parser::new(rows.expect("rows"), columns.expect("columns"), 0);
-        Self { terminal, step, screen, errors, rest: Vec::new() }
+        let size = [size.0, size.1].map(|length| NonZero::new(length).expect("a positive size"));
+        let screen = vt100::Parser::new(size[0], size[1], 0);
+        Self { terminal, step, screen, errors, unshown_bytes: Vec::new() }
     }
 
     pub fn rows(&self) -> Vec<String> {
@@ -59,24 +59,24 @@ impl Board {
 
     #[track_caller]
     pub fn wait_for<T>(&mut self, expected: &str, find: impl Fn(&[String]) -> Option<T>) -> T {
-        let deadline = Instant::now() + TIMEOUT;
+        let start = Instant::now();
         loop {
             if let Some(found) = find(&self.rows()) {
                 return found;
             }
             // Read until the end of the next picture.
             let end = loop {
-                let mut parts = self.rest.windows(PICTURE_END.len());
-                if let Some(start) = parts.position(|part| part == PICTURE_END) {
-                    break start + PICTURE_END.len();
+                let mut parts = self.unshown_bytes.windows(PICTURE_END.len());
+                if let Some(position) = parts.position(|part| part == PICTURE_END) {
+                    break position + PICTURE_END.len();
                 }
-                let left = deadline.saturating_duration_since(Instant::now());
-                match self.terminal.output.recv_timeout(left) {
-                    Ok((_, bytes)) => self.rest.extend(bytes),
+                let time_left = TIMEOUT.saturating_sub(start.elapsed());
+                match self.terminal.output.recv_timeout(time_left) {
+                    Ok((_, bytes)) => self.unshown_bytes.extend(bytes),
                     Err(_) => panic!("{}: expected {expected}, got {:#?}", self.step, self.rows()),
                 }
             };
-            let picture: Vec<u8> = self.rest.drain(..end).collect();
+            let picture: Vec<u8> = self.unshown_bytes.drain(..end).collect();
             self.screen.process(&picture);
         }
     }
@@ -90,11 +90,11 @@ impl Board {
     #[track_caller]
     pub fn wait_for_row(&mut self, words: &[&str]) {
         self.wait_for(&words.join(" "), |rows| {
-            let right = rows.iter().filter_map(|row| row.split_once('│'));
-            let mut right = right.map(|(_, right)| right.split_whitespace());
+            let table_rows = rows.iter().filter_map(|row| row.split_once('│'));
+            let mut table_rows = table_rows.map(|(_, row)| row.split_whitespace());
             let mut has_words =
                 |mut row: SplitWhitespace| words.iter().all(|word| row.any(|other| other == *word));
-            right.any(&mut has_words).then_some(())
+            table_rows.any(&mut has_words).then_some(())
         });
     }
 
@@ -157,14 +157,14 @@ impl Board {
             status = self.terminal.child.try_wait().expect("the status of board");
             status.is_some()
         });
-        self.screen.process(&mem::take(&mut self.rest));
+        self.screen.process(&mem::take(&mut self.unshown_bytes));
         // The terminal stays open, so no end of the stream follows the last output.
         while let Ok((_, bytes)) = self.terminal.output.recv_timeout(Duration::from_millis(200)) {
             self.screen.process(&bytes);
         }
         let screen = self.screen.screen();
         let is_restored = !screen.alternate_screen() && !screen.hide_cursor();
-        assert!(is_restored, "expected a normal screen with a cursor after {status:?}");
+        assert!(is_restored, "expected the normal screen and a cursor after {status:?}");
         let settings = self.stty(&["-a"]);
         let is_restored = settings.contains(" echo ") && settings.contains(" icanon ");
         assert!(is_restored, "expected a restored terminal, got {settings}");
@@ -174,8 +174,9 @@ impl Board {
     /// Expects that `board` fails with one line on standard error.
     #[track_caller]
     pub fn expect_failure(&mut self, code: i32, line: &str) {
-        assert_eq!(self.wait_for_end().code(), Some(code), "the exit code after {line:?}");
+        assert_eq!(self.wait_for_end().code(), Some(code), "the exit code of board {}", self.step);
         let lines = self.errors.read_to_end();
-        assert!(lines.len() == 1 && lines[0].starts_with(line), "expected {line:?}, got {lines:?}");
+        let is_expected = lines.len() == 1 && lines[0].starts_with(line);
+        assert!(is_expected, "expected one line {line:?}, got {lines:?}");
     }
 }

@@ -77,7 +77,7 @@ fn read_ss(port: u16) -> Table {
         };
         clients.insert(peer.parse().expect("an address"), text);
     }
-    let backlog = run_ss("-Hltn").split_whitespace().nth(1).expect("Recv-Q").parse();
+    let backlog = run_ss("-Hltn").split_whitespace().nth(1).expect("the column Recv-Q").parse();
     (clients, backlog.expect("the length of the backlog"))
 }
 

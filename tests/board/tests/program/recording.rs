@@ -20,18 +20,17 @@ const END: char = '\u{E010}';
 const TAB: char = '\u{E004}';
 const ENTER: char = '\u{E007}';
 
-/// The texts on the page and the position of its slider, as JavaScript. So are the constants below.
+// JavaScript expressions for what the page shows.
 const PAGE_TEXTS: &str = "document.body.innerText + document.getElementById('slider').value";
 const POSITION: &str = "document.getElementById('position').textContent";
 const SELECTED_TAB: &str = "document.querySelector('[aria-selected=true]').textContent";
 const TEXT: &str = "document.getElementById('text').textContent";
 
-/// Returns the path of the page with the story.
-fn story_page() -> PathBuf {
+fn story_path() -> PathBuf {
     root().join("tests/pictures/two-clients.html")
 }
 
-fn url_of(page: &Path) -> String {
+fn page_url(page: &Path) -> String {
     format!("file://{}", page.canonicalize().expect("the path of a page").display())
 }
 
@@ -69,9 +68,9 @@ fn story_is_reproducible() {
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "expected a recording, got {errors}");
     let (recordings, template) = split_page(page.path());
-    let (expected_recordings, expected_template) = split_page(&story_page());
-    assert!(template == expected_template, "old template: record the page again (README.md)");
-    assert_eq!(recordings.len(), expected_recordings.len());
+    let (expected_recordings, expected_template) = split_page(&story_path());
+    assert!(template == expected_template, "the page is out of date: record it again (README.md)");
+    assert_eq!(recordings.len(), expected_recordings.len(), "the number of recordings");
     for (recording, expected) in recordings.iter().zip(&expected_recordings) {
         let (recording, expected) = (replace_addresses(recording), replace_addresses(expected));
         let states = recording["states"].as_array().expect("states").iter();
@@ -84,36 +83,36 @@ fn story_is_reproducible() {
 }
 
 #[test]
-fn keys_move_between_equal_states() {
+fn left_key_returns_to_the_previous_state() {
     let Some(browser) = Browser::start() else { return };
-    browser.open(&url_of(&story_page()));
-    for (number, recording) in (1..).zip(split_page(&story_page()).0) {
+    browser.open(&page_url(&story_path()));
+    for (number, recording) in (1..).zip(split_page(&story_path()).0) {
         let count = recording["states"].as_array().expect("states").len();
         browser.press(char::from_digit(number, 10).expect("a digit"));
-        let mut texts = vec![browser.text(PAGE_TEXTS)];
+        let mut texts = vec![browser.read_text(PAGE_TEXTS)];
         for position in 1..=count {
-            assert_eq!(browser.text(POSITION), format!("{position} of {count}"));
+            assert_eq!(browser.read_text(POSITION), format!("{position} of {count}"));
             browser.press(RIGHT);
-            texts.push(browser.text(PAGE_TEXTS));
+            texts.push(browser.read_text(PAGE_TEXTS));
         }
         // After the last state, the key changes nothing.
         assert_eq!(texts.pop().as_ref(), texts.last());
         for expected in texts.iter().rev() {
-            assert_eq!(&browser.text(PAGE_TEXTS), expected);
+            assert_eq!(&browser.read_text(PAGE_TEXTS), expected);
             browser.press(LEFT);
         }
         browser.press(END);
-        assert_eq!(Some(&browser.text(PAGE_TEXTS)), texts.last());
+        assert_eq!(Some(&browser.read_text(PAGE_TEXTS)), texts.last());
         browser.press(HOME);
-        assert_eq!(Some(&browser.text(PAGE_TEXTS)), texts.first());
+        assert_eq!(Some(&browser.read_text(PAGE_TEXTS)), texts.first());
     }
     // The first button selects the first server.
     browser.press(TAB);
     browser.press(ENTER);
-    assert_eq!(browser.text(SELECTED_TAB), "step1-blocking");
+    assert_eq!(browser.read_text(SELECTED_TAB), "step1-blocking", "the selected tab");
 
-    assert_eq!(browser.log("browser"), Vec::<String>::new());
-    let mut requests = browser.log("performance");
+    assert_eq!(browser.read_log("browser"), Vec::<String>::new());
+    let mut requests = browser.read_log("performance");
     requests.retain(|line| line.contains("Network.requestWillBeSent\""));
     let is_page = requests.len() == 1 && requests[0].contains("\"url\":\"file:///");
     assert!(is_page, "expected one request, for the page, got {requests:#?}");
@@ -122,24 +121,25 @@ fn keys_move_between_equal_states() {
 #[test]
 fn question_pauses_the_page() {
     let Some(browser) = Browser::start() else { return };
-    for (number, recording) in split_page(&story_page()).0.iter().enumerate() {
+    for (number, recording) in split_page(&story_path()).0.iter().enumerate() {
         let states = recording["states"].as_array().expect("states");
         let question = states.iter().position(|state| !state["question"].is_null());
         let question = question.expect("a question");
         let step = recording["step"].as_str().expect("the name of a step");
         browser.open("about:blank");
-        browser.open(&format!("{}#{step}/{question}", url_of(&story_page())));
-        assert!(browser.text(POSITION).starts_with(&format!("{question} of ")));
+        browser.open(&format!("{}#{step}/{question}", page_url(&story_path())));
+        assert_eq!(browser.read_text(POSITION), format!("{question} of {}", states.len()));
         browser.press(' ');
         let expected = states[question]["question"].as_str().expect("a question");
-        wait_until("the question on the page", || browser.text(TEXT).starts_with(expected));
+        wait_until("the question on the page", || browser.read_text(TEXT).starts_with(expected));
         // Wait longer than the page shows a state.
         thread::sleep(Duration::from_secs(if number == 0 { 3 } else { 0 }));
-        assert!(browser.text(TEXT).starts_with(expected));
-        assert_eq!(browser.text("document.getElementById('play').textContent"), "Play");
+        let text = browser.read_text(TEXT);
+        assert!(text.starts_with(expected), "expected {expected:?}, got {text:?}");
+        assert_eq!(browser.read_text("document.getElementById('play').textContent"), "Play");
         browser.press(RIGHT);
         let next = states[question + 1]["text"].as_str().expect("a text");
-        assert_eq!(browser.text(TEXT), next);
+        assert_eq!(browser.read_text(TEXT), next);
     }
 }
 
@@ -157,16 +157,17 @@ fn markup_of_a_client_is_shown_as_text() {
     let markup = "</script><script>document.title='changed'</script><!--<b>";
     client.send(markup.as_bytes()).unwrap();
     client.receive().unwrap();
-    board.wait_for_text("ready: A -> send_message");
+    board.wait_for_text("ready A; called send_message");
     board.wait_until_idle();
     board.press("q");
-    assert!(board.wait_for_end().success());
-    browser.open(&url_of(page.path()));
+    assert_eq!(board.wait_for_end().code(), Some(0), "the exit code of board");
+    browser.open(&page_url(page.path()));
     browser.press(END);
-    assert!(browser.text("document.getElementById('clients').innerText").contains(markup));
-    assert_eq!(browser.text("document.title"), "A recorded run");
+    let texts = browser.read_text("document.getElementById('clients').innerText");
+    assert!(texts.contains(markup), "expected {markup:?}, got {texts:?}");
+    assert_eq!(browser.read_text("document.title"), "A recorded run");
     assert_eq!(browser.evaluate("document.scripts.length"), 2);
-    assert_eq!(browser.log("browser"), Vec::<String>::new());
+    assert_eq!(browser.read_log("browser"), Vec::<String>::new());
 }
 
 #[test]
@@ -184,10 +185,9 @@ fn recording_ends_before_the_page_is_too_large() {
     }
     board.wait_for_end();
     let lines = board.errors.read_to_end();
-    assert!(lines[0].contains("the recording stopped"), "expected its reason, got {lines:?}");
-    assert!(
-        split_page(page.path()).0[0]["states"].as_array().is_some_and(|states| states.len() > 100)
-    );
+    assert!(lines[0].contains("stopped recording"), "expected why it stopped, got {lines:?}");
+    let count = split_page(page.path()).0[0]["states"].as_array().expect("states").len();
+    assert!(count > 100, "expected more than 100 states, got {count}");
 }
 
 #[test]
@@ -202,10 +202,10 @@ fn links_of_lessons_open_their_states() {
             let fragment = link.split(')').next().unwrap_or_default();
             let (step, number) = fragment.split_once('/').unwrap_or((fragment, "1"));
             browser.open("about:blank");
-            browser.open(&format!("{}#{fragment}", url_of(&story_page())));
-            let tab = browser.text(SELECTED_TAB);
+            browser.open(&format!("{}#{fragment}", page_url(&story_path())));
+            let tab = browser.read_text(SELECTED_TAB);
             assert_eq!(tab, step, "{} links to {fragment}", page.display());
-            let position = browser.text(POSITION);
+            let position = browser.read_text(POSITION);
             let is_linked_state = position.starts_with(&format!("{number} of "));
             assert!(is_linked_state, "expected state {number} of {step}, got {position}");
             links += 1;

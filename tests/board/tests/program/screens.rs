@@ -30,18 +30,18 @@ fn arrow_sets_and_table_follow_two_clients() {
             board.wait_for_row(&["accepted:", "1"]);
         } else {
             b.receive().unwrap();
-            board.wait_for_text("ready: B -> send_message");
+            board.wait_for_text("ready B; called send_message");
             board.wait_for_row(&["to_read:", "server_socket", "A", "B"]);
             board.wait_for_row(&["to_write:", "empty"]);
         }
         a.close().unwrap();
         board.wait_for_row(&["backlog:", "0"]);
         board.wait_for_row(&["B", &b.addr().to_string(), "0"]);
-        let report = format!("! {}: recv: Connection reset by peer", b.addr());
+        let error_line = format!("! {}: recv: Connection reset by peer", b.addr());
         b.reset().unwrap();
         // `bare` reports no errors.
         if step != Step::Bare {
-            board.wait_for_text(&report);
+            board.wait_for_text(&error_line);
         }
         board.wait_for_row(&["accepted:", "0"]);
         board.wait_until_idle();
@@ -68,20 +68,20 @@ fn arrow_is_at_send_for_a_stalled_client() {
 /// If not all clients fit, `board` counts the others.
 #[test]
 fn screen_shows_all_clients_of_a_class() {
-    for (flags, clients) in [(&[] as &[&str], 20), (&["--room"], 40), (&[], 100)] {
+    for (flags, client_count) in [(&[] as &[&str], 20), (&["--room"], 40), (&[], 100)] {
         for step in [Step::Blocking, Step::Select] {
             let mut board = Board::start_with(step, &["env"], flags, (24, 80));
-            let _clients: Vec<Client> = (0..clients).map(|_| board.connect()).collect();
-            let waiting = if step.is_blocking() { clients - 1 } else { 0 };
-            board.wait_for_text(&format!("backlog: {waiting} "));
-            board.wait_for_text(&format!("accepted: {} ", clients - waiting));
-            if clients == 100 {
+            let _clients: Vec<Client> = (0..client_count).map(|_| board.connect()).collect();
+            let backlog_length = if step.is_blocking() { client_count - 1 } else { 0 };
+            board.wait_for_text(&format!("backlog: {backlog_length} "));
+            board.wait_for_text(&format!("accepted: {} ", client_count - backlog_length));
+            if client_count == 100 {
                 board.wait_for_text(" more");
                 continue;
             }
-            for number in 0..clients {
-                let letter = char::from(b'A' + number % 26);
-                let name = if number < 26 { letter.to_string() } else { format!("{letter}1") };
+            for index in 0..client_count {
+                let letter = char::from(b'A' + index % 26);
+                let name = if index < 26 { letter.to_string() } else { format!("{letter}1") };
                 // A space follows each name.
                 board.wait_for(&name, |rows| {
                     let mut words = rows.iter().flat_map(|row| row.split_whitespace());
@@ -176,17 +176,17 @@ fn space_pauses_the_screen_in_each_size() {
 fn closed_client_is_marked_with_and_without_colour() {
     for (variable, has_colour) in [("NO_COLOR=", true), ("NO_COLOR=1", false)] {
         let mut board = Board::start_with(Step::Blocking, &["env", variable], &[], (23, 80));
-        let _accepted = board.connect();
+        let _accepted_client = board.connect();
         board.wait_for_row(&["accepted:", "1"]);
-        let waiting = board.connect();
-        waiting.half_close().unwrap();
-        board.wait_for_row(&["B", &waiting.addr().to_string(), "closed"]);
+        let closed_client = board.connect();
+        closed_client.half_close().unwrap();
+        board.wait_for_row(&["B", &closed_client.addr().to_string(), "closed"]);
         let mut coloured_rows = Vec::new();
-        for (number, row) in (0..).zip(board.rows()) {
-            let cells = (0..80).filter_map(|column| board.screen.screen().cell(number, column));
+        for (row_index, row) in (0..).zip(board.rows()) {
+            let cells = (0..80).filter_map(|column| board.screen.screen().cell(row_index, column));
             let mut cells = cells.filter(|cell| cell.has_contents());
             if row.contains("│ B ") {
-                let name = cells.clone().find(|cell| cell.contents() == "B").expect("a name");
+                let name = cells.clone().find(|cell| cell.contents() == "B").expect("the name B");
                 assert!(name.bold(), "expected a bold name with {variable}, got {row}");
             }
             let default = vt100::Color::Default;
@@ -194,9 +194,10 @@ fn closed_client_is_marked_with_and_without_colour() {
                 coloured_rows.push(row);
             }
         }
-        let is_closed = coloured_rows.iter().all(|row| row.contains("closed"));
-        let is_expected = is_closed && coloured_rows.is_empty() != has_colour;
-        assert!(is_expected, "unexpected coloured rows with {variable}: {coloured_rows:?}");
+        let is_only_closed = coloured_rows.iter().all(|row| row.contains("closed"));
+        let is_expected = is_only_closed && coloured_rows.is_empty() != has_colour;
+        let expected = if has_colour { "only the closed client" } else { "nothing" };
+        assert!(is_expected, "{variable}: expected colour on {expected}, got {coloured_rows:?}");
     }
 }
 
@@ -211,18 +212,23 @@ fn failure_is_one_line_with_its_reason() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let addr = listener.local_addr().expect("an address");
     let mut board = Board::start_with_flags(Step::Blocking, &["--port", &addr.port().to_string()]);
-    let line = format!("board: step1-blocking ended (exit status: 1): {addr} is in use");
-    board.expect_failure(1, &line);
+    let start = "board: step1-blocking ended (exit status: 1). Its last line: ";
+    board.expect_failure(1, &format!("{start}{addr} is in use"));
 
     let mut board = Board::start(Step::Blocking);
     let client = board.connect();
     board.wait_for_arrow(".read(");
     client.reset().unwrap();
     board.wait_for_text("reset by peer");
+    // Lines of two streams can be read in another order if they are printed at nearly the same time.
+    // So the last lines are those of another client.
+    let next_client = board.connect();
+    let line = format!("Connection from {}", next_client.addr());
+    next_client.close().unwrap();
+    board.wait_for_text(&line);
     board.wait_until_idle();
     board.child().signal(Signal::TERM);
-    // Expect the last line of the narration, because the error came before it.
-    let line = "board: step1-blocking ended (signal: 15 (SIGTERM)): Before accept()";
+    let line = "board: step1-blocking ended (signal: 15 (SIGTERM)). Its last line: Before accept()";
     board.expect_failure(128 + 15, line);
 }
 
@@ -237,7 +243,7 @@ fn existing_binary_is_used_without_cargo() {
     let script =
         r#"cp "$1" "$0" && shift && CARGO=/no/cargo "$0" "$@"; code=$?; rm "$0"; exit $code"#;
     let mut board = Board::start_with(Step::Blocking, &["sh", "-c", script, &copy], &[], (23, 80));
-    board.expect_failure(1, "board: step1-blocking does not build: ");
+    board.expect_failure(1, "board: cannot build step1-blocking: ");
 }
 
 #[test]
@@ -251,22 +257,22 @@ fn pipe_and_dumb_terminal_get_plain_lines() {
                 texts.iter().all(|text| output.contains(text)).then(|| output.to_owned())
             };
             let output = board.terminal.read_until(has_texts);
-            output.unwrap_or_else(|| panic!("expected plain lines with {texts:?}"))
+            output.unwrap_or_else(|| panic!("expected lines with {texts:?} from {wrapper:?}"))
         };
-        let start = wait_for(&["\nlast output: Before accept()"]);
+        let greeting = wait_for(&["\nlast output: Before accept()"]);
         let addr =
-            start.lines().find_map(|line| line.split_once("telnet://")?.1.trim().parse().ok());
-        let addr = addr.unwrap_or_else(|| panic!("expected an address, got {start}"));
+            greeting.lines().find_map(|line| line.split_once("telnet://")?.1.trim().parse().ok());
+        let addr = addr.unwrap_or_else(|| panic!("expected an address, got {greeting}"));
         let mut client = Client::connect(addr, TIMEOUT).unwrap();
         client.request().unwrap();
         let code = "match client_socket.read(&mut request) {";
-        let source = fs::read_to_string(Step::Functions.source()).expect("the source");
+        let source = fs::read_to_string(Step::Functions.source()).expect("the source of step 2");
         let line = source.lines().position(|line| line.trim() == code).expect("the call") + 1;
         let output = wait_for(&[
             "The server is blocked in recv() until A sends.\r\n",
             &format!("→ line {line}, send_message: {code}"),
             "accepted: 1 (unread+unsent: A 0)",
         ]);
-        assert!(!(start + &output).contains('\x1b'), "expected no escapes, got {output:?}");
+        assert!(!(greeting + &output).contains('\x1b'), "expected no escapes, got {output:?}");
     }
 }

@@ -6,19 +6,19 @@ use crate::board::Board;
 
 /// Adds the text and the marked call of each new picture to `states`, until `iteration` begins.
 fn collect_states(board: &mut Board, iteration: usize, states: &mut Vec<String>) {
-    let end = format!("until a socket is ready. Iteration {iteration}.");
+    let end_text = format!("until a socket is ready. Iteration {iteration}.");
     let states = std::cell::RefCell::new(states);
-    board.wait_for(&end, |rows| {
-        let arrow = rows.iter().find_map(|row| row.strip_prefix('→'))?;
+    board.wait_for(&end_text, |rows| {
+        let marked_line = rows.iter().find_map(|row| row.strip_prefix('→'))?;
         let calls = [".accept()", ".read(", ".write(", " select("];
-        let call = calls.iter().find(|call| arrow.contains(**call))?;
+        let call = calls.iter().find(|call| marked_line.contains(**call))?;
         let (text, _) = rows[1].split_once(". Iteration")?;
         let state = format!("{text} {call}");
         let mut states = states.borrow_mut();
         if states.last() != Some(&state) {
             states.push(state);
         }
-        rows[1].contains(&end).then_some(())
+        rows[1].contains(&end_text).then_some(())
     });
 }
 
@@ -57,11 +57,11 @@ fn arrow_follows_the_story_in_slow_motion() {
         expected
             .push("The server is blocked in select() until a socket is ready  select(".to_owned());
         for call in calls.split(", ") {
-            let start = "Slow motion: the server calls";
+            let prefix = "Slow motion: the server calls";
             expected.push(match call.split_once(' ') {
-                Some(("recv", name)) => format!("{start} recv() on {name}'s socket .read("),
-                Some((_, name)) => format!("{start} send() on {name}'s socket .write("),
-                None => format!("{start} accept() .accept()"),
+                Some(("recv", name)) => format!("{prefix} recv() on {name}'s socket .read("),
+                Some((_, name)) => format!("{prefix} send() on {name}'s socket .write("),
+                None => format!("{prefix} accept() .accept()"),
             });
         }
     }
@@ -73,16 +73,16 @@ fn arrow_follows_the_story_in_slow_motion() {
 fn last_iteration_shows_ready_sockets_and_functions() {
     let mut board = Board::start_with_flags(Step::Select, &["--slow", "1"]);
     let mut a = board.connect();
-    board.wait_for_text("ready: server_socket -> accept_connection");
+    board.wait_for_text("ready server_socket; called accept_connection");
     board.wait_for_row(&["accepted:", "1"]);
     // While the server calls send() on A's socket, two more sockets become ready.
     a.send(b"hello\n").unwrap();
     board.wait_for_text("the server calls send() on A's socket");
     let mut b = board.connect();
     a.send(b"again\n").unwrap();
-    board.wait_for_text("ready: server_socket, A -> accept_connection, send_message");
+    board.wait_for_text("ready server_socket, A; called accept_connection, send_message");
     board.wait_for_text("the server calls send() on A's socket");
     b.send(b"hello\n").unwrap();
     a.send(b"again\n").unwrap();
-    board.wait_for_text("ready: A, B -> send_message");
+    board.wait_for_text("ready A, B; called send_message");
 }

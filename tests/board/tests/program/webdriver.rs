@@ -8,7 +8,7 @@ use tempfile::TempDir;
 
 /// A headless Chromium, which ends when this is dropped.
 pub struct Browser {
-    session: String,
+    session_url: String,
     _driver: ChildGuard,
     /// A folder for the temporary files of the browser, because it does not delete all of them.
     _folder: TempDir,
@@ -38,10 +38,10 @@ impl Browser {
             },
             "goog:loggingPrefs": {"browser": "ALL", "performance": "ALL"},
         }}});
-        let sessions = format!("http://127.0.0.1:{port}/session");
-        let session = post(&sessions, &capabilities)["sessionId"].clone();
-        let session = format!("{sessions}/{}", session.as_str().expect("a session"));
-        Some(Self { session, _driver: driver, _folder: folder })
+        let sessions_url = format!("http://127.0.0.1:{port}/session");
+        let session = post(&sessions_url, &capabilities)["sessionId"].clone();
+        let session_url = format!("{sessions_url}/{}", session.as_str().expect("a session ID"));
+        Some(Self { session_url, _driver: driver, _folder: folder })
     }
 
     pub fn open(&self, url: &str) {
@@ -61,27 +61,28 @@ impl Browser {
         self.post("execute/sync", &json!({ "script": script, "args": [] }))
     }
 
-    pub fn text(&self, expression: &str) -> String {
+    pub fn read_text(&self, expression: &str) -> String {
         let value = self.evaluate(expression);
-        value.as_str().unwrap_or_else(|| panic!("expected text from {expression}")).to_owned()
+        let text = value.as_str().map(str::to_owned);
+        text.unwrap_or_else(|| panic!("expected a text from {expression}, got {value}"))
     }
 
     /// Returns the messages that were added to a log since the last call.
-    pub fn log(&self, kind: &str) -> Vec<String> {
+    pub fn read_log(&self, kind: &str) -> Vec<String> {
         let entries = self.post("se/log", &json!({ "type": kind }));
         let entries = entries.as_array().expect("a list of log entries").iter();
         entries.map(|entry| entry["message"].as_str().expect("a message").to_owned()).collect()
     }
 
     fn post(&self, command: &str, body: &Value) -> Value {
-        post(&format!("{}/{command}", self.session), body)
+        post(&format!("{}/{command}", self.session_url), body)
     }
 }
 
 impl Drop for Browser {
     fn drop(&mut self) {
         // The driver ends the browser. If it cannot, the test has already failed.
-        let _ = ureq::delete(&self.session).call();
+        let _ = ureq::delete(&self.session_url).call();
     }
 }
 
@@ -90,7 +91,7 @@ fn post(url: &str, body: &Value) -> Value {
         ureq::Agent::config_builder().http_status_as_error(false).build().into();
     let response = agent.post(url).send(body.to_string());
     let mut response =
-        response.unwrap_or_else(|error| panic!("could not send a request to {url}: {error}"));
+        response.unwrap_or_else(|error| panic!("cannot send a request to {url}: {error}"));
     let status = response.status();
     let text = response.body_mut().read_to_string().expect("a response in UTF-8");
     let mut response: Value = serde_json::from_str(&text).expect("JSON");
