@@ -1,9 +1,9 @@
-//! Mistakes that `check` recognizes by the last lines that the server printed.
+//! Mistakes that `check` recognizes by the texts that they cause.
 
-/// A mistake, and the texts that a server with this mistake prints when it ends.
+/// A mistake, and the texts by which `check` recognizes it.
 #[derive(Debug)]
 pub struct Diagnosis {
-    /// The server printed a line that contains one of these texts.
+    /// One of these texts is in the server's output or exit status, or in the failure of the client.
     signs: &'static [&'static str],
     pub sentence: &'static str,
     pub section: &'static str,
@@ -73,11 +73,11 @@ const DIAGNOSES: &[Diagnosis] = &[
 ];
 
 impl Diagnosis {
-    /// Returns the diagnosis of a server that printed `lines` before it ended with `status`. For a
-    /// server that is still running, `status` is what the client expected and got.
-    pub fn find(lines: &[String], status: &str) -> Option<&'static Self> {
+    /// Returns the diagnosis of a server that printed `lines`. `result` is its exit status, or what the
+    /// client expected and got if the server is still running.
+    pub fn find(lines: &[String], result: &str) -> Option<&'static Self> {
         // The last line names the error.
-        let mut texts = lines.iter().rev().map(String::as_str).chain([status]);
+        let mut texts = lines.iter().rev().map(String::as_str).chain([result]);
         texts.find_map(|text| {
             let has_sign =
                 |diagnosis: &&Self| diagnosis.signs.iter().any(|sign| text.contains(sign));

@@ -22,7 +22,7 @@ use std::time::Duration;
 use harness::{Protocol, Response, Server, ServerCommand, check_requirement, describe_error};
 
 pub use diagnosis::Diagnosis;
-pub use probe::{Probe, constant, probe};
+pub use probe::{Probe, constant_protocol, probe};
 pub use trial::Trial;
 
 /// A group of cases. The levels are in the order in which a student meets them.
@@ -48,7 +48,7 @@ impl Level {
         Self::Storm,
     ];
 
-    fn entry(self) -> (&'static str, &'static [Case]) {
+    fn name_and_cases(self) -> (&'static str, &'static [Case]) {
         match self {
             Self::Responses => ("it responds", responses::CASES),
             Self::Disconnecting => ("clients disconnect", disconnecting::CASES),
@@ -62,11 +62,11 @@ impl Level {
 
     /// The name in the output and in the options of `check`.
     pub fn name(self) -> &'static str {
-        self.entry().0
+        self.name_and_cases().0
     }
 
     pub fn cases(self) -> &'static [Case] {
-        self.entry().1
+        self.name_and_cases().1
     }
 }
 
@@ -79,8 +79,8 @@ pub struct Case {
     pub question: &'static str,
     /// The page and section that explain the situation.
     pub section: &'static str,
-    /// The commands and actions of a student in a second terminal, after the server has started. If they
-    /// contain `{server}`, they include the command that starts it. `{port}` is the port of the server.
+    /// The commands and actions of a student in a second terminal, after the server has started. A
+    /// text with `{server}` starts the server itself. `{port}` is the port of the server.
     pub by_hand: &'static str,
     /// True if the case compares responses byte by byte, so that it must know them in advance.
     pub is_exact: bool,
@@ -90,7 +90,7 @@ pub struct Case {
 
 pub type Outcome = Result<(), Failure>;
 
-pub fn all() -> impl Iterator<Item = &'static Case> {
+pub fn cases() -> impl Iterator<Item = &'static Case> {
     Level::ALL.into_iter().flat_map(Level::cases)
 }
 
@@ -111,9 +111,9 @@ impl Case {
         Level::ALL.into_iter().find(has_case).unwrap_or(Level::Storm)
     }
 
-    /// Prints that a test skips this case, see [`check_requirement`].
+    /// Reports that a test skips this case, see [`check_requirement`].
     pub fn skip(&self, reason: &str) {
-        check_requirement(&format!("way to run \"{}\" ({reason})", self.name), false);
+        check_requirement(&format!("case \"{}\" ({reason})", self.name), false);
     }
 
     pub fn run(&self, setup: &Setup) -> io::Result<Verdict> {
@@ -136,7 +136,7 @@ impl Case {
                 inspect(&mut trial.server);
                 Verdict::Pass(trial.measurement)
             }
-            Err(Failure::Skipped(reason)) => Verdict::Skipped(reason),
+            Err(Failure::Untested(reason)) => Verdict::Skipped(reason),
             Err(failure) => Verdict::Fail(trial.report(failure)),
         })
     }
@@ -168,8 +168,8 @@ pub enum Verdict {
 #[derive(Debug, Clone)]
 pub struct Report {
     pub failure: Failure,
-    /// The state of the server, in words.
-    pub server: String,
+    /// In words.
+    pub server_state: String,
     /// The last lines that the server printed.
     pub last_lines: Vec<String>,
     pub steps: Vec<String>,
@@ -188,8 +188,8 @@ pub enum Failure {
     },
     /// Nothing listens on the port.
     NotListening(String),
-    /// The case cannot run on this machine.
-    Skipped(String),
+    /// The case cannot be tested on this machine.
+    Untested(String),
 }
 
 /// The event that happened instead of the expected one.
@@ -208,19 +208,19 @@ impl Failure {
 }
 
 impl Display for Failure {
-    fn fmt(&self, line: &mut Formatter<'_>) -> fmt::Result {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unexpected { expected, actual, .. } => {
-                write!(line, "expected {expected}, got {actual}")
+                write!(f, "expected {expected}, got {actual}")
             }
             Self::OneAtATime { is_served_later } => {
-                line.write_str("the server serves one client at a time: the second client got ")?;
-                line.write_str(match is_served_later {
+                f.write_str("the server serves one client at a time: the second client got ")?;
+                f.write_str(match is_served_later {
                     true => "its response only after the first one disconnected",
                     false => "no response, even after the first one disconnected",
                 })
             }
-            Self::NotListening(reason) | Self::Skipped(reason) => line.write_str(reason),
+            Self::NotListening(reason) | Self::Untested(reason) => f.write_str(reason),
         }
     }
 }
@@ -234,14 +234,14 @@ impl<T> Expecting<T> for io::Result<T> {
     fn expecting(self, expected: &str) -> Result<T, Failure> {
         self.map_err(|error| {
             if is_local(&error) {
-                return Failure::Skipped(format!("this machine could not run the client: {error}"));
+                return Failure::Untested(format!("this machine cannot run the client: {error}"));
             }
             let deviation = match error.kind() {
                 ErrorKind::WouldBlock | ErrorKind::TimedOut => Deviation::Silence,
                 ErrorKind::InvalidData => Deviation::WrongBytes,
                 _ => Deviation::Disconnection,
             };
-            // An error without a number has a text of the client already.
+            // An error without a number comes from our client, and its text is readable already.
             let actual = match error.raw_os_error() {
                 Some(_) => describe_error(&error),
                 None => error.to_string(),
@@ -251,7 +251,7 @@ impl<T> Expecting<T> for io::Result<T> {
     }
 }
 
-/// Returns whether this machine refused a call of the client, so that it is not the server's mistake.
+/// Returns whether this machine caused the error of a client, so that the server is not at fault.
 fn is_local(error: &io::Error) -> bool {
     const ENFILE: i32 = 23;
     const EMFILE: i32 = 24;

@@ -18,30 +18,30 @@ use harness::{
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The limit on file descriptors of this process. Each of its clients needs one.
-const FILE_DESCRIPTORS: u64 = 4096;
+const FILE_DESCRIPTOR_LIMIT: u64 = 4096;
 
 fn main() -> ExitCode {
-    let mut arguments = command().get_matches();
-    let name: Option<String> = arguments.remove_one("until");
-    let last_level = Level::ALL.into_iter().find(|level| Some(level.name()) == name.as_deref());
-    let name: Option<String> = arguments.remove_one("only");
+    let mut arguments = command_line().get_matches();
+    let until: Option<String> = arguments.remove_one("until");
+    let last_level = Level::ALL.into_iter().find(|level| Some(level.name()) == until.as_deref());
+    let case_name: Option<String> = arguments.remove_one("only");
     let response: Option<String> = arguments.remove_one("response");
-    let is_list = arguments.get_flag("list");
+    let has_list = arguments.get_flag("list");
     let mut check = Check {
         words: arguments.remove_many("command").into_iter().flatten().collect(),
         port: arguments.remove_one("port").unwrap_or_default(),
-        protocol: response.map(|text| check::constant(&text)),
+        protocol: response.map(|text| check::constant_protocol(&text)),
     };
-    let cases: Vec<&Case> = check::all()
-        .filter(|case| name.as_ref().is_none_or(|name| case.name == name))
+    let cases: Vec<&Case> = check::cases()
+        .filter(|case| case_name.as_ref().is_none_or(|name| case.name == name))
         .filter(|case| last_level.is_none_or(|level| case.level() <= level))
         .collect();
     let prepare = || {
         signals::stop_ignoring_sigchld();
         signals::end_process_1_on_signals()?;
-        raise_file_descriptor_limit(FILE_DESCRIPTORS)
+        raise_file_descriptor_limit(FILE_DESCRIPTOR_LIMIT)
     };
-    let result = if is_list { list() } else { prepare().and_then(|_| check.run(&cases)) };
+    let result = if has_list { list_cases() } else { prepare().and_then(|_| check.run(&cases)) };
     match result {
         Ok(code) => code,
         Err(error) if error.kind() == ErrorKind::BrokenPipe => ExitCode::from(2),
@@ -52,7 +52,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn command() -> Command {
+fn command_line() -> Command {
     let option = |name, value, help| Arg::new(name).long(name).value_name(value).help(help);
     Command::new("check")
         .version(env!("CARGO_PKG_VERSION"))
@@ -78,7 +78,7 @@ fn command() -> Command {
         )
         .arg(
             option("only", "CASE", "Run only this case (see --list), and show how to do it by hand")
-                .value_parser(check::all().map(|case| case.name).collect::<Vec<_>>())
+                .value_parser(check::cases().map(|case| case.name).collect::<Vec<_>>())
                 .hide_possible_values(true)
                 .conflicts_with("until"),
         )
@@ -99,7 +99,7 @@ fn command() -> Command {
         )
 }
 
-fn list() -> io::Result<ExitCode> {
+fn list_cases() -> io::Result<ExitCode> {
     let mut output = io::stdout();
     for level in Level::ALL {
         writeln!(output, "{}", level.name())?;
@@ -228,7 +228,7 @@ fn print_report(report: &Report, section: &str) -> io::Result<()> {
     let mut lines = report.steps.clone();
     lines.push(match report.failure {
         Failure::OneAtATime { .. } => report.failure.to_string(),
-        _ => format!("{}; {}", report.failure, report.server),
+        _ => format!("{}; {}", report.failure, report.server_state),
     });
     lines.extend(report.last_lines.iter().map(|line| format!("the server printed: {line}")));
     lines.extend(report.diagnosis.map(|diagnosis| diagnosis.sentence.to_owned()));

@@ -10,7 +10,7 @@ use crate::trial::Trial;
 use crate::{Failure, Setup};
 
 /// The time without a byte after which a response is complete.
-const SILENCE: Duration = Duration::from_millis(200);
+const RESPONSE_GAP: Duration = Duration::from_millis(200);
 
 /// The messages of two connections. `check` starts the server again for the second one, because many
 /// servers end when their first client disconnects.
@@ -44,8 +44,8 @@ pub fn probe(setup: &Setup) -> io::Result<Option<Probe>> {
             _ => return Ok(None),
         }
     }
-    let protocol = recognize(&responses);
-    let remark = describe(&protocol, &responses);
+    let protocol = recognize_protocol(&responses);
+    let remark = describe_difference(&protocol, &responses);
     Ok(Some(Probe { protocol, remark }))
 }
 
@@ -58,23 +58,23 @@ fn converse(trial: &mut Trial, messages: &[&str; 2]) -> Result<[Vec<u8>; 2], Fai
         if !matches!(sent.and_then(|()| client.wait_for_byte_within(trial.timeout)), Ok(true)) {
             break;
         }
-        *response = client.receive_until_silence(SILENCE).unwrap_or_default();
+        *response = client.receive_until_silence(RESPONSE_GAP).unwrap_or_default();
     }
     Ok(responses)
 }
 
-fn recognize(responses: &Responses) -> Protocol {
+fn recognize_protocol(responses: &Responses) -> Protocol {
     let [[first, second], [other_first, other_second]] = responses;
     if second == other_second
         && !second.is_empty()
-        && let Some(greeting) = greeting(responses, [second, second])
+        && let Some(greeting) = find_greeting(responses, [second, second])
     {
         return Protocol { greeting, response: Response::Constant(second.clone()) };
     }
     let [sent, other_sent] = MESSAGES.map(|messages| messages.map(str::as_bytes));
     if second == sent[1]
         && other_second == other_sent[1]
-        && let Some(greeting) = greeting(responses, [sent[0], other_sent[0]])
+        && let Some(greeting) = find_greeting(responses, [sent[0], other_sent[0]])
     {
         return Protocol { greeting, response: Response::Echo };
     }
@@ -87,13 +87,13 @@ fn recognize(responses: &Responses) -> Protocol {
 }
 
 /// Returns the greeting, which comes before `expected` in the first response of both connections.
-fn greeting(responses: &Responses, expected: [&[u8]; 2]) -> Option<Vec<u8>> {
+fn find_greeting(responses: &Responses, expected: [&[u8]; 2]) -> Option<Vec<u8>> {
     let greeting = responses[0][0].strip_suffix(expected[0])?;
     (responses[1][0].strip_suffix(expected[1])? == greeting).then(|| greeting.to_vec())
 }
 
 /// Describes in one line how the responses differ from those of our servers.
-fn describe(protocol: &Protocol, responses: &Responses) -> String {
+fn describe_difference(protocol: &Protocol, responses: &Responses) -> String {
     let mut remark = String::new();
     if !protocol.greeting.is_empty() {
         remark += &format!("The server sends the greeting {} first. ", quote(&protocol.greeting));
@@ -110,19 +110,19 @@ fn describe(protocol: &Protocol, responses: &Responses) -> String {
             remark += "The server sends back what it receives, so the cases expect the bytes that they send."
         }
         Response::Dependent => {
-            remark += "The response depends on the request: ";
-            for (messages, responses) in MESSAGES.iter().zip(responses) {
-                let (message, response) = (quote(messages[0].as_bytes()), quote(&responses[0]));
-                remark += &format!("{response} for {message}, ");
-            }
-            remark += "so the cases that compare responses are skipped.";
+            let [first, second] = [0, 1].map(|connection| {
+                let message = quote(MESSAGES[connection][0].as_bytes());
+                format!("{} for {message}", quote(&responses[connection][0]))
+            });
+            remark += &format!("check cannot predict the responses: it got {first} and {second}. ");
+            remark += "The cases that compare responses are skipped.";
         }
     }
     remark.trim_end().to_owned()
 }
 
 /// Returns the protocol of a server that responds with `text`, in which `\n`, `\r` and `\t` are escapes.
-pub fn constant(text: &str) -> Arc<Protocol> {
+pub fn constant_protocol(text: &str) -> Arc<Protocol> {
     let text = text.replace("\\n", "\n").replace("\\r", "\r").replace("\\t", "\t");
     Arc::new(Protocol { greeting: Vec::new(), response: Response::Constant(text.into_bytes()) })
 }

@@ -16,7 +16,7 @@ pub const CASES: &[Case] = &[
         section: "step1-blocking/README.md#run-it",
         by_hand: "nc 127.0.0.1 {port}\nType hello and press Enter.",
         is_exact: false,
-        run: |trial| trial.connect_and_request("the first message").map(drop),
+        run: |trial| trial.connect_and_request("the first client").map(drop),
         ..BASE
     },
     Case {
@@ -37,14 +37,14 @@ pub const CASES: &[Case] = &[
         name: "one piece",
         question: "A client sends three lines in one piece. Does it get one response?",
         by_hand: "printf 'one\\ntwo\\nthree\\n' | nc -N 127.0.0.1 {port}",
-        run: |trial| count_responses(trial, b"one\ntwo\nthree\n", 1),
+        run: |trial| expect_responses(trial, b"one\ntwo\nthree\n", 1),
         ..BASE
     },
     Case {
         name: "a long message",
-        question: "A client sends 10000 bytes, more than one recv returns. Does it get at least one response?",
+        question: "A client sends 10000 bytes, too many for one recv. Does it get at least one response?",
         by_hand: "head -c 10000 /dev/zero | nc -N 127.0.0.1 {port}",
-        run: |trial| count_responses(trial, &[b'x'; 10_000], 10),
+        run: |trial| expect_responses(trial, &[b'x'; 10_000], 10),
         ..BASE
     },
     Case {
@@ -53,23 +53,23 @@ pub const CASES: &[Case] = &[
         section: "step2-functions/README.md#try",
         by_hand: "printf 'hi\\n' | nc -N 127.0.0.1 {port}",
         is_exact: false,
-        run: half_close,
+        run: expect_response_after_half_close,
         ..BASE
     },
 ];
 
-fn send_one_by_one(trial: &mut Trial, message: &[u8], times: usize) -> Outcome {
+fn send_one_by_one(trial: &mut Trial, message: &[u8], count: usize) -> Outcome {
     let mut client = trial.connect()?;
-    for number in 1..=times {
+    for number in 1..=count {
         client.exchange(message).expecting(&format!("a response to message {number}"))?;
     }
-    expect_no_more(&mut client, &format!("{times} responses"))?;
+    expect_no_more(&mut client, &format!("{count} responses"))?;
     client.request().expecting("a response to the next message")
 }
 
 /// Expects between one and `max_responses` responses to `message`. A server that echoes must send back
 /// exactly what it received.
-fn count_responses(trial: &mut Trial, message: &[u8], max_responses: usize) -> Outcome {
+fn expect_responses(trial: &mut Trial, message: &[u8], max_responses: usize) -> Outcome {
     let mut client = trial.connect()?;
     client.exchange(message).expecting("a response")?;
     match trial.protocol.response.clone() {
@@ -101,7 +101,7 @@ fn receive_rest(client: &mut Client) -> Result<Vec<u8>, Failure> {
     client.receive_until_silence(Duration::from_millis(200)).expecting("an open connection")
 }
 
-fn half_close(trial: &mut Trial) -> Outcome {
+fn expect_response_after_half_close(trial: &mut Trial) -> Outcome {
     let mut client = trial.connect()?;
     client.send(MESSAGE).and_then(|()| client.half_close()).expecting("to half-close")?;
     let expected = "1 response and the end of the stream";

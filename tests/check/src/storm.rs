@@ -17,11 +17,11 @@ const DURATION: Duration = Duration::from_secs(3);
 
 pub(crate) const CASES: &[Case] = &[Case {
     name: "all kinds at once",
-    question: "Well-behaved and misbehaving clients connect at random. Is each well-behaved one served?",
+    question: "Well-behaved and misbehaving clients connect at random. Is each well-behaved client served?",
     section: "step3-select/HARDENING.md",
     by_hand: "not possible. check starts {server}, and for three seconds connects 16 clients that behave well and 180 that misbehave.",
     run: |trial| {
-        trial.serve_first()?;
+        trial.expect_first_served()?;
         let storm = Storm {
             server: trial.server.addr,
             timeout: trial.timeout,
@@ -32,7 +32,7 @@ pub(crate) const CASES: &[Case] = &[Case {
         trial.note("for three seconds 16 clients behave well and 180 misbehave");
         let result = storm.run(fastrand::u64(..), DURATION);
         result.expecting("a response to each client that behaves well")?;
-        trial.serve_next("the storm")
+        trial.expect_next_served("the storm")
     },
     ..Case::BASE
 }];
@@ -46,7 +46,7 @@ pub struct Storm {
     pub protocol: Arc<Protocol>,
     pub deadline: Instant,
     /// True if the server serves one client at a time. Then fewer clients run, because each one waits
-    /// until the misbehaving ones before it have disconnected.
+    /// until the misbehaving clients before it have disconnected.
     pub is_one_at_a_time: bool,
 }
 
@@ -55,18 +55,18 @@ impl Storm {
     pub fn run(&self, seed: u64, duration: Duration) -> io::Result<()> {
         let end = Instant::now() + duration;
         let mut seeds = Rng::with_seed(seed);
-        let (well_behaved, misbehaving) =
+        let (well_behaved_count, misbehaving_count) =
             if self.is_one_at_a_time { (1, 10) } else { (WELL_BEHAVED_CLIENTS, 60) };
         thread::scope(|scope| {
             for _ in 0..3 {
                 let rng = seeds.fork();
-                scope.spawn(move || self.misbehave(misbehaving, end, rng));
+                scope.spawn(move || self.misbehave(misbehaving_count, end, rng));
             }
             let mut clients = Vec::new();
-            for _ in 0..well_behaved {
+            for _ in 0..well_behaved_count {
                 let rng = seeds.fork();
                 clients.push(scope.spawn(move || {
-                    self.behave_well(WELL_BEHAVED_CLIENTS / well_behaved, end, rng)
+                    self.behave_well(WELL_BEHAVED_CLIENTS / well_behaved_count, end, rng)
                 }));
             }
             clients.into_iter().try_for_each(|client| client.join().expect("a client thread"))
@@ -90,9 +90,9 @@ impl Storm {
         Ok(())
     }
 
-    /// Runs `count` misbehaving clients at a time, until `end`. Then all of them disconnect.
-    fn misbehave(&self, count: usize, end: Instant, mut rng: Rng) {
-        let mut clients: Vec<Option<TcpStream>> = (0..count).map(|_| None).collect();
+    /// Runs `client_count` misbehaving clients at a time, until `end`. Then all of them disconnect.
+    fn misbehave(&self, client_count: usize, end: Instant, mut rng: Rng) {
+        let mut clients: Vec<Option<TcpStream>> = (0..client_count).map(|_| None).collect();
         while Instant::now() < end {
             if let Some(client) = rng.choice(&mut clients) {
                 *client = match client.take() {

@@ -10,7 +10,7 @@ pub const CASES: &[Case] = &[
         question: "The server is stopped with Ctrl-Z and continued with fg. Does it go on serving clients?",
         section: "step3-select/HARDENING.md#a-signal",
         by_hand: "nc 127.0.0.1 {port}\nIn the server's terminal, press Ctrl-Z and type fg.\nIn nc, type hello and press Enter.",
-        run: stopped_and_continued,
+        run: stop_and_continue,
         ..Case::BASE
     },
     Case {
@@ -19,7 +19,7 @@ pub const CASES: &[Case] = &[
         section: "step3-select/HARDENING.md#output-without-a-reader",
         by_hand: "{server} 2>&1 | head -1\nIn another terminal: nc 127.0.0.1 {port}\nType hello and press Enter.",
         prepare: ServerCommand::close_output_pipes,
-        run: output_without_reader,
+        run: serve_without_output_reader,
         ..Case::BASE
     },
     Case {
@@ -27,7 +27,7 @@ pub const CASES: &[Case] = &[
         question: "The server gets the signal TERM. Does it end?",
         section: "README.md#troubleshooting",
         by_hand: "{server} & sleep 1; kill $! && wait $!",
-        run: termination,
+        run: terminate,
         ..Case::BASE
     },
     Case {
@@ -40,9 +40,9 @@ pub const CASES: &[Case] = &[
     },
 ];
 
-fn stopped_and_continued(trial: &mut Trial) -> Outcome {
+fn stop_and_continue(trial: &mut Trial) -> Outcome {
     const EXPECTED: &str = "a response after the server was continued";
-    trial.serve_first()?;
+    trial.expect_first_served()?;
     // The server is stopped while it waits for a client, and then while it waits for a message.
     let mut client = trial.stop_during(Trial::connect_and_send)?;
     client.receive().expecting(EXPECTED)?;
@@ -51,19 +51,19 @@ fn stopped_and_continued(trial: &mut Trial) -> Outcome {
     trial.stop_during(|_| client.send(MESSAGE).expecting("to send a message"))?;
     client.receive().expecting(EXPECTED)?;
     client.close().expecting("to disconnect")?;
-    trial.serve_next("the server was continued")
+    trial.expect_next_served("the server was continued")
 }
 
-fn output_without_reader(trial: &mut Trial) -> Outcome {
+fn serve_without_output_reader(trial: &mut Trial) -> Outcome {
     for _ in 0..3 {
         let client = trial.connect_and_request("a client after the reader has exited")?;
         client.reset().expecting("to reset the connection")?;
-        trial.serve_next("a client reset")?;
+        trial.expect_next_served("a client reset")?;
     }
     Ok(())
 }
 
-fn termination(trial: &mut Trial) -> Outcome {
+fn terminate(trial: &mut Trial) -> Outcome {
     let _client = trial.connect_and_request("the first client")?;
     for process in trial.processes() {
         process.signal(Signal::TERM);
@@ -82,8 +82,9 @@ fn restart(trial: &mut Trial) -> Outcome {
     trial.server.kill();
     trial.start_again().expecting("a second start")?;
     let connected = trial.connect().map_err(|failure| match failure {
-        Failure::NotListening(reason) => {
-            Failure::unexpected("a server that listens again", &reason, Deviation::Disconnection)
+        Failure::NotListening(_) => {
+            let expected = "the server to listen again after the restart";
+            Failure::unexpected(expected, "no listening server", Deviation::Disconnection)
         }
         other => other,
     });

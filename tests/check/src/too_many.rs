@@ -22,7 +22,7 @@ pub const CASES: &[Case] = &[
         question: "Only the file descriptors from 1012 on are free, and 24 clients connect. \
                    Does each one get a response in the end?",
         by_hand: "(ulimit -n 4096 && {server})\nIn another terminal: cargo run --bin client -- --port {port} --crowd 1100",
-        prepare: leave_twelve_below_1024,
+        prepare: reserve_all_but_twelve,
         run: |trial| {
             trial.note("file descriptors up to 1011 are in use");
             overfill(trial, 24, WAITING_CLIENTS)
@@ -32,7 +32,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "out of file descriptors",
         question: "Clients connect until the server is out of file descriptors. Are the connected \
-                   clients served, and the waiting ones after others disconnect?",
+                   clients served, and the waiting clients after others disconnect?",
         by_hand: "(ulimit -n 64 && {server})\nIn another terminal: cargo run --bin client -- --port {port} --crowd 100",
         prepare: |command| command.file_descriptor_limit(64),
         run: |trial| overfill(trial, 100, WAITING_CLIENTS),
@@ -40,11 +40,11 @@ pub const CASES: &[Case] = &[
     },
     Case {
         name: "a freed file descriptor",
-        question: "The server is full. An early client disconnects, and two new ones connect. Is one \
-                   served at once, and the other after the next disconnects?",
-        by_hand: "(ulimit -n 4096 && {server})\nIn another terminal: nc 127.0.0.1 {port}\nIn a third terminal: cargo run --bin client -- --port {port} --crowd 1019\nIf fewer get a response, start it again with their number.\n\
+        question: "The server is full, and two more clients wait. Is one served when an early client \
+                   disconnects, and the other when one more disconnects?",
+        by_hand: "(ulimit -n 4096 && {server})\nIn another terminal: nc 127.0.0.1 {port}\nIn a third terminal: cargo run --bin client -- --port {port} --crowd 1019\nIf fewer than 1019 clients get a response, run the command again with that number instead of 1019.\n\
                   In two more terminals: nc 127.0.0.1 {port}\nType hello in both, then press Ctrl-C in the second terminal.",
-        prepare: leave_twelve_below_1024,
+        prepare: reserve_all_but_twelve,
         // A server fails if it only remembers its last file descriptor, and does not try to get the next one.
         run: |trial| overfill(trial, 24, 2),
         ..BASE
@@ -54,17 +54,17 @@ pub const CASES: &[Case] = &[
         question: "The server is out of file descriptors, then its limit is raised. Is the waiting \
                    client served?",
         by_hand: "{server} & sleep 1; prlimit --nofile=4: --pid $!\nIn two other terminals: nc 127.0.0.1 {port}\nType hello in both.\nIn the first terminal: prlimit --nofile=256: --pid $!",
-        run: raised_limit,
+        run: raise_limit,
         ..BASE
     },
 ];
 
-fn leave_twelve_below_1024(command: ServerCommand) -> ServerCommand {
+fn reserve_all_but_twelve(command: ServerCommand) -> ServerCommand {
     command.file_descriptor_limit(1100).reserve_file_descriptors_below(1012)
 }
 
 /// Connects clients until `max_clients` are served, or until one gets no response because the server is
-/// full. Returns the client that waits.
+/// full. Returns that waiting client.
 fn fill(
     trial: &mut Trial,
     clients: &mut Vec<Client>,
@@ -109,7 +109,7 @@ fn overfill(trial: &mut Trial, max_clients: usize, waiting_clients: usize) -> Ou
     let waiting_client = fill(trial, &mut clients, max_clients)?;
     request_all(&mut clients)?;
     if let Some(client) = waiting_client {
-        trial.measurement = format!("{} clients at once, and the next ones waited", clients.len());
+        trial.measurement = format!("{} clients at once, and the others waited", clients.len());
         let mut queue = vec![client];
         while queue.len() < waiting_clients {
             queue.push(trial.connect_and_send()?);
@@ -124,11 +124,11 @@ fn overfill(trial: &mut Trial, max_clients: usize, waiting_clients: usize) -> Ou
     for client in clients {
         client.close().expecting("to disconnect")?;
     }
-    trial.serve_next(&event)
+    trial.expect_next_served(&event)
 }
 
 #[cfg(target_os = "linux")]
-fn raised_limit(trial: &mut Trial) -> Outcome {
+fn raise_limit(trial: &mut Trial) -> Outcome {
     let mut clients = vec![trial.connect_and_request("the first client")?];
     let set_limit = |trial: &Trial, limit: u64| {
         trial.processes().into_iter().for_each(|process| process.limit_file_descriptors(limit));
@@ -146,6 +146,6 @@ fn raised_limit(trial: &mut Trial) -> Outcome {
 }
 
 #[cfg(not(target_os = "linux"))]
-fn raised_limit(_trial: &mut Trial) -> Outcome {
-    Err(Failure::Skipped("this system cannot change the limits of another process".to_owned()))
+fn raise_limit(_trial: &mut Trial) -> Outcome {
+    Err(Failure::Untested("this system cannot change the limits of another process".to_owned()))
 }

@@ -18,9 +18,9 @@ const CASE_TIMEOUT: Duration = Duration::from_secs(120);
 
 #[derive(Debug)]
 pub struct Trial {
-    /// Sockets of clients that have not disconnected. We close them before the server ends, because the
-    /// port of a server that ends before its clients stays in use.
-    pub(crate) kept: KeptSockets,
+    /// Sockets of connected clients. We close them before the server ends, because otherwise its port
+    /// would stay in use.
+    pub(crate) kept_sockets: KeptSockets,
     pub server: Server,
     pub timeout: Duration,
     pub deadline: Instant,
@@ -29,7 +29,7 @@ pub struct Trial {
     pub measurement: String,
     case_timeout: Duration,
     journal: Journal,
-    clients: usize,
+    client_count: usize,
     is_listening: bool,
 }
 
@@ -37,7 +37,7 @@ impl Trial {
     pub fn new(setup: &Setup) -> io::Result<Self> {
         let case_timeout = CASE_TIMEOUT.max(12 * setup.timeout);
         Ok(Self {
-            kept: KeptSockets::default(),
+            kept_sockets: KeptSockets::default(),
             server: setup.command.try_start()?,
             timeout: setup.timeout,
             deadline: Instant::now() + case_timeout + TIMEOUT,
@@ -45,7 +45,7 @@ impl Trial {
             measurement: String::new(),
             case_timeout,
             journal: Journal::default(),
-            clients: 0,
+            client_count: 0,
             is_listening: false,
         })
     }
@@ -55,8 +55,8 @@ impl Trial {
         self.journal.note(step.to_owned());
     }
 
-    /// Connects a client. The first client tries again until the server listens. An extra connection that
-    /// only tests the port would be a client that disconnects.
+    /// Connects a client. The first client tries again until the server listens. We do not test the port
+    /// with an extra connection, because to the server that is a client that disconnects.
     pub fn connect(&mut self) -> Result<Client, Failure> {
         self.connect_within(self.timeout)
     }
@@ -78,7 +78,7 @@ impl Trial {
                     io::ErrorKind::NetworkUnreachable => ". Is the loopback interface up?",
                     _ => "",
                 };
-                let reason = format!("{addr}: this machine refused to connect: {error}{hint}");
+                let reason = format!("this machine cannot connect to {addr} ({error}){hint}");
                 return Err(Failure::NotListening(reason));
             }
             if !self.server.is_running() {
@@ -112,13 +112,13 @@ impl Trial {
             self.is_listening = true;
             self.deadline = Instant::now() + self.case_timeout;
         }
-        let name = match ('A'..='Z').nth(self.clients) {
+        let name = match ('A'..='Z').nth(self.client_count) {
             Some(letter) => letter.to_string(),
-            None => format!("client {}", self.clients + 1),
+            None => format!("client {}", self.client_count + 1),
         };
-        self.clients += 1;
+        self.client_count += 1;
         let client = client.with_protocol(&self.protocol, self.deadline);
-        Ok(client.with_journal(&self.journal, &name).with_kept_sockets(&self.kept))
+        Ok(client.with_journal(&self.journal, &name).with_kept_sockets(&self.kept_sockets))
     }
 
     /// Connects to `::1` from now on if the server listens there, because `localhost` may mean `::1`. If
@@ -139,10 +139,10 @@ impl Trial {
         }
     }
 
-    /// Connects a client that gets a response.
-    pub fn connect_and_request(&mut self, name: &str) -> Result<Client, Failure> {
+    /// Connects a client, and expects a response to it. `client_name` is for the error message.
+    pub fn connect_and_request(&mut self, client_name: &str) -> Result<Client, Failure> {
         let mut client = self.connect()?;
-        client.request().expecting(&format!("a response to {name}"))?;
+        client.request().expecting(&format!("a response to {client_name}"))?;
         Ok(client)
     }
 
@@ -152,13 +152,13 @@ impl Trial {
         Ok(client)
     }
 
-    pub fn serve_first(&mut self) -> Outcome {
+    pub fn expect_first_served(&mut self) -> Outcome {
         self.connect_and_request("the first client")?.close().expecting("to disconnect")
     }
 
-    pub fn serve_next(&mut self, event: &str) -> Outcome {
-        let name = format!("the next client after {event}");
-        self.connect_and_request(&name)?.close().expecting("to disconnect")
+    pub fn expect_next_served(&mut self, event: &str) -> Outcome {
+        let client_name = format!("the next client after {event}");
+        self.connect_and_request(&client_name)?.close().expecting("to disconnect")
     }
 
     pub fn start_again(&mut self) -> io::Result<()> {
@@ -220,7 +220,7 @@ impl Trial {
             Some(Deviation::Disconnection) => self.server.wait_within(self.timeout),
             _ => self.server.exit_status(),
         };
-        let server = match (exit_status, deviation) {
+        let server_state = match (exit_status, deviation) {
             (Some(status), _) => {
                 // Wait until the last lines of the server have been read.
                 self.server.errors.wait_for_end(self.timeout);
@@ -230,24 +230,23 @@ impl Trial {
             // Do not look for a busy loop: other clients may need the CPU time.
             (None, Some(Deviation::WrongBytes)) => "the server sent a wrong response".to_owned(),
             (None, _) if self.is_busy_looping() => "the server is in a busy loop".to_owned(),
-            (None, Some(Deviation::Silence)) => "the server hangs".to_owned(),
             (None, Some(Deviation::Disconnection)) => {
                 "the server closed the connection and is still running".to_owned()
             }
             (None, _) => "the server is still running".to_owned(),
         };
         let last_lines = if exit_status.is_some() { self.last_lines() } else { Vec::new() };
-        let status = exit_status.map_or_else(|| failure.to_string(), |status| status.to_string());
-        let diagnosis = Diagnosis::find(&last_lines, &status);
-        Report { failure, server, last_lines, steps, diagnosis }
+        let result = exit_status.map_or_else(|| failure.to_string(), |status| status.to_string());
+        let diagnosis = Diagnosis::find(&last_lines, &result);
+        Report { failure, server_state, last_lines, steps, diagnosis }
     }
 
     /// Returns the steps as numbered lines. If there are more than 11, leaves out those in the middle.
     fn numbered_steps(&self) -> Vec<String> {
         const SHOWN_STEPS: usize = 5;
         let mut lines = Vec::new();
-        for (number, (step, times)) in self.journal.actions().iter().enumerate() {
-            let times = if *times > 1 { format!(", {times} times") } else { String::new() };
+        for (number, (step, count)) in self.journal.actions().iter().enumerate() {
+            let times = if *count > 1 { format!(", {count} times") } else { String::new() };
             lines.push(format!("{}. {step}{times}", number + 1));
         }
         if lines.len() > 2 * SHOWN_STEPS + 1 {
@@ -261,20 +260,20 @@ impl Trial {
     }
 
     /// Returns the last lines on standard error, or else on standard output. If they are a traceback of
-    /// Python, returns only its last line, which names the error, and the last place outside Python's
+    /// Python, returns only its last line, which names the error, and the last line of code outside Python's
     /// library. Leaves out other indented lines, such as a backtrace of Rust.
     fn last_lines(&self) -> Vec<String> {
         let mut lines = Vec::new();
-        let (mut max_lines, mut place) = (3, None);
+        let (mut max_lines, mut location) = (3, None);
         for line in self.server.errors.last_runs(1000) {
             let text = line.text;
             if text.starts_with("Traceback (") {
-                (max_lines, place) = (1, None);
+                (max_lines, location) = (1, None);
                 lines.clear();
             } else if text.starts_with("  File \"") {
                 let is_library = text.contains("/lib/python") || text.contains("\"<");
-                if !is_library || place.is_none() {
-                    place = Some(text.trim().to_owned());
+                if !is_library || location.is_none() {
+                    location = Some(text.trim().to_owned());
                 }
             } else if !(text.trim().is_empty()
                 || text.starts_with(' ')
@@ -287,10 +286,10 @@ impl Trial {
         if lines.is_empty() {
             lines.extend(self.server.narration.last_runs(1).into_iter().map(|line| line.text));
         }
-        let mut last = lines.split_off(lines.len().saturating_sub(max_lines));
-        if let (Some(place), Some(line)) = (place, last.last_mut()) {
-            *line = format!("{line} ({place})");
+        let mut last_lines = lines.split_off(lines.len().saturating_sub(max_lines));
+        if let (Some(location), Some(line)) = (location, last_lines.last_mut()) {
+            *line = format!("{line} ({location})");
         }
-        last
+        last_lines
     }
 }

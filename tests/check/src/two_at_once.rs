@@ -19,14 +19,14 @@ pub const CASES: &[Case] = &[
         name: "a second client",
         question: "One client is connected and silent. Is a second one served?",
         by_hand: "nc 127.0.0.1 {port}\nIn a third terminal: nc 127.0.0.1 {port}\nType hello and press Enter.",
-        run: second_client,
+        run: expect_second_served,
         ..BASE
     },
     Case {
         name: "ten clients",
         question: "Ten clients take turns, then disconnect one by one. Is each served?",
         by_hand: "cargo run --bin client -- --port {port} --crowd 10",
-        run: ten_clients,
+        run: take_turns,
         ..BASE
     },
     Case {
@@ -34,12 +34,12 @@ pub const CASES: &[Case] = &[
         question: "Two clients are connected and silent. Does the server sleep?",
         section: "step2-functions/README.md#next",
         by_hand: "nc 127.0.0.1 {port}\nIn a third terminal: nc 127.0.0.1 {port}\nIn a fourth terminal: top",
-        run: silent_clients,
+        run: expect_sleep,
         ..BASE
     },
 ];
 
-fn second_client(trial: &mut Trial) -> Outcome {
+fn expect_second_served(trial: &mut Trial) -> Outcome {
     let mut first = trial.connect_and_request("the first client")?;
     let mut second = trial.connect_and_send()?;
     let received = second.receive();
@@ -49,14 +49,14 @@ fn second_client(trial: &mut Trial) -> Outcome {
     }
     received.expecting("a response to the second client")?;
     first.request().expecting("a response to the first client after the second got one")?;
-    let _silent = trial.connect()?;
+    let _silent_client = trial.connect()?;
     second.request().expecting(
         "a response to the second client while a new client has not sent anything yet",
     )?;
     trial.connect_and_request("a client that connects after a silent one").map(drop)
 }
 
-fn ten_clients(trial: &mut Trial) -> Outcome {
+fn take_turns(trial: &mut Trial) -> Outcome {
     let mut clients: Vec<Client> = Vec::new();
     for number in 1..=10 {
         clients.push(trial.connect_and_request(&format!("client {number}"))?);
@@ -67,14 +67,14 @@ fn ten_clients(trial: &mut Trial) -> Outcome {
         }
         clients.remove(clients.len() / 2).close().expecting("to disconnect")?;
     }
-    trial.serve_next("ten clients disconnected")
+    trial.expect_next_served("ten clients disconnected")
 }
 
-fn silent_clients(trial: &mut Trial) -> Outcome {
+fn expect_sleep(trial: &mut Trial) -> Outcome {
     let _first = trial.connect_and_request("the first client")?;
     let _second = trial.connect_and_request("the second client")?;
     let Some(share) = trial.cpu_share(SILENT_PERIOD) else {
-        return Err(Failure::Skipped("check cannot measure the CPU time of the server".to_owned()));
+        return Err(Failure::Untested("check cannot measure the server's CPU time".to_owned()));
     };
     trial.measurement =
         format!("{:.0} % of a core in {} s", share * 100.0, SILENT_PERIOD.as_secs());

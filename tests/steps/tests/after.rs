@@ -1,11 +1,11 @@
-//! The servers after `select`: on `mio`, on `async fn` with an event loop of our own, and on `tokio`.
-//! `cases.rs` runs the cases of `check` against them. These tests cover what only these servers do.
+//! The servers after `select`: `mio`, `tasks` with an event loop of our own, and `tokio`. `cases.rs` runs
+//! the cases of `check` against them. These tests cover what only these servers do.
 
 #![forbid(unsafe_code)]
 
 use harness::{Client, Server, ServerCommand, StalledReader, Step, wait_until};
 
-/// The servers on `async fn`.
+/// The servers that are written with `async fn`.
 const ASYNC_SERVERS: [Step; 2] = [Step::Tasks, Step::Tokio];
 
 fn connection_line(client: &Client) -> String {
@@ -64,7 +64,7 @@ fn mio_reports_a_long_message_as_ready_only_once() {
 fn mio_drops_a_client_that_never_reads() {
     let server = ServerCommand::for_step(Step::Mio).quiet().start();
     let mut other = server.connect_and_request();
-    // TCP may stall one of these clients before the server does, but not all twenty.
+    // TCP may stall one of these clients before the server blocks, but not all twenty.
     let is_dropped = (0..20).any(|_| {
         let mut client = StalledReader::connect(server.addr).unwrap();
         client.send_until_stuck().is_err()
@@ -74,7 +74,7 @@ fn mio_drops_a_client_that_never_reads() {
 }
 
 #[test]
-fn async_servers_narrate_like_step_2_with_clients_mixed() {
+fn async_servers_interleave_the_narration_of_clients() {
     for step in ASYNC_SERVERS {
         let server = Server::start(step);
         let listening = format!("Listening on {}", server.addr);
@@ -111,22 +111,22 @@ fn async_servers_respond_while_out_of_file_descriptors() {
         let server = ServerCommand::for_step(step).file_descriptor_limit(16).start();
         let mut first = server.connect_and_request();
         let _clients: Vec<Client> = (0..16).map(|_| server.connect()).collect();
-        let failures = || {
+        let count_failures = || {
             let lines = server.errors.lines();
             lines.iter().filter(|line| line.starts_with("accept: ")).count()
         };
-        wait_until("a failed accept", || failures() > 0);
+        wait_until("a failed accept", || count_failures() > 0);
         (0..20).for_each(|_| first.request().unwrap());
         // The server retries accept once a second. If it slept, or retried without a pause, there
         // would be a failed accept for each request.
-        let failures = failures();
+        let failures = count_failures();
         assert!(failures < 10, "{step}: expected at most 9 failed calls of accept, got {failures}");
     }
 }
 
 #[test]
 fn tasks_returns_to_select_after_each_call() {
-    /// The number of request buffers that the flood fills. It fits into the kernel's receive buffer.
+    /// The length of the flood, in request buffers. The kernel's receive buffer has space for all of it.
     const REQUESTS: usize = 10;
     let server = Server::start(Step::Tasks);
     let mut flooding = server.connect_and_request();
@@ -135,7 +135,7 @@ fn tasks_returns_to_select_after_each_call() {
     let others = [server.connect(), server.connect()];
     server.process().resume();
     (0..REQUESTS).for_each(|_| flooding.receive().unwrap());
-    // The first request and the flood took REQUESTS + 1 calls, and each client has a pending one.
+    // The first request and the flood took REQUESTS + 1 calls, and each of the 3 clients has one pending.
     server.narration.wait_for_count("Before recv()", REQUESTS + 4);
 
     let lines = server.kill_and_read_narration();
@@ -145,7 +145,7 @@ fn tasks_returns_to_select_after_each_call() {
     });
     assert!(
         recvs_before[0] < recvs_before[1] && recvs_before[1] <= 6,
-        "expected accept and the recv of the flooding client to take turns, got {lines:#?}"
+        "expected at most 6 calls of recv before the last accept, got {lines:#?}"
     );
 }
 

@@ -92,37 +92,37 @@ impl Expectation {
     }
 
     /// Returns the problems with the verdicts of a level.
-    fn problems(&self, level: Level) -> Vec<String> {
+    fn find_problems(&self, level: Level) -> Vec<String> {
         let is_step = matches!(self.program, Program::Step(_));
-        // Steps 1 and 2 pass these too, although `check` skips them.
+        // Steps 1 and 2 pass these cases too, although `check` skips them.
         let is_extra = |case: &Case| {
             is_step && (case.level() == Level::System || case.name == "a late reader")
         };
         let cases = level.cases().iter();
         let cases = cases.filter(|case| !self.is_skipped(case) || is_extra(case));
-        cases.filter_map(|case| self.problem(case)).collect()
+        cases.filter_map(|case| self.find_problem(case)).collect()
     }
 
-    fn problem(&self, case: &Case) -> Option<String> {
+    fn find_problem(&self, case: &Case) -> Option<String> {
         let name = case.name;
         let is_failure_expected = self.is_failure_expected(name);
         let timeout = if is_failure_expected { TIMEOUT / 10 } else { TIMEOUT };
         let command = self.command();
         let command = if case.level() == Level::System { command } else { command.quiet() };
-        let report_count = self.report_count(case);
+        let line_count = self.line_count(case);
         let mut errors = Vec::new();
         let verdict = case.run_and_inspect(&Setup::new(command, timeout), |server| {
-            server.errors.wait_for_lines_within(report_count.unwrap_or(0), TIMEOUT);
+            server.errors.wait_for_lines_within(line_count.unwrap_or(0), TIMEOUT);
             server.kill();
             errors = server.errors.read_to_end();
         });
         match verdict.unwrap_or_else(|error| panic!("{}: {error}", self.name)) {
             Verdict::Pass(_) if !is_failure_expected => {
-                let expected = report_count.filter(|count| !has_reports(&errors, *count))?;
-                let (count, first) = (errors.len(), &errors[..errors.len().min(4)]);
+                let expected = line_count.filter(|count| !has_reports(&errors, *count))?;
+                let (count, first_lines) = (errors.len(), &errors[..errors.len().min(4)]);
                 Some(format!(
                     "\"{name}\": expected {expected} lines on standard error, each with the address of \
-                     another client, the call and the reason; got {count}: {first:#?}"
+                     another client, the call and the reason; got {count}: {first_lines:#?}"
                 ))
             }
             Verdict::Fail(report) if is_failure_expected && is_expected(case, &report.failure) => {
@@ -133,7 +133,8 @@ impl Expectation {
                 None
             }
             verdict => {
-                let expected = if is_failure_expected { "the known failure" } else { "a pass" };
+                let failure = "a failure for the reason in `is_expected`";
+                let expected = if is_failure_expected { failure } else { "a pass" };
                 Some(format!("\"{name}\": expected {expected}, got {verdict:#?}"))
             }
         }
@@ -141,9 +142,9 @@ impl Expectation {
 
     /// Returns the number of lines that the server should print on standard error: one for each client
     /// that resets. Returns `None` if the server promises no number.
-    fn report_count(&self, case: &Case) -> Option<usize> {
+    fn line_count(&self, case: &Case) -> Option<usize> {
         match (self.program, case.name) {
-            // These do not report errors.
+            // The listings, `bare` and `mio` do not report errors.
             (Program::Listing(_) | Program::Step(Step::Bare | Step::Mio), _) => None,
             // On other systems accept may skip a connection that was reset.
             (_, "reset while queued") if !cfg!(target_os = "linux") => None,
@@ -155,7 +156,7 @@ impl Expectation {
     }
 
     /// Returns the row of the table in step3-select/HARDENING.md.
-    fn row(&self) -> String {
+    fn table_row(&self) -> String {
         let cells = Level::ALL.map(|level| {
             let cases = level.cases().iter();
             match cases.clone().filter(|case| self.is_failure_expected(case.name)).count() {
@@ -175,9 +176,9 @@ fn is_expected(case: &Case, failure: &Failure) -> bool {
             case.name == "a second client" && *is_served_later
         }
         Failure::Unexpected { .. } => case.name != "a second client",
-        // A listing prints a line before it accepts its first client.
+        // A listing ends when it prints its first line without a reader, before a client can connect.
         Failure::NotListening(_) => case.name == "output without a reader",
-        Failure::Skipped(_) => false,
+        Failure::Untested(_) => false,
     }
 }
 
@@ -195,7 +196,7 @@ fn has_reports(errors: &[String], count: usize) -> bool {
 fn expect_verdicts(name: &str) {
     let server = SERVERS.iter().find(|server| server.name == name).expect("a name in `SERVERS`");
     let problems = thread::scope(|scope| {
-        let levels = Level::ALL.map(|level| scope.spawn(move || server.problems(level)));
+        let levels = Level::ALL.map(|level| scope.spawn(move || server.find_problems(level)));
         levels.into_iter().flat_map(|level| level.join().unwrap()).collect::<Vec<String>>()
     });
     assert!(problems.is_empty(), "{name}:\n{}", problems.join("\n"));
@@ -250,11 +251,11 @@ fn tokio_passes_each_case() {
 fn hardening_page_shows_results_by_level() {
     let page = root().join("step3-select/HARDENING.md");
     let text = std::fs::read_to_string(&page).unwrap_or_else(|error| panic!("{page:?}: {error}"));
-    let head = format!("| | {} |", Level::ALL.map(Level::name).join(" | "));
-    let mut table = vec![head, format!("|{}", " --- |".repeat(8))];
+    let heading = format!("| | {} |", Level::ALL.map(Level::name).join(" | "));
+    let mut table = vec![heading, format!("|{}", " --- |".repeat(8))];
     // The servers after step 3 are not on this page.
     let servers = SERVERS.iter().take_while(|server| server.name != "`mio`");
-    table.extend(servers.map(Expectation::row));
+    table.extend(servers.map(Expectation::table_row));
     let table = table.join("\n");
     assert!(text.contains(&format!("\n{table}\n")), "expected this table in {page:?}:\n{table}");
 }

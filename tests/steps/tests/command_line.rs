@@ -11,17 +11,16 @@ use harness::{
     PROCESS_1_FLAGS, PtyProgram, Server, ServerCommand, Step, check_requirement, in_namespaces,
 };
 
-fn run(step: Step, arguments: &[&str]) -> Output {
+fn run_step(step: Step, arguments: &[&str]) -> Output {
     Command::new(step.build_binary()).args(arguments).output().expect("the output of the server")
 }
 
 /// Returns whether a server can listen on this host. Only some systems have IPv6.
-fn has_host(host: &str) -> bool {
+fn can_listen_on(host: &str) -> bool {
     !host.contains("::") || check_requirement("::1", TcpListener::bind("[::1]:0").is_ok())
 }
 
-/// Starts a terminal in which `shell`, the command of a shell, runs step 1. Standard error goes to the
-/// terminal too.
+/// Runs step 1 in a new terminal, through the given shell. Standard error goes to the terminal too.
 fn start_on_terminal(shell: &mut Command, host: &str) -> PtyProgram {
     shell.args(["-c", "exec \"$0\" \"$@\" 2>&1"]).arg(Step::Blocking.build_binary());
     shell.args(["--host", host, "--port", "0"]);
@@ -31,7 +30,7 @@ fn start_on_terminal(shell: &mut Command, host: &str) -> PtyProgram {
 #[test]
 fn version_shows_the_name_of_the_step() {
     for step in Step::ALL {
-        let output = run(step, &["--version"]);
+        let output = run_step(step, &["--version"]);
         assert_eq!(output.status.code(), Some(0), "exit code of {step} --version");
         let version = format!("{step} {}\n", env!("CARGO_PKG_VERSION"));
         assert_eq!(String::from_utf8_lossy(&output.stdout), version);
@@ -39,20 +38,20 @@ fn version_shows_the_name_of_the_step() {
 }
 
 #[test]
-fn wrong_flag_is_shown_and_ends_with_exit_code_2() {
+fn wrong_argument_is_named_and_exit_code_is_2() {
     for step in Step::ALL {
-        for (arguments, shown) in [
+        for (arguments, part) in [
             (&["--prot", "5000"][..], "--prot"),
             (&["--port", "65536"], "65536"),
             (&["--port", "http"], "http"),
             (&["--port"], "--port"),
             (&["5000"], "5000"),
         ] {
-            let output = run(step, arguments);
+            let output = run_step(step, arguments);
             assert_eq!(output.status.code(), Some(2), "exit code of {step} {arguments:?}");
             assert!(output.stdout.is_empty(), "{step} {arguments:?}: expected no output");
             let errors = String::from_utf8_lossy(&output.stderr);
-            assert!(errors.contains(shown), "{step}: expected {shown:?} in {errors}");
+            assert!(errors.contains(part), "{step}: expected {part:?} in {errors}");
         }
     }
 }
@@ -61,13 +60,13 @@ fn wrong_flag_is_shown_and_ends_with_exit_code_2() {
 fn server_without_flags_listens_on_localhost_port_5000() {
     for step in Step::ALL {
         let mut command = Command::new(step.build_binary());
-        let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
-        let mut child = child.expect("a child");
+        let server = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+        let mut server = server.expect("a running server");
         let mut line = String::new();
-        let narration = child.stdout.take().expect("a pipe");
+        let narration = server.stdout.take().expect("standard output");
         BufReader::new(narration).read_line(&mut line).expect("a line");
-        child.kill().expect("a running server");
-        let output = child.wait_with_output().expect("the output of the server");
+        server.kill().expect("a running server");
+        let output = server.wait_with_output().expect("the output of the server");
         if line.is_empty() {
             // Another program uses port 5000, and the error shows that it is the default.
             let errors = String::from_utf8_lossy(&output.stderr);
@@ -87,7 +86,7 @@ fn quiet_server_prints_its_address_and_warns_beyond_loopback() {
         ("::ffff:127.0.0.1", "::ffff:127.0.0.1"),
         ("0.0.0.0", "0.0.0.0"),
     ] {
-        for step in Step::ALL.into_iter().filter(|_| has_host(host)) {
+        for step in Step::ALL.into_iter().filter(|_| can_listen_on(host)) {
             let mut server = ServerCommand::for_step(step).quiet().host(host).start();
             let addr = server.addr;
             assert_eq!(addr.ip().to_string(), ip, "{step} --host {host}");
@@ -112,16 +111,16 @@ fn terminal_shows_how_to_connect() {
         ("0.0.0.0", "From another machine: nc ADDRESS PORT (Ctrl-C ends either)"),
         ("::", "From another machine: nc ADDRESS PORT (Ctrl-C ends either)"),
     ] {
-        if !has_host(host) {
+        if !can_listen_on(host) {
             continue;
         }
         let terminal = start_on_terminal(&mut Command::new("sh"), host);
-        let line = terminal.read_until(|printed| {
+        let hint = terminal.read_until(|printed| {
             let (_, rest) = printed.split_once("Listening on ")?;
             let port = rest.lines().next()?.rsplit(':').next()?;
             printed.contains(&expected.replace("PORT", port)).then_some(())
         });
-        assert!(line.is_some(), "--host {host}: expected {expected:?}");
+        assert!(hint.is_some(), "--host {host}: expected the hint {expected:?} on the terminal");
     }
 }
 
@@ -136,7 +135,7 @@ fn process_1_reports_that_signals_do_not_end_it() {
     let printed = printed.expect("a hint");
     let warning = "ignores Ctrl-C and TERM: use `docker run --init`";
     assert!(printed.contains(warning), "expected {warning:?} in {printed}");
-    assert!(!printed.contains("(Ctrl-C ends either)"), "expected no use of Ctrl-C in {printed}");
+    assert!(!printed.contains("(Ctrl-C ends either)"), "expected no Ctrl-C hint in {printed}");
     // unshare(1) ignores TERM, which a dropped terminal sends first.
     terminal.child.kill().expect("a running unshare(1)");
 }
@@ -171,7 +170,7 @@ fn unusable_host_is_named_in_the_error() {
         #[cfg(target_os = "linux")]
         ("127.255.255.255", "no client can connect to a broadcast address. Choose --host "),
     ] {
-        for step in Step::ALL.into_iter().filter(|_| has_host(host)) {
+        for step in Step::ALL.into_iter().filter(|_| can_listen_on(host)) {
             let line = ServerCommand::for_step(step).host(host).expect_startup_failure();
             assert!(line.contains(expected), "{step}, {host:?}: expected {expected:?}, got {line}");
         }

@@ -1,4 +1,4 @@
-//! Each step depends on few crates, which always have the same features.
+//! Each step depends on few crates, and cargo always builds them with the same features.
 
 #![forbid(unsafe_code)]
 
@@ -9,7 +9,7 @@ use harness::{Step, root};
 
 /// Returns the crates that cargo builds for `packages`, each with its version and features. `edges` names
 /// the kinds of dependencies.
-fn crates(packages: &[&str], edges: &str) -> BTreeSet<String> {
+fn list_crates(packages: &[&str], edges: &str) -> BTreeSet<String> {
     let tree = Command::new(env!("CARGO"))
         .current_dir(root())
         .args(["tree", "--offline", "--locked", "--prefix=none", "--format={p} [{f}]"])
@@ -27,9 +27,9 @@ fn crates(packages: &[&str], edges: &str) -> BTreeSet<String> {
 #[test]
 fn step_has_same_features_alone_and_in_workspace() {
     for features in [&["--workspace"][..], &["--workspace", "--all-features"]] {
-        let workspace_crates = crates(features, "normal,build,dev");
+        let workspace_crates = list_crates(features, "normal,build,dev");
         for step in Step::STEPS {
-            let mut step_crates = crates(&["--package", step.name()], "normal,build");
+            let mut step_crates = list_crates(&["--package", step.name()], "normal,build");
             // The step itself may differ: step 3 has the feature `after`.
             step_crates.retain(|line| !line.starts_with(&format!("{step} v")));
             let differing_crates: Vec<_> = step_crates.difference(&workspace_crates).collect();
@@ -46,20 +46,20 @@ fn step_has_same_features_alone_and_in_workspace() {
 fn feature_after_adds_no_crate_to_step_3_and_bare() {
     // Cargo builds examples with the development dependencies.
     let crates_of = |step: Step| {
-        let mut crates = crates(&["--package", step.name()], "normal,build,dev");
+        let mut crates = list_crates(&["--package", step.name()], "normal,build,dev");
         crates.retain(|line| !line.starts_with(step.name()));
         crates
     };
     assert_eq!(crates_of(Step::Select), crates_of(Step::Blocking), "crates of steps 3 and 1");
-    let after = crates(&["--package", "step3-select", "--features", "after"], "normal");
-    let has_crate = |name: &str| after.iter().any(|line| line.starts_with(name));
-    assert!(has_crate("mio v") && has_crate("tokio v"), "expected mio and tokio, got {after:#?}");
+    let crates = list_crates(&["--package", "step3-select", "--features", "after"], "normal");
+    let has_crate = |name: &str| crates.iter().any(|line| line.starts_with(name));
+    assert!(has_crate("mio v") && has_crate("tokio v"), "expected mio and tokio, got {crates:#?}");
 }
 
 #[test]
 fn step_depends_on_at_most_twelve_crates() {
     for step in Step::STEPS {
-        let crates = crates(&["--package", step.name()], "normal");
+        let crates = list_crates(&["--package", step.name()], "normal");
         assert!(crates.len() <= 12, "{step} depends on {} crates: {crates:#?}", crates.len());
     }
 }

@@ -1,4 +1,4 @@
-//! Step 1: what a student sees of the nested loop.
+//! What a student sees of the nested loop of step 1.
 
 #![forbid(unsafe_code)]
 

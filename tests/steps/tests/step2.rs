@@ -1,4 +1,4 @@
-//! Step 2: two functions change nothing that a client sees.
+//! The two functions of step 2 change nothing that a client sees.
 
 #![forbid(unsafe_code)]
 

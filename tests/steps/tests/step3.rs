@@ -22,7 +22,7 @@ fn narration_names_the_ready_sockets() {
         let server = Server::start(step);
         let mut expected = vec![format!("Listening on {}", server.addr)];
         expected.push("Before select()".to_owned());
-        for selects in [4, 7] {
+        for select_count in [4, 7] {
             let mut client = server.connect();
             let addr = client.addr();
             client.request().unwrap();
@@ -36,17 +36,17 @@ fn narration_names_the_ready_sockets() {
                 expected.extend(lines.iter().map(|line| (*line).to_owned()));
                 expected.push("Before select()".to_owned());
             }
-            server.narration.wait_for_count("Before select()", selects);
+            server.narration.wait_for_count("Before select()", select_count);
         }
         assert_eq!(server.kill_and_read_narration(), expected, "the narration of {step}");
     }
 }
 
-/// Returns the names in the line `Ready to read` after `clients` clients have sent at once.
-fn ready_names(clients: usize) -> Vec<String> {
+/// Returns the names in the line `Ready to read` after `count` clients have sent at once.
+fn read_ready_names(count: usize) -> Vec<String> {
     let server = Server::start(Step::Select);
-    let mut clients: Vec<Client> = (0..clients).map(|_| server.connect_and_request()).collect();
-    // A stopped server serves no client before all have sent.
+    let mut clients: Vec<Client> = (0..count).map(|_| server.connect_and_request()).collect();
+    // A stopped server serves no client until all have sent.
     server.process().stop();
     clients.iter_mut().for_each(|client| client.send(b"hello\n").unwrap());
     server.process().resume();
@@ -59,13 +59,13 @@ fn ready_names(clients: usize) -> Vec<String> {
 }
 
 #[test]
-fn narration_counts_more_than_ten_ready_sockets() {
-    let names = ready_names(10);
+fn narration_names_ten_ready_sockets_and_counts_the_rest() {
+    let names = read_ready_names(10);
     assert_eq!(names.len(), 10, "expected ten names, got {names:?}");
-    let has_addresses = names.iter().all(|name| name.starts_with("127.0.0.1:"));
-    assert!(has_addresses, "expected addresses, got {names:?}");
+    let has_only_addresses = names.iter().all(|name| name.starts_with("127.0.0.1:"));
+    assert!(has_only_addresses, "expected addresses, got {names:?}");
 
-    let names = ready_names(14);
+    let names = read_ready_names(14);
     assert_eq!(names.len(), 11, "expected ten names and a count, got {names:?}");
     assert_eq!(names[10], "and 4 more");
 }

@@ -7,7 +7,7 @@ use check::{Case, Level, Setup, Verdict};
 use harness::{ServerCommand, TIMEOUT, free_port, has_python};
 
 use crate::specimens::SPECIMENS;
-use crate::{expect_no_problems, python};
+use crate::{expect_no_problems, python_command};
 
 /// The timeout in a case that should fail. It is short, because some failures take a whole timeout.
 const FAILURE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -19,8 +19,8 @@ const SLOWEST_CASE: &str = "a stalled reader";
 /// `ALL_CASES=1` in the environment, all cases run on every server.
 const CASE_FOR_ALL: &str = "one after the other";
 
-/// A case that this server passes or fails by chance. The kernel drops some of so many SYNs, and a client
-/// that sends its SYN again may be too late.
+/// A mode and a case with a random verdict. Many clients connect at once, so the kernel drops some SYNs. A
+/// client that sends its SYN again may be too late.
 const RANDOM_VERDICT: (&str, &str) = ("one_at_a_time", "all kinds at once");
 
 /// A mode of `servers.py`, a case in which this server fails, and the state of the server that `check`
@@ -33,7 +33,7 @@ const RUNNING: &str = "the server is still running";
 const WRONG_RESPONSE: &str = "the server sent a wrong response";
 
 const FAILURES: &[ExpectedFailure] = &[
-    ("grows", "a stalled reader", RUNNING),
+    ("keeps_requests", "a stalled reader", RUNNING),
     ("loses_bytes", "a late reader", WRONG_RESPONSE),
     ("loses_bytes", "flooding clients", WRONG_RESPONSE),
     ("loses_bytes", "many messages", WRONG_RESPONSE),
@@ -47,18 +47,18 @@ const FAILURES: &[ExpectedFailure] = &[
     ("responds_twice", "one piece", WRONG_RESPONSE),
     ("responds_twice", "half-close", WRONG_RESPONSE),
     ("busy_loops", "silent clients", IN_BUSY_LOOP),
-    ("leaks", "file descriptors", RUNNING),
+    ("leaks_file_descriptors", "file descriptors", RUNNING),
     ("no_reuseaddr", "a restart", ENDED),
     ("ignores_term", "termination", RUNNING),
     ("ends_when_continued", "reset while queued", ENDED),
     ("ends_when_continued", "stopped and continued", ENDED),
-    ("reads_lines", "one byte at a time", "the server hangs"),
-    ("reads_lines", "a long message", "the server hangs"),
-    ("prints", "output without a reader", ENDED),
+    ("reads_lines", "one byte at a time", RUNNING),
+    ("reads_lines", "a long message", RUNNING),
+    ("ends_when_print_fails", "output without a reader", ENDED),
     ("ends_without_file_descriptors", "out of file descriptors", ""),
     ("ends_without_file_descriptors", "a limit that is raised", ""),
-    ("remembers_its_last_file_descriptor", "more than FD_SETSIZE", ""),
-    ("remembers_its_last_file_descriptor", "a freed file descriptor", ""),
+    ("stays_full_after_1023", "more than FD_SETSIZE", ""),
+    ("stays_full_after_1023", "a freed file descriptor", ""),
     ("one_at_a_time", "a second client", ""),
     ("one_at_a_time", "ten clients", ""),
     ("one_at_a_time", "silent clients", ""),
@@ -71,7 +71,7 @@ const SLOW_FAILURES: &[ExpectedFailure] = &[
     ("ends_at_a_reset", "flooding clients", ""),
     ("responds_twice", "all kinds at once", WRONG_RESPONSE),
     ("ends_without_file_descriptors", "a stalled reader", ""),
-    ("remembers_its_last_file_descriptor", "a stalled reader", ""),
+    ("stays_full_after_1023", "a stalled reader", ""),
     ("one_at_a_time", "a stalled reader", ""),
     ("one_at_a_time", "flooding clients", ""),
 ];
@@ -80,38 +80,39 @@ const SLOW_FAILURES: &[ExpectedFailure] = &[
 fn find_problem(mode: &str, case: &Case) -> Option<String> {
     let mut failures = FAILURES.iter().chain(SLOW_FAILURES);
     let failure = failures.find(|(server, name, _)| (*server, *name) == (mode, case.name));
-    let is_short = failure.is_some() && case.name != SLOWEST_CASE;
-    let timeout = if is_short { FAILURE_TIMEOUT } else { TIMEOUT };
+    let has_short_timeout = failure.is_some() && case.name != SLOWEST_CASE;
+    let timeout = if has_short_timeout { FAILURE_TIMEOUT } else { TIMEOUT };
     let port = free_port().expect("a free port");
-    let mut words = python(crate::FAULTY);
+    let mut words = python_command(crate::FAULTY_SERVERS);
     words.extend([mode.to_owned(), port.to_string()]);
     let setup = Setup::new(ServerCommand::from_words(words, port), timeout);
     match (case.run(&setup).expect("a verdict"), failure) {
         (Verdict::Skipped(reason), _) => case.skip(&reason),
         (Verdict::Pass(_), None) => {}
-        (Verdict::Fail(report), Some((_, _, state))) if report.server.contains(state) => {}
+        (Verdict::Fail(report), Some((_, _, state))) if report.server_state.contains(state) => {}
         (verdict, _) => {
-            let name = case.name;
-            return Some(format!("{mode}, \"{name}\": expected {failure:?}, got {verdict:#?}"));
+            let (name, state) = (case.name, failure.map(|(_, _, state)| state));
+            let expected = state.map_or("a pass".into(), |state| format!("a failure, {state:?}"));
+            return Some(format!("{mode}, \"{name}\": expected {expected}, got {verdict:#?}"));
         }
     }
     None
 }
 
 #[test]
-fn each_faulty_server_fails_only_in_its_cases() {
+fn faulty_servers_fail_only_the_expected_cases() {
     if !has_python() {
         return;
     }
-    let is_all = env::var_os("ALL_CASES").is_some();
+    let has_all_cases = env::var_os("ALL_CASES").is_some();
     let mut modes: Vec<&str> = FAILURES.iter().map(|(mode, _, _)| *mode).collect();
     modes.dedup();
-    // The mode `threads` has no mistake.
-    let mut trials: Vec<(&str, &Case)> = check::all().map(|case| ("threads", case)).collect();
+    let mut trials: Vec<(&str, &Case)> = check::cases().map(|case| ("no_mistake", case)).collect();
     for mode in modes {
-        let fails = |name| FAILURES.iter().any(|failure| (failure.0, failure.1) == (mode, name));
-        let is_selected = |case: &&Case| is_all || case.name == CASE_FOR_ALL || fails(case.name);
-        trials.extend(check::all().filter(is_selected).map(|case| (mode, case)));
+        let is_failing = |name| FAILURES.iter().any(|entry| (entry.0, entry.1) == (mode, name));
+        let is_selected =
+            |case: &&Case| has_all_cases || case.name == CASE_FOR_ALL || is_failing(case.name);
+        trials.extend(check::cases().filter(is_selected).map(|case| (mode, case)));
     }
     trials.retain(|(mode, case)| (*mode, case.name) != RANDOM_VERDICT);
     // Start the longest trials first, so that no long one starts at the end and runs alone.
@@ -120,9 +121,9 @@ fn each_faulty_server_fails_only_in_its_cases() {
 }
 
 #[test]
-fn each_case_fails_for_a_server_with_one_mistake() {
+fn each_case_fails_for_a_faulty_server() {
     // `program.rs` tests that listing 3 fails in `CASE_FOR_ALL`.
-    for case in check::all().filter(|case| case.name != CASE_FOR_ALL) {
+    for case in check::cases().filter(|case| case.name != CASE_FOR_ALL) {
         let is_caught = FAILURES.iter().any(|(_, name, _)| *name == case.name)
             || SPECIMENS.iter().any(|(_, name, printed)| {
                 *name == case.name && !printed.iter().any(|part| part.starts_with("pass"))

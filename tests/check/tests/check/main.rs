@@ -16,11 +16,11 @@ use harness::run;
 const CHECK: &str = env!("CARGO_BIN_EXE_check");
 
 /// The script with the faulty servers. Its arguments are a mode and a port.
-const FAULTY: &str = "check/tests/check/servers.py";
+const FAULTY_SERVERS: &str = "check/tests/check/servers.py";
 
 /// Returns the command that starts a Python script in `tests`. It names the interpreter itself, because
 /// `python3` can be a wrapper that first chooses a version, which takes seconds on a busy machine.
-fn python(script: &str) -> Vec<String> {
+fn python_command(script: &str) -> Vec<String> {
     static INTERPRETER: LazyLock<String> = LazyLock::new(|| {
         let mut python = Command::new("python3");
         let output = run(python.args(["-c", "import sys; print(sys.executable)"]));
@@ -49,7 +49,7 @@ fn expect_no_problems<T: Sync>(items: &[T], find_problem: impl Fn(&T) -> Option<
     assert!(problems.is_empty(), "{}", problems.join("\n"));
 }
 
-/// Runs the program `check`. Returns a message if an expected part is missing in its exit code or output.
+/// Runs the program `check`. Returns a message if its exit status and output lack an expected part.
 fn run_check(options: &[&str], words: &[String], expected: &[&str]) -> Option<String> {
     let mut check = Command::new(CHECK);
     check.env("RUST_BACKTRACE", "1").args(options).args(words);

@@ -8,48 +8,48 @@ use harness::{
     Process, ServerCommand, Signal, Step, free_port, has_python, has_strace, launch, wait_until,
 };
 
-use crate::{CHECK, expect_no_problems, python, run_check};
+use crate::{CHECK, expect_no_problems, python_command, run_check};
 
-fn words(words: &[&str]) -> Vec<String> {
+fn to_words(words: &[&str]) -> Vec<String> {
     words.iter().map(|word| (*word).to_owned()).collect()
 }
 
 /// Returns the command for a server of `servers.py`, on a port that `check` chooses.
-fn server(mode: &str) -> Vec<String> {
-    [python(crate::FAULTY), words(&[mode, "{port}"])].concat()
+fn faulty_server(mode: &str) -> Vec<String> {
+    [python_command(crate::FAULTY_SERVERS), to_words(&[mode, "{port}"])].concat()
 }
 
 #[test]
-fn check_prints_its_verdict_and_exits_with_its_code() {
+fn check_prints_the_verdict_and_sets_the_exit_code() {
     if !has_python() {
         return;
     }
-    let free = free_port().expect("a free port").to_string();
-    let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
-    let taken_port = taken.local_addr().expect("an address").port().to_string();
-    let step =
-        |step: Step| words(&[&step.build_binary().display().to_string(), "--port", "{port}"]);
-    let shell = words(&["sh", "-c", "exec \"$0\" \"$@\""]);
+    let port = free_port().expect("a free port").to_string();
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+    let taken_port = listener.local_addr().expect("an address").port().to_string();
+    let step_command =
+        |step: Step| to_words(&[&step.build_binary().display().to_string(), "--port", "{port}"]);
+    let shell = to_words(&["sh", "-c", "exec \"$0\" \"$@\""]);
     // The first run takes the longest.
     let runs: [(&[&str], Vec<String>, &[&str]); 9] = [
         (
-            &["--port", &free],
-            words(&["sleep", "1000"]),
-            &["status: 2", &format!("check: nothing listens on 127.0.0.1:{free} after 30 s")],
+            &["--port", &port],
+            to_words(&["sleep", "1000"]),
+            &["status: 2", &format!("check: nothing listens on 127.0.0.1:{port} after 30 s")],
         ),
         (
             &["--until", "it responds"],
-            server("never_accepts"),
+            faulty_server("never_accepts"),
             &[
                 "status: 1",
-                "no response within 5 s; the server hangs",
+                "no response within 5 s; the server is still running",
                 "half-close                      skipped: the server does not respond to its first",
                 "0 of 6 cases passed. First failure: in \"it responds\". Read step1-",
             ],
         ),
         (
             &["--until", "clients disconnect"],
-            [python("listings/3.py"), words(&["{port}"])].concat(),
+            [python_command("listings/3.py"), to_words(&["{port}"])].concat(),
             &[
                 "status: 1",
                 "; the server ended (exit status: 1)\n",
@@ -63,7 +63,7 @@ fn check_prints_its_verdict_and_exits_with_its_code() {
         ),
         (
             &["--only", "a second client"],
-            [shell, server("one_at_a_time")].concat(),
+            [shell, faulty_server("one_at_a_time")].concat(),
             &[
                 "status: 1",
                 "the second client got its response only after the first one disconnected\n",
@@ -73,13 +73,13 @@ fn check_prints_its_verdict_and_exits_with_its_code() {
         ),
         (
             &["--until", "it responds"],
-            step(Step::Select),
+            step_command(Step::Select),
             &["status: 0", "6 of 6 cases passed. Last complete level: \"it responds\".\n"],
         ),
         // `check` shows only the message of a panic, not its backtrace.
         (
             &["--only", "more than FD_SETSIZE"],
-            step(Step::Bare),
+            step_command(Step::Bare),
             &[
                 "status: 1",
                 "; the server ended (exit status: 101)\n          the server printed: ",
@@ -88,12 +88,12 @@ fn check_prints_its_verdict_and_exits_with_its_code() {
         ),
         (
             &[],
-            words(&["no-such-command", "{port}"]),
+            to_words(&["no-such-command", "{port}"]),
             &["status: 2", "check: no-such-command: No such file or directory"],
         ),
         (
             &[],
-            words(&["sh", "-c", "echo no license >&2", "{port}"]),
+            to_words(&["sh", "-c", "echo no license >&2", "{port}"]),
             &[
                 "status: 2",
                 "check: the server ended before it listened; the server printed: no license\n",
@@ -101,7 +101,7 @@ fn check_prints_its_verdict_and_exits_with_its_code() {
         ),
         (
             &["--port", &taken_port],
-            words(&["sleep", "1000"]),
+            to_words(&["sleep", "1000"]),
             &["status: 2", &format!("check: another program uses 127.0.0.1:{taken_port}")],
         ),
     ];
@@ -115,7 +115,8 @@ fn interrupted_check_kills_its_server() {
     }
     for signal in [Signal::TERM, Signal::KILL] {
         let port = free_port().expect("a free port");
-        let words = [python(crate::FAULTY), vec!["forks".to_owned(), port.to_string()]].concat();
+        let mut words = python_command(crate::FAULTY_SERVERS);
+        words.extend(to_words(&["serves_in_child", &port.to_string()]));
         let mut check = Command::new(CHECK);
         if signal == Signal::KILL && has_strace() {
             // When check starts the server, it looks for duplicates of its sockets with readlink. Delay
@@ -129,9 +130,9 @@ fn interrupted_check_kills_its_server() {
         check.args(["--response", "Hello World\\n"]);
         let mut check = launch(check.args(words).stdout(Stdio::piped())).expect("a process");
         let mut output = check.stdout.take().map(BufReader::new).expect("standard output");
-        let mut first = String::new();
-        output.read_line(&mut first).expect("a line");
-        assert_eq!(first, "two at once\n", "the first line of check");
+        let mut first_line = String::new();
+        output.read_line(&mut first_line).expect("a line");
+        assert_eq!(first_line, "two at once\n", "the first line of check");
         let is_listening = || TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok();
         wait_until("a server that listens", is_listening);
         Process(check.id()).signal(signal);
@@ -155,7 +156,7 @@ fn check_does_not_panic_if_its_reader_has_exited() {
 
 #[test]
 fn children_of_a_command_end_with_it() {
-    let command = words(&["sh", "-c", "sleep 1000 &"]);
+    let command = to_words(&["sh", "-c", "sleep 1000 &"]);
     let mut server = ServerCommand::from_words(command, 0).spawn().expect("a process");
     server.wait();
     // The narration ends when no process can write to it any more.

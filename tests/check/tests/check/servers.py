@@ -1,4 +1,4 @@
-"""Servers with one mistake each, for the tests of `check`: python3 servers.py MODE PORT."""
+"""Servers for the tests of `check`: python3 servers.py MODE PORT. The mode names the mistake."""
 import os
 import select
 import selectors
@@ -10,7 +10,7 @@ import time
 
 RESPONSE = b"Hello World\n"
 MODE, PORT = sys.argv[1], int(sys.argv[2])
-counts, requests = {}, []
+response_counts, requests = {}, []
 
 
 def listen():
@@ -26,17 +26,17 @@ def respond(client_socket, request):
     if MODE == "responds_twice":
         client_socket.sendall(RESPONSE * 2)
     elif MODE == "loses_bytes":
-        counts[client_socket] = counts.get(client_socket, 0) + 1
-        client_socket.sendall(RESPONSE[counts[client_socket] % 50 == 0:])
-    elif MODE == "grows":
+        response_counts[client_socket] = response_counts.get(client_socket, 0) + 1
+        client_socket.sendall(RESPONSE[response_counts[client_socket] % 50 == 0:])
+    elif MODE == "keeps_requests":
         requests.append(request)
         client_socket.sendall(RESPONSE)
     else:
         client_socket.sendall(RESPONSE)
 
 
-def receive(client_socket):
-    """Calls recv once. Returns whether the client is still connected."""
+def serve_request(client_socket):
+    """Calls recv once, and responds. Returns whether the client is still connected."""
     try:
         request = client_socket.recv(4096)
         if request:
@@ -45,7 +45,7 @@ def receive(client_socket):
     except OSError:
         if MODE == "ends_at_a_reset":
             os._exit(1)
-    if MODE == "leaks":
+    if MODE == "leaks_file_descriptors":
         os.open("/dev/null", os.O_RDONLY)
     return False
 
@@ -58,8 +58,8 @@ def serve(client_socket):
         except OSError:
             pass
     else:
-        while receive(client_socket):
-            if MODE == "prints":
+        while serve_request(client_socket):
+            if MODE == "ends_when_print_fails":
                 print("Before recv()", flush=True)
     client_socket.close()
 
@@ -75,10 +75,10 @@ def accept(server_socket):
         return None
 
 
-def threads(server_socket):
+def serve_in_threads(server_socket):
     while True:
         client_socket = accept(server_socket)
-        if MODE == "prints" and client_socket:
+        if MODE == "ends_when_print_fails" and client_socket:
             print("Connection", flush=True)
         if client_socket and MODE == "one_at_a_time":
             serve(client_socket)
@@ -88,7 +88,7 @@ def threads(server_socket):
         client_socket = None
 
 
-def loop(server_socket):
+def serve_in_loop(server_socket):
     """An event loop with epoll or kqueue, which accept any file descriptor."""
     clients = selectors.DefaultSelector()
     clients.register(server_socket, selectors.EVENT_READ)
@@ -99,12 +99,12 @@ def loop(server_socket):
                 client_socket = accept(server_socket)
                 if client_socket:
                     clients.register(client_socket, selectors.EVENT_READ)
-            elif not receive(sock):
+            elif not serve_request(sock):
                 clients.unregister(sock)
                 sock.close()
 
 
-def select_loop(server_socket):
+def serve_with_select(server_socket):
     """Stops accepting at file descriptor 1023, although lower ones may be free again."""
     clients, is_full = [], False
     while True:
@@ -115,7 +115,7 @@ def select_loop(server_socket):
                 if client_socket:
                     clients.append(client_socket)
                     is_full = client_socket.fileno() == 1023
-            elif not receive(sock):
+            elif not serve_request(sock):
                 clients.remove(sock)
                 sock.close()
                 is_full = False
@@ -125,7 +125,7 @@ if MODE == "ignores_term":
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 if MODE == "ends_when_continued":
     signal.signal(signal.SIGCONT, lambda *_: os._exit(1))
-if MODE == "forks" and os.fork():
+if MODE == "serves_in_child" and os.fork():
     os.wait()
     sys.exit()
 server_socket = listen()
@@ -134,8 +134,8 @@ if MODE == "busy_loops":
 if MODE == "never_accepts":
     time.sleep(1000)
 elif MODE in ("ends_at_a_reset", "ends_without_file_descriptors"):
-    loop(server_socket)
-elif MODE == "remembers_its_last_file_descriptor":
-    select_loop(server_socket)
+    serve_in_loop(server_socket)
+elif MODE == "stays_full_after_1023":
+    serve_with_select(server_socket)
 else:
-    threads(server_socket)
+    serve_in_threads(server_socket)

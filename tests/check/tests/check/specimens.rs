@@ -5,16 +5,16 @@ use std::path::Path;
 
 use harness::{can_run, check_requirement, has_python};
 
-use crate::{expect_no_problems, python, run_check};
+use crate::{expect_no_problems, python_command, run_check};
 
 const RESET: &str = "Read step3-select/HARDENING.md#a-client-that-resets\n";
 
 /// The file, the case, and parts of what `check` prints. The first entry takes the longest.
 pub const SPECIMENS: &[(&str, &str, &[&str])] = &[
     (
-        "never_reads.py",
+        "blocking_sendall.py",
         "a stalled reader",
-        &["the server hangs", "Read step3-select/HARDENING.md#a-client-that-never-reads\n"],
+        &["the server is still running", "HARDENING.md#a-client-that-never-reads\n"],
     ),
     (
         "reset_not_caught.py",
@@ -22,12 +22,12 @@ pub const SPECIMENS: &[(&str, &str, &[&str])] = &[
         &["ConnectionResetError", "did not handle the error of recv or send", RESET],
     ),
     (
-        "inverted.py",
+        "inverted_condition.py",
         "one message",
         &["closed the connection and is still running", "Read step1-blocking/README.md#run-it\n"],
     ),
     (
-        "not_none.py",
+        "compares_with_none.py",
         "half-close",
         &["recv returned 0 bytes", "HARDENING.md#the-end-of-the-stream\n"],
     ),
@@ -56,7 +56,7 @@ pub const SPECIMENS: &[(&str, &str, &[&str])] = &[
     (
         "upper.py",
         "one message",
-        &["depends on the request: \"ECHO: HELLO\\n\" for \"hello\\n\"", "pass\n"],
+        &["predict the responses: it got \"ECHO: HELLO\\n\" for \"hello\\n\" and ", "pass\n"],
     ),
     ("upper.py", "one piece", &["skipped: the response is not known in advance\n"]),
     ("sigpipe.c", "reset while queued", &["(SIGPIPE)", "Ignore that signal", RESET]),
@@ -66,7 +66,7 @@ pub const SPECIMENS: &[(&str, &str, &[&str])] = &[
         &["... (65536 bytes) for \"hello\\n\"", "more than 1 MiB"],
     ),
     ("dots.py", "one after the other", &["pass\n"]),
-    ("backlog_5.py", "reset while queued", &["pass: its backlog holds "]),
+    ("backlog_5.py", "reset while queued", &["pass: the backlog holds "]),
 ];
 
 /// The specimens whose response `check` must find out. For the others the test passes `--response`, which
@@ -75,9 +75,10 @@ const UNKNOWN_RESPONSES: &[&str] =
     &["fixed_port.py", "other_text.py", "echo.py", "upper.py", "hundred_megabytes.py"];
 
 /// Returns the command that starts a specimen. None if this machine cannot build or run the specimen.
-fn command(file: &str) -> Option<Vec<String>> {
+fn specimen_command(file: &str) -> Option<Vec<String>> {
     let Some(name) = file.strip_suffix(".c") else {
-        return has_python().then(|| python(&format!("check/tests/check/specimens/{file}")));
+        return has_python()
+            .then(|| python_command(&format!("check/tests/check/specimens/{file}")));
     };
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/check/specimens").join(file);
     let binary = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
@@ -86,9 +87,9 @@ fn command(file: &str) -> Option<Vec<String>> {
 }
 
 #[test]
-fn each_specimen_gets_its_verdict_and_its_page() {
+fn specimens_get_the_expected_verdict_and_page() {
     expect_no_problems(SPECIMENS, |(file, case, expected)| {
-        let words = [command(file)?, vec!["{port}".to_owned()]].concat();
+        let words = [specimen_command(file)?, vec!["{port}".to_owned()]].concat();
         let mut options = vec!["--only", *case];
         if !UNKNOWN_RESPONSES.contains(file) {
             options.extend(["--response", "Hello World\\n"]);

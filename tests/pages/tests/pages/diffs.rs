@@ -8,12 +8,12 @@
 
 use similar::{Algorithm, DiffTag, capture_diff_slices_by_key, group_diff_ops};
 
-use crate::markdown::{Block, Document, read};
+use crate::markdown::{Block, Page, read_file};
 
-/// Returns the text of `document` with the real diffs in its diff blocks.
-pub fn insert_real_diffs(document: &Document) -> String {
-    let mut text = document.text.clone();
-    for block in document.blocks_with("old") {
+/// Returns the text of `page` with the real diffs in its diff blocks.
+pub fn insert_real_diffs(page: &Page) -> String {
+    let mut text = page.text.clone();
+    for block in page.blocks_with("old") {
         let [shown, real] =
             [&block.text, &real_diff(block)].map(|diff| format!("```{}\n{diff}```", block.info));
         text = text.replace(&shown, &real);
@@ -21,16 +21,16 @@ pub fn insert_real_diffs(document: &Document) -> String {
     text
 }
 
-/// Returns the problems with the diff blocks of `document` and with the lines of a listing that it shows.
-pub fn problems(document: &Document) -> Vec<String> {
+/// Returns the problems with the diff blocks of `page` and with the lines of a listing that it shows.
+pub fn find_problems(page: &Page) -> Vec<String> {
     let mut problems = Vec::new();
-    for block in document.blocks_with("old").filter(|block| real_diff(block) != block.text) {
+    for block in page.blocks_with("old").filter(|block| real_diff(block) != block.text) {
         problems.push(format!("{}: expected the diff\n{}", block.place, real_diff(block)));
     }
-    for block in document.blocks_with("source") {
+    for block in page.blocks_with("source") {
         let source = block.attribute("source").unwrap_or_default();
-        if !read(source).contains(&format!("\n{}", block.text)) {
-            problems.push(format!("{}: these lines are not in {source}", block.place));
+        if !read_file(source).contains(&format!("\n{}", block.text)) {
+            problems.push(format!("{}: {source} lacks these lines:\n{}", block.place, block.text));
         }
     }
     problems
@@ -39,34 +39,34 @@ pub fn problems(document: &Document) -> Vec<String> {
 /// Returns the real diff for a block.
 fn real_diff(block: &Block) -> String {
     let [old, new] =
-        ["old", "new"].map(|side| read(block.attribute(side).expect("`old` and `new`")));
+        ["old", "new"].map(|side| read_file(block.attribute(side).expect("`old=` and `new=`")));
     let [old, new] = [&old, &new].map(|source| match block.attribute("function") {
-        None => listing(source),
-        Some(name) => function(source, name),
+        None => listing_lines(source),
+        Some(name) => function_lines(source, name)
+            .unwrap_or_else(|| panic!("{}: expected a function {name} in both files", block.place)),
     });
     // No listing has 10,000 lines.
     let context = block.attribute("context").unwrap_or("10000");
-    difference(&old, &new, context.parse().expect("a number after `context=`"))
+    format_diff(&old, &new, context.parse().expect("a number after `context=`"))
 }
 
 /// Returns the lines of a source without the module comment on top.
-fn listing(source: &str) -> Vec<&str> {
+fn listing_lines(source: &str) -> Vec<&str> {
     source.lines().skip_while(|line| line.starts_with("//!") || line.is_empty()).collect()
 }
 
 /// Returns the lines of the function `name` of a source, without the comment above it.
-fn function<'a>(source: &'a str, name: &str) -> Vec<&'a str> {
+fn function_lines<'a>(source: &'a str, name: &str) -> Option<Vec<&'a str>> {
     let head = format!("fn {name}(");
-    let mut lines = source.lines().skip_while(|line| !line.contains(&head)).peekable();
-    assert!(lines.peek().is_some(), "there is no function {name}");
-    let mut function: Vec<&str> = lines.take_while(|line| *line != "}").collect();
-    function.push("}");
-    function
+    let lines = source.lines().skip_while(|line| !line.contains(&head));
+    let mut lines: Vec<&str> = lines.take_while(|line| *line != "}").collect();
+    lines.push("}");
+    (lines.len() > 1).then_some(lines)
 }
 
 /// Returns the diff, with `context` lines around each change. If two lines differ only in whitespace, it
-/// has the new one.
-fn difference(old: &[&str], new: &[&str], context: usize) -> String {
+/// shows the new line.
+fn format_diff(old: &[&str], new: &[&str], context: usize) -> String {
     let without_whitespace = |line: &&str| line.split_whitespace().collect::<String>();
     let changes = capture_diff_slices_by_key(Algorithm::Patience, old, new, without_whitespace);
     let mut parts = Vec::new();

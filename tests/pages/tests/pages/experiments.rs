@@ -1,9 +1,11 @@
 //! Checks the experiments: a block `diff experiment=FILE` changes the code, with `...` between two places.
 //!
-//! The changed code has to build. With `refused=CODE` the compiler rejects it instead, and a `text` block
-//! of the page shows the error message. With `test=TARGET red=NAME,NAME` exactly these tests fail. With
-//! `fails=CASE,CASE` these cases of `check` fail. Write `-` for each space in a name. With `fails=` no case
-//! fails. With `ends-with=LINE` the server ends a conversation at that line.
+//! Other attributes describe the result. Without one, the changed code only has to build.
+//! - `compiler-error=CODE`: the compiler rejects the code, and a `text` block shows the error message.
+//! - `test=TARGET failing-tests=NAME,NAME`: exactly these tests of `tests/steps/tests/TARGET.rs` fail.
+//! - `failing-cases=CASE,CASE`: step 3 fails these cases of `check`, in whose names `-` stands for a space.
+//!   If the list is empty, step 3 passes all cases.
+//! - `ends-with=LINE`, only together with `failing-cases`: step 3 disconnects a client that sends LINE.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -13,12 +15,12 @@ use std::{env, fs};
 use check::{Setup, Verdict};
 use harness::{ServerCommand, TIMEOUT, free_port, root, run};
 
-use crate::markdown::{Block, Document, read};
+use crate::markdown::{Block, Page, read_file};
 
 /// Returns the file of the experiment and its text with the change.
 fn apply_change(block: &Block) -> Result<(&str, String), String> {
     let file = block.attribute("experiment").unwrap_or_default();
-    let mut text = read(file);
+    let mut text = read_file(file);
     for part in block.text.split("...\n") {
         let side = |sign: char| -> String {
             let lines =
@@ -26,10 +28,10 @@ fn apply_change(block: &Block) -> Result<(&str, String), String> {
             lines.map(|line| format!("{}\n", line.get(1..).unwrap_or_default())).collect()
         };
         let old = side('-');
-        let found = text.matches(&old).count();
-        if found != 1 {
+        let count = text.matches(&old).count();
+        if count != 1 {
             let place = &block.place;
-            return Err(format!("{place}: expected once in {file}, got {found} times:\n{old}"));
+            return Err(format!("{place}: {file} has these lines {count} times, not once:\n{old}"));
         }
         text = text.replace(&old, &side('+'));
     }
@@ -42,42 +44,43 @@ fn attribute_list(block: &Block, key: &str) -> BTreeSet<String> {
     names.filter(|name| !name.is_empty()).map(str::to_owned).collect()
 }
 
-/// Returns the problems with the experiments of `document`, without running them.
-pub fn problems(document: &Document) -> Vec<String> {
+/// Returns the problems with the experiments of `page`, without running them.
+pub fn find_problems(page: &Page) -> Vec<String> {
     let mut problems = Vec::new();
-    for block in document.blocks_with("experiment") {
+    for block in page.blocks_with("experiment") {
         let place = &block.place;
-        // The commands and names that the page has to show.
-        let mut shown = attribute_list(block, "red");
+        // The commands and names that the page lacks.
+        let mut missing = attribute_list(block, "failing-tests");
         match apply_change(block) {
-            Ok((file, _)) => _ = shown.insert(format!("git restore {file}")),
+            Ok((file, _)) => _ = missing.insert(format!("git restore {file}")),
             Err(problem) => problems.push(problem),
         }
         if let Some(target) = block.attribute("test") {
-            let tests = read(&format!("tests/steps/tests/{target}.rs"));
-            let mut unknown = attribute_list(block, "red");
+            let file = format!("tests/steps/tests/{target}.rs");
+            let tests = read_file(&file);
+            let mut unknown = attribute_list(block, "failing-tests");
             unknown.retain(|test| !tests.contains(&format!("fn {test}()")));
-            problems.extend(unknown.iter().map(|test| format!("{place}: {target} lacks {test}")));
-            shown.insert(format!("cargo test -p steps --test {target}"));
+            problems.extend(unknown.iter().map(|test| format!("{place}: {file} lacks {test}")));
+            missing.insert(format!("cargo test -p steps --test {target}"));
         }
-        if !attribute_list(block, "fails").is_empty() {
-            shown.extend(selected_cases(block).iter().map(|case| case.name.to_owned()));
+        if !attribute_list(block, "failing-cases").is_empty() {
+            missing.extend(select_cases(block).iter().map(|case| case.name.to_owned()));
         }
-        shown.retain(|code| !document.spans.iter().any(|(span, _)| span.contains(code)));
-        problems.extend(shown.iter().map(|code| format!("{place}: expected `{code}` on the page")));
+        missing.retain(|code| !page.code_spans.iter().any(|(span, _)| span.contains(code)));
+        problems.extend(missing.iter().map(|code| format!("{place}: the page lacks `{code}`")));
     }
     problems
 }
 
 /// Makes the change in a copy of the workspace, and expects the result on the page.
-pub fn run_experiment(document: &Document, block: &Block) {
+pub fn run_experiment(page: &Page, block: &Block) {
     let place = &block.place;
     let temporary = Path::new(env!("CARGO_TARGET_TMPDIR"));
     let (folder, target_folder) = (temporary.join("experiment"), temporary.join("experiments"));
-    let _ = fs::remove_dir_all(&folder); // it does not exist the first time
+    let _ = fs::remove_dir_all(&folder); // This fails the first time, because the folder does not exist.
     copy_workspace(&folder);
     let (file, text) = apply_change(block).unwrap_or_else(|problem| panic!("{problem}"));
-    fs::write(folder.join(file), text).expect("a writable copy");
+    fs::write(folder.join(file), text).expect("a writable file");
 
     let target = block.attribute("test");
     let arguments = match target {
@@ -89,43 +92,43 @@ pub fn run_experiment(document: &Document, block: &Block) {
     let cargo = run(cargo.env("CARGO_TARGET_DIR", &target_folder)).expect("the output of cargo");
     let errors = String::from_utf8_lossy(&cargo.stderr);
     let output = String::from_utf8_lossy(&cargo.stdout);
-    if let Some(code) = block.attribute("refused") {
+    if let Some(code) = block.attribute("compiler-error") {
         let error = errors.lines().find(|line| line.starts_with("error[")).unwrap_or_default();
-        let is_on_page = document.blocks_in("text").any(|block| block.text.trim() == error);
+        let is_on_page = page.blocks_in("text").any(|block| block.text.trim() == error);
         let is_expected = error.contains(code) && is_on_page;
-        assert!(is_expected, "{place}: expected {code} as on the page, got\n{errors}");
+        assert!(is_expected, "{place}: expected the error {code} of the page, got\n{errors}");
     } else if target.is_some() {
-        assert!(output.contains("test result: "), "{place}: no test ran:\n{errors}");
+        assert!(output.contains("test result: "), "{place}: expected a test run, got\n{errors}");
         let failed = output.lines().filter_map(|line| line.strip_suffix(" ... FAILED"));
         let failed: BTreeSet<_> = failed.map(|line| line.replace("test ", "")).collect();
-        assert_eq!(failed, attribute_list(block, "red"), "{place}: failing tests");
+        assert_eq!(failed, attribute_list(block, "failing-tests"), "{place}: the failing tests");
     } else {
         assert!(cargo.status.success(), "{place}: the changed code does not build:\n{errors}");
-        if block.attribute("fails").is_some() {
+        if block.attribute("failing-cases").is_some() {
             run_cases(block, &target_folder.join("debug/step3-select"));
         }
     }
 }
 
 /// Returns the cases of `check` that should fail, or all cases if none should.
-fn selected_cases(block: &Block) -> Vec<&'static check::Case> {
-    let named = attribute_list(block, "fails");
+fn select_cases(block: &Block) -> Vec<&'static check::Case> {
+    let named = attribute_list(block, "failing-cases");
     let is_named = |case: &&check::Case| named.contains(&case.name.replace(' ', "-"));
-    let cases: Vec<_> = check::all().filter(|case| named.is_empty() || is_named(case)).collect();
-    assert!(cases.len() >= named.len(), "{}: `check` lacks one of {named:?}", block.place);
+    let cases: Vec<_> = check::cases().filter(|case| named.is_empty() || is_named(case)).collect();
+    assert!(cases.len() >= named.len(), "{}: expected only cases of `check`", block.place);
     cases
 }
 
-/// Runs the cases of `check` against the changed server, then plays the conversation of the block.
+/// Runs the cases of `check` against the changed server, then sends it the line `ends-with`.
 fn run_cases(block: &Block, server: &Path) {
-    let command = || {
+    let server_command = || {
         let port = free_port().expect("a free port");
         let words = [server.display().to_string(), "--port".to_owned(), port.to_string()];
         ServerCommand::from_words(words.to_vec(), port)
     };
-    let is_failure_expected = !attribute_list(block, "fails").is_empty();
-    for case in selected_cases(block) {
-        let verdict = case.run(&Setup::new(command(), TIMEOUT / 5)).expect("a verdict");
+    let is_failure_expected = !attribute_list(block, "failing-cases").is_empty();
+    for case in select_cases(block) {
+        let verdict = case.run(&Setup::new(server_command(), TIMEOUT / 5)).expect("a verdict");
         let is_expected = match verdict {
             Verdict::Pass(_) => !is_failure_expected,
             Verdict::Fail(_) => is_failure_expected,
@@ -136,7 +139,7 @@ fn run_cases(block: &Block, server: &Path) {
         assert!(is_expected, "{place}: \"{name}\": expected {expected}, got {verdict:#?}");
     }
     let Some(last_line) = block.attribute("ends-with") else { return };
-    let server = command().start();
+    let server = server_command().start();
     server.narration.wait_for_line(&format!("Listening on {}", server.addr));
     let mut client = server.connect();
     // A longer line does not end the conversation, and the last line may arrive in two parts.
@@ -149,7 +152,7 @@ fn run_cases(block: &Block, server: &Path) {
 
 /// Copies the workspace without git's files and build results.
 fn copy_workspace(folder: &Path) {
-    fs::create_dir_all(folder).expect("a writable copy");
+    fs::create_dir_all(folder).expect("a writable folder");
     for entry in fs::read_dir(root()).expect("a readable workspace").flatten() {
         if !["target", ".git"].iter().any(|name| entry.file_name() == *name) {
             let copy = run(Command::new("cp").arg("-R").arg(entry.path()).arg(folder));

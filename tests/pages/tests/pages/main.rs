@@ -13,90 +13,90 @@ mod session;
 use std::{env, fs, thread};
 
 use harness::root;
-use markdown::{Document, PAGES};
+use markdown::{PAGES, Page};
 
 const HARDENING: &str = "step3-select/HARDENING.md";
 const BENCH: &str = "tests/bench/README.md";
 
 #[test]
 fn pages_match_the_code() {
-    let mut problems = names::wrong_cases(&Document::read(HARDENING));
-    problems.extend(names::wrong_loads(&Document::read(BENCH)));
+    let mut problems = names::find_wrong_cases(&Page::read(HARDENING));
+    problems.extend(names::find_wrong_loads(&Page::read(BENCH)));
     for path in PAGES {
         if env::var_os("UPDATE_PAGES").is_some() {
-            let text = diffs::insert_real_diffs(&Document::read(path));
+            let text = diffs::insert_real_diffs(&Page::read(path));
             fs::write(root().join(path), text).expect("a writable page");
         }
-        let document = Document::read(path);
-        for checker in [diffs::problems, experiments::problems, names::problems, names::dead_links]
-        {
-            problems.extend(checker(&document));
-        }
+        let page = Page::read(path);
+        problems.extend(diffs::find_problems(&page));
+        problems.extend(experiments::find_problems(&page));
+        problems.extend(names::find_problems(&page));
+        problems.extend(names::find_dead_links(&page));
     }
-    assert!(problems.is_empty(), "{} problems:\n{}", problems.len(), problems.join("\n"));
+    assert!(problems.is_empty(), "problems (UPDATE_PAGES=1 fixes diffs):\n{}", problems.join("\n"));
 }
 
 #[test]
-fn check_links_have_targets() {
+fn sections_of_cases_and_diagnoses_exist() {
     let diagnoses = check::Diagnosis::all().map(|diagnosis| diagnosis.section);
-    let sections = check::all().map(|case| case.section).chain(diagnoses);
+    let sections = check::cases().map(|case| case.section).chain(diagnoses);
     let links: String = sections.map(|section| format!("[]({section})\n")).collect();
-    let dead = names::dead_links(&Document::parse("README.md", &links));
-    assert!(dead.is_empty(), "{}", dead.join("\n"));
+    let dead_links = names::find_dead_links(&Page::parse("README.md", &links));
+    assert!(dead_links.is_empty(), "{}", dead_links.join("\n"));
 }
 
 #[test]
-fn console_block_shows_the_real_output() {
+fn console_blocks_show_the_real_output() {
     thread::scope(|scope| {
         for path in PAGES {
-            scope.spawn(|| session::play(&Document::read(path)));
+            scope.spawn(|| session::replay(&Page::read(path)));
         }
     });
 }
 
 #[test]
 #[ignore = "rebuilds the workspace for each experiment, which takes some minutes"]
-fn experiment_has_the_result_on_the_page() {
-    for document in PAGES.map(Document::read) {
-        for block in document.blocks_with("experiment") {
-            experiments::run_experiment(&document, block);
+fn experiments_have_the_results_on_the_pages() {
+    for page in PAGES.map(Page::read) {
+        for block in page.blocks_with("experiment") {
+            experiments::run_experiment(&page, block);
         }
     }
 }
 
-/// Changes a correct page, and expects that the checker finds a problem.
+/// These tests change a correct page, and expect that a problem is found.
 mod tests {
     use super::*;
 
     const STEP_1: &str = "step1-blocking/README.md";
 
-    fn change_page(path: &str, from: &str, to: &str) -> Document {
-        let text = markdown::read(path);
+    fn change_page(path: &str, from: &str, to: &str) -> Page {
+        let text = markdown::read_file(path);
         assert!(text.contains(from), "expected {from:?} in {path}");
-        Document::parse(path, &text.replacen(from, to, 1))
+        Page::parse(path, &text.replacen(from, to, 1))
     }
 
     #[test]
-    fn checker_finds_a_change_on_a_page() {
-        type Checker = fn(&Document) -> Vec<String>;
-        let changes: [(Checker, &str, &str, &str); 8] = [
-            (diffs::problems, "step2-functions/README.md", "\n-fn main()", "\n-fn start()"),
-            (diffs::problems, HARDENING, "set_nonblocking(", "set_blocking("),
-            (names::wrong_cases, HARDENING, "| `half-close`", "| `half-open`"),
-            (names::wrong_loads, BENCH, "| crowd/100 |", "| crowd/101 |"),
-            (names::dead_links, STEP_1, "(src/main.rs)", "(src/mian.rs)"),
-            (names::dead_links, STEP_1, "#troubleshooting", "#trouble"),
-            (experiments::problems, STEP_1, "[0; 4096];\n", "[0; 4095];\n"),
-            (experiments::problems, STEP_1, "red=a_", "red=b_"),
+    fn changes_on_a_page_are_found() {
+        type FindProblems = fn(&Page) -> Vec<String>;
+        let changes: [(FindProblems, &str, &str, &str); 8] = [
+            (diffs::find_problems, "step2-functions/README.md", "\n-fn main()", "\n-fn start()"),
+            (diffs::find_problems, HARDENING, "set_nonblocking(", "set_blocking("),
+            (names::find_wrong_cases, HARDENING, "| `half-close`", "| `half-open`"),
+            (names::find_wrong_loads, BENCH, "| crowd/100 |", "| crowd/101 |"),
+            (names::find_dead_links, STEP_1, "(src/main.rs)", "(src/mian.rs)"),
+            (names::find_dead_links, STEP_1, "#troubleshooting", "#trouble"),
+            (experiments::find_problems, STEP_1, "[0; 4096];\n", "[0; 4095];\n"),
+            (experiments::find_problems, STEP_1, "failing-tests=a_", "failing-tests=b_"),
         ];
-        for (problems, path, from, to) in changes {
-            let problems = problems(&change_page(path, from, to));
+        for (find_problems, path, from, to) in changes {
+            let problems = find_problems(&change_page(path, from, to));
             assert!(!problems.is_empty(), "{path}: expected a problem with {to:?}");
         }
     }
 
     #[test]
-    fn checker_finds_a_wrong_name() {
+    fn wrong_names_are_found() {
         for code in [
             "src/mian.rs",
             "git diff step1*/src/mian.rs",
@@ -109,14 +109,14 @@ mod tests {
             "cargo run -p step1-blocking -- --silent",
             "--silent",
         ] {
-            let document = Document::parse(STEP_1, &format!("`{code}`"));
-            assert_eq!(names::problems(&document).len(), 1, "problems with `{code}`");
+            let page = Page::parse(STEP_1, &format!("`{code}`"));
+            assert_eq!(names::find_problems(&page).len(), 1, "problems with `{code}`");
         }
     }
 
     #[test]
     #[should_panic(expected = "no more output than the page shows")]
-    fn replay_finds_a_missing_line() {
-        session::play(&change_page(STEP_1, "\nBefore accept()\n^C", "\n^C"));
+    fn missing_line_of_output_is_found() {
+        session::replay(&change_page(STEP_1, "\nBefore accept()\n^C", "\n^C"));
     }
 }

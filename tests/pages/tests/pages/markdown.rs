@@ -18,7 +18,7 @@ pub const PAGES: [&str; 8] = [
 ];
 
 /// Returns the text of the file at `path`, from the top folder.
-pub fn read(path: &str) -> String {
+pub fn read_file(path: &str) -> String {
     fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
@@ -35,54 +35,53 @@ pub struct Block {
 impl Block {
     pub fn attribute(&self, key: &str) -> Option<&str> {
         let mut attributes = self.info.split(' ').filter_map(|word| word.split_once('='));
-        attributes.find(|(known, _)| *known == key).map(|(_, value)| value)
+        attributes.find(|(name, _)| *name == key).map(|(_, value)| value)
     }
 }
 
-/// A page.
 #[derive(Default)]
-pub struct Document {
-    /// Its path from the top folder.
+pub struct Page {
+    /// The path from the top folder.
     pub path: String,
     pub text: String,
     pub blocks: Vec<Block>,
     /// The code spans, each with its `PATH:LINE`.
-    pub spans: Vec<(String, String)>,
+    pub code_spans: Vec<(String, String)>,
     /// The addresses of links and pictures, each with its `PATH:LINE`.
     pub links: Vec<(String, String)>,
     /// The anchors of the headings: the part of a link after `#`.
     pub anchors: Vec<String>,
 }
 
-impl Document {
+impl Page {
     pub fn read(path: &str) -> Self {
-        Self::parse(path, &read(path))
+        Self::parse(path, &read_file(path))
     }
 
     pub fn parse(path: &str, text: &str) -> Self {
-        let mut document = Self { path: path.to_owned(), text: text.to_owned(), ..Self::default() };
+        let mut page = Self { path: path.to_owned(), text: text.to_owned(), ..Self::default() };
         let mut is_in_block = false;
         for (event, range) in Parser::new_ext(text, Options::ENABLE_TABLES).into_offset_iter() {
             let place = format!("{path}:{}", text[..range.start].matches('\n').count() + 1);
             match event {
                 Event::Start(Tag::CodeBlock(CodeBlockKind::Fenced(info))) => {
                     let (info, text) = (info.into_string(), String::new());
-                    document.blocks.push(Block { info, text, place });
+                    page.blocks.push(Block { info, text, place });
                     is_in_block = true;
                 }
                 Event::End(TagEnd::CodeBlock) => is_in_block = false,
                 Event::Text(words) if is_in_block => {
-                    document.blocks.last_mut().expect("an open block").text.push_str(&words);
+                    page.blocks.last_mut().expect("a block").text.push_str(&words);
                 }
-                Event::Code(code) => document.spans.push((code.into_string(), place)),
+                Event::Code(code) => page.code_spans.push((code.into_string(), place)),
                 Event::Start(Tag::Link { dest_url, .. } | Tag::Image { dest_url, .. }) => {
-                    document.links.push((dest_url.into_string(), place));
+                    page.links.push((dest_url.into_string(), place));
                 }
-                Event::Start(Tag::Heading { .. }) => document.anchors.push(anchor(&text[range])),
+                Event::Start(Tag::Heading { .. }) => page.anchors.push(to_anchor(&text[range])),
                 _ => {}
             }
         }
-        document
+        page
     }
 
     /// Returns the blocks with the attribute `key`.
@@ -97,8 +96,8 @@ impl Document {
 }
 
 /// Returns the anchor of a heading, by GitHub's rule.
-fn anchor(heading: &str) -> String {
+fn to_anchor(heading: &str) -> String {
     let heading = heading.trim_start_matches('#').trim().to_lowercase();
-    let kept = heading.chars().filter(|c| c.is_alphanumeric() || " -_".contains(*c));
-    kept.collect::<String>().replace(' ', "-")
+    let anchor = heading.chars().filter(|char| char.is_alphanumeric() || " -_".contains(*char));
+    anchor.collect::<String>().replace(' ', "-")
 }

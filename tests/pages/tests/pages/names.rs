@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 
 use harness::{Step, root};
 
-use crate::markdown::{Document, read};
+use crate::markdown::{Page, read_file};
 
 /// A word that ends in one of these is a path.
 const EXTENSIONS: [&str; 8] = [".md", ".py", ".rs", ".sh", ".svg", ".toml", ".txt", ".yml"];
@@ -16,68 +16,68 @@ const EXTENSIONS: [&str; 8] = [".md", ".py", ".rs", ".sh", ".svg", ".toml", ".tx
 /// The sources in which the programs and the servers declare their flags.
 static SOURCES: LazyLock<String> = LazyLock::new(|| {
     let tools = ["board", "check", "client", "compare"];
-    let tools = tools.map(|tool| read(&format!("tests/{tool}/src/main.rs"))).concat();
-    tools + &read("common/src/command_line.rs")
+    let tools = tools.map(|tool| read_file(&format!("tests/{tool}/src/main.rs"))).concat();
+    tools + &read_file("common/src/command_line.rs")
 });
 
-/// Returns the problems with the names in the code spans and the commands of `document`.
-pub fn problems(document: &Document) -> Vec<String> {
-    let mut code = document.spans.clone();
-    for block in document.blocks_in("sh") {
+/// Returns the problems with the names in the code spans and the commands of `page`.
+pub fn find_problems(page: &Page) -> Vec<String> {
+    let mut code = page.code_spans.clone();
+    for block in page.blocks_in("sh") {
         code.extend(block.text.lines().map(|line| (line.to_owned(), block.place.clone())));
     }
-    let problem = |(code, place): (String, String)| {
-        let word = unknown_word(document, &code)?;
-        Some(format!("{place}: in `{code}`, `{word}` does not exist"))
+    let find_problem = |(code, place): (String, String)| {
+        let word = find_unknown_word(page, &code)?;
+        Some(format!("{place}: `{word}` in `{code}` does not exist"))
     };
-    code.into_iter().filter_map(problem).collect()
+    code.into_iter().filter_map(find_problem).collect()
 }
 
 /// Returns the first word in `code` that names something that does not exist.
-fn unknown_word<'a>(document: &Document, code: &'a str) -> Option<&'a str> {
+fn find_unknown_word<'a>(page: &Page, code: &'a str) -> Option<&'a str> {
     let is_cargo = code.contains("cargo ");
     // True if the next word is an argument of our program. False if it is an argument of cargo.
     let mut is_program_argument = code.starts_with("--");
     let mut previous_word = "";
     code.split([' ', ')']).find(|word| {
-        let is_known = if let Some(flag) = word.strip_prefix("--").filter(|_| is_program_argument) {
-            ["", "help", "version"].contains(&flag) || SOURCES.contains(&format!("\"{flag}\""))
+        let is_wrong = if let Some(flag) = word.strip_prefix("--").filter(|_| is_program_argument) {
+            !(["", "help", "version"].contains(&flag) || SOURCES.contains(&format!("\"{flag}\"")))
         } else if let Some(name) = word.strip_prefix("target/debug/") {
-            Step::from_name(name.trim_start_matches("examples/")).is_some()
+            Step::from_name(name.trim_start_matches("examples/")).is_none()
         } else {
-            (!is_cargo || is_target(previous_word, word)) && is_path_known(document, code, word)
+            is_cargo && is_missing_target(previous_word, word) || is_missing_path(page, code, word)
         };
         is_program_argument |=
             *word == "--" && code.contains("run ") || word.starts_with("target/debug/");
         previous_word = word;
-        !is_known
+        is_wrong
     })
 }
 
-/// Returns whether cargo has a target `name`. Returns true if `option` does not take a target.
-fn is_target(option: &str, name: &str) -> bool {
-    let places = match option {
+/// Returns whether `option` of cargo takes a target, and the workspace has no target `name`.
+fn is_missing_target(option: &str, name: &str) -> bool {
+    let patterns = match option {
         "-p" | "--package" | "--bin" => vec!["NAME/Cargo.toml", "tests/NAME/Cargo.toml"],
         "--example" => vec!["step3-select/examples/NAME.rs"],
         "--test" => vec!["tests/*/tests/NAME.rs", "tests/*/tests/NAME/main.rs"],
         "--bench" => vec!["tests/*/benches/NAME.rs", "tests/*/benches/NAME/main.rs"],
-        _ => return true,
+        _ => return false,
     };
-    places.iter().any(|place| has_path(root(), &place.replace("NAME", name)))
+    !patterns.iter().any(|pattern| has_path(root(), &pattern.replace("NAME", name)))
 }
 
-/// Returns false if `word` is a path that does not exist.
-fn is_path_known(document: &Document, code: &str, word: &str) -> bool {
+/// Returns whether `word` is a path that does not exist.
+fn is_missing_path(page: &Page, code: &str, word: &str) -> bool {
     let folder = word.split('/').next().unwrap_or_default();
     let has_folder = word.contains('/') && !folder.is_empty() && has_path(root(), folder);
     if !has_folder && !EXTENSIONS.iter().any(|extension| word.ends_with(extension)) {
-        return true;
+        return false;
     }
     // A command runs in the top folder. A path in a sentence may start at the page or its sources.
-    let page = root().join(&document.path);
+    let page_path = root().join(&page.path);
     let folders = if code.contains(' ') { vec![] } else { vec!["", "src", "examples"] };
-    let mut folders = folders.iter().map(|folder| page.with_file_name(folder));
-    has_path(root(), word) || folders.any(|folder| has_path(&folder, word))
+    let mut folders = folders.iter().map(|folder| page_path.with_file_name(folder));
+    !has_path(root(), word) && !folders.any(|folder| has_path(&folder, word))
 }
 
 /// Returns whether `path` exists in `folder`. One `*` in the path matches any characters.
@@ -91,49 +91,49 @@ fn has_path(folder: &Path, path: &str) -> bool {
     })
 }
 
-/// Returns the links of `document` without a target. Links to the web are not checked.
-pub fn dead_links(document: &Document) -> Vec<String> {
-    let mut dead = Vec::new();
-    for (link, place) in document.links.iter().filter(|(link, _)| !link.starts_with("https://")) {
+/// Returns the links of `page` without a target. Links to the web are not checked.
+pub fn find_dead_links(page: &Page) -> Vec<String> {
+    let mut problems = Vec::new();
+    for (link, place) in page.links.iter().filter(|(link, _)| !link.starts_with("https://")) {
         let (path, anchor) = link.split_once('#').unwrap_or((link, ""));
-        let page = root().join(&document.path);
-        let target = if path.is_empty() { page } else { page.with_file_name(path) };
+        let page_path = root().join(&page.path);
+        let target = if path.is_empty() { page_path } else { page_path.with_file_name(path) };
         // An anchor in a recorded run is one of its states, and the tests of `board` check it.
         let has_anchor = anchor.is_empty() || path.ends_with(".html") || {
             let text = fs::read_to_string(&target).unwrap_or_default();
-            Document::parse("", &text).anchors.iter().any(|known| known == anchor)
+            Page::parse("", &text).anchors.iter().any(|found| found == anchor)
         };
         if !target.exists() || !has_anchor {
-            dead.push(format!("{place}: {link:?} has no target"));
+            problems.push(format!("{place}: {link:?} has no target"));
         }
     }
-    dead
+    problems
 }
 
 /// Returns the cases that differ between `check` and the table with the column "case of `check`".
-pub fn wrong_cases(document: &Document) -> Vec<String> {
-    let lines = document.text.lines().skip_while(|line| !line.contains("| case of `check` |"));
+pub fn find_wrong_cases(page: &Page) -> Vec<String> {
+    let lines = page.text.lines().skip_while(|line| !line.contains("| case of `check` |"));
     let rows = lines.skip(2).take_while(|line| line.starts_with('|'));
     let cells = rows.filter_map(|row| row.split('|').nth(4));
     // The names are the code spans of the cell.
     let named = cells.flat_map(|cell| cell.split('`').skip(1).step_by(2)).collect();
-    let known = check::all().map(|case| case.name).collect();
-    differences(document, "case of `check`", [named, known])
+    let known = check::cases().map(|case| case.name).collect();
+    find_differences(page, "case of `check`", [named, known])
 }
 
 /// Returns the loads that differ between the benchmark and the table with its results.
-pub fn wrong_loads(document: &Document) -> Vec<String> {
-    let source = read("tests/bench/benches/servers/main.rs");
-    let rows = document.text.lines().filter_map(|line| line.strip_prefix("| ")?.split_once(" | `"));
+pub fn find_wrong_loads(page: &Page) -> Vec<String> {
+    let source = read_file("tests/bench/benches/servers/main.rs");
+    let rows = page.text.lines().filter_map(|line| line.strip_prefix("| ")?.split_once(" | `"));
     let loads = source.lines().filter_map(|line| line.strip_prefix("    (\"")?.split_once('"'));
     let known = loads.map(|load| load.0).collect();
-    differences(document, "load", [rows.map(|row| row.0).collect(), known])
+    find_differences(page, "load", [rows.map(|row| row.0).collect(), known])
 }
 
-fn differences(page: &Document, kind: &str, [named, known]: [BTreeSet<&str>; 2]) -> Vec<String> {
-    let problem = |name: &&str| {
+fn find_differences(page: &Page, kind: &str, [named, known]: [BTreeSet<&str>; 2]) -> Vec<String> {
+    let describe = |name: &&str| {
         let problem = if known.contains(name) { "the table lacks the" } else { "there is no" };
         format!("{}: {problem} {kind} {name:?}", page.path)
     };
-    named.symmetric_difference(&known).map(problem).collect()
+    named.symmetric_difference(&known).map(describe).collect()
 }

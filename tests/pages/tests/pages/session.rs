@@ -18,17 +18,17 @@ use harness::{
     check_requirement, has_strace, poll_until, run, wait_until,
 };
 
-use crate::markdown::{Block, Document};
+use crate::markdown::{Block, Page};
 
 /// The server's port on the pages.
 const SHOWN_PORT: &str = "5000";
 
-/// Replays all console blocks of `document`.
-pub fn play(document: &Document) {
+/// Replays all console blocks of `page`.
+pub fn replay(page: &Page) {
     let mut session = Session::default();
-    for block in document.blocks_in("console") {
+    for block in page.blocks_in("console") {
         match block.attribute("terminal") {
-            Some(terminal) => session.play(terminal, block),
+            Some(terminal) => session.play_block(terminal, block),
             None => block.text.split("$ ").skip(1).for_each(expect_output),
         }
     }
@@ -36,7 +36,7 @@ pub fn play(document: &Document) {
 
 /// Runs a command that exits, and compares its output with the lines below it.
 fn expect_output(shown: &str) {
-    let (command, shown) = shown.split_once('\n').expect("a command");
+    let (command, shown) = shown.split_once('\n').expect("a line end after the command");
     let (cargo, arguments) = command.split_once(" -- ").expect("arguments after `--`");
     let step = Step::from_name(cargo.rsplit(' ').next().unwrap_or_default());
     let program = step.map_or_else(|| build_program("compare"), Step::build_binary);
@@ -45,22 +45,24 @@ fn expect_output(shown: &str) {
     assert_eq!(shown, String::from_utf8_lossy(&printed), "the output of `{command}`");
 }
 
-/// A server and its clients, by the numbers of their terminals. A session that is skipped has none.
+/// A server and its clients, by the numbers of their terminals. A skipped session is empty.
 #[derive(Default)]
-struct Session(BTreeMap<String, Terminal>);
+struct Session {
+    terminals: BTreeMap<String, Terminal>,
+}
 
 impl Session {
-    fn play(&mut self, name: &str, block: &Block) {
+    fn play_block(&mut self, number: &str, block: &Block) {
         let mut lines = block.text.lines();
         while let Some(line) = lines.next() {
             let place = format!("{}: {line:?}", block.place);
             if let Some(server) = line.strip_prefix("$ ").and_then(server_command) {
-                self.0.clear();
+                self.terminals.clear();
                 if line.starts_with("$ strace ") && !can_trace() {
                     continue;
                 }
-                self.0.insert(name.to_owned(), Terminal::start(server, false));
-            } else if self.0.is_empty() && !can_trace() {
+                self.terminals.insert(number.to_owned(), Terminal::start(server, false));
+            } else if self.terminals.is_empty() && !can_trace() {
                 return;
             } else if line.starts_with("$ ss ") {
                 let shown: Vec<&str> = lines.by_ref().collect();
@@ -68,14 +70,14 @@ impl Session {
             } else if let Some(command) = line.strip_prefix("$ ") {
                 let client = client_command(command, self.server_addr());
                 let has_input = command.starts_with("nc ") || command.ends_with("--reset");
-                self.0.insert(name.to_owned(), Terminal::start(client, has_input));
+                self.terminals.insert(number.to_owned(), Terminal::start(client, has_input));
             } else if line == "^C" {
-                self.0.remove(name).expect("a program in this terminal").end(&place);
+                self.terminals.remove(number).expect("a running program").end(&place);
             } else {
-                self.0.get_mut(name).expect("a program in this terminal").play(line, &place);
+                self.terminals.get_mut(number).expect("a running program").play_line(line, &place);
             }
         }
-        let unread = self.0.get(name).map_or(0, |terminal| terminal.unanswered_bytes);
+        let unread = self.terminals.get(number).map_or(0, |terminal| terminal.unanswered_bytes);
         if unread > 0 {
             wait_until(&format!("{unread} unread bytes in the kernel ({})", block.place), || {
                 let sockets = tcp_sockets(self.server_addr()).expect("the sockets of the system");
@@ -85,7 +87,7 @@ impl Session {
     }
 
     fn server_addr(&self) -> SocketAddr {
-        let mut lines = self.0.get("1").expect("a server in terminal 1").printed.lines();
+        let mut lines = self.terminals.get("1").expect("a server in terminal 1").printed.lines();
         let addr = lines.find_map(|line| line.strip_prefix("Listening on ")?.parse().ok());
         addr.expect("a line `Listening on`")
     }
@@ -96,14 +98,14 @@ impl Session {
             return;
         }
         let command = command.replace(SHOWN_PORT, &self.server_addr().port().to_string());
-        // Include the output of the server, so that a port gets one number in both texts.
-        let server = &self.0["1"];
-        let expected = number_ports(&format!("{}{}", server.shown, table(shown)));
+        // Include the output of the server, so that a port gets the same index in both texts.
+        let server = &self.terminals["1"];
+        let expected = index_ports(&format!("{}{}", server.shown, normalize_table(shown)));
         let mut actual = String::new();
         let is_shown = poll_until(TIMEOUT, || {
             let ss = run(Command::new("sh").args(["-c", &command])).expect("the output of ss");
-            let printed = table(&String::from_utf8_lossy(&ss.stdout));
-            actual = number_ports(&format!("{}{printed}", server.printed));
+            let printed = normalize_table(&String::from_utf8_lossy(&ss.stdout));
+            actual = index_ports(&format!("{}{printed}", server.printed));
             (expected == actual).then_some(())
         });
         assert!(is_shown.is_some(), "expected the sockets\n{expected}\ngot\n{actual}");
@@ -117,7 +119,7 @@ fn can_trace() -> bool {
 
 /// Returns a table of `ss` with one space between words, its rows sorted, and without the size of the
 /// backlog, which depends on the system.
-fn table(printed: &str) -> String {
+fn normalize_table(printed: &str) -> String {
     let mut rows = Vec::new();
     // In a narrow table there is no space between the last two headings.
     for row in printed.replace("PortProcess", "Port Process").lines() {
@@ -143,6 +145,7 @@ fn server_command(command: &str) -> Option<Command> {
     Some(if command.ends_with("--quiet") { server.quiet().command() } else { server.command() })
 }
 
+/// Returns a command that starts our client, with the arguments of the client in `command`.
 fn client_command(command: &str, server: SocketAddr) -> Command {
     let arguments = match command.strip_prefix("cargo run --bin client -- ") {
         None if command == format!("nc 127.0.0.1 {SHOWN_PORT}") => "",
@@ -172,7 +175,7 @@ impl Terminal {
     }
 
     /// Types the line, unless it is a response, and expects that the terminal shows it.
-    fn play(&mut self, line: &str, place: &str) {
+    fn play_line(&mut self, line: &str, place: &str) {
         if line == "^D" {
             return self.program.keys.write_all(b"\x04").expect("an open terminal");
         }
@@ -184,15 +187,15 @@ impl Terminal {
         }
         // Wait until all lines that the page shows so far have been printed.
         self.shown += &format!("{line}\n");
-        while !number_ports(&self.printed).starts_with(number_ports(&self.shown).trim_end()) {
-            let has_more_output = self.read() && self.printed.len() < self.shown.len() + 10_000;
+        while !index_ports(&self.printed).starts_with(index_ports(&self.shown).trim_end()) {
+            let has_more = self.read_more() && self.printed.len() < self.shown.len() + 10_000;
             let Self { shown, printed, .. } = self;
-            assert!(has_more_output, "{place}: expected\n{shown}got\n{printed}");
+            assert!(has_more, "{place}: expected\n{shown}got\n{printed}");
         }
     }
 
     /// Reads more of the output. Returns false if the program has printed nothing more.
-    fn read(&mut self) -> bool {
+    fn read_more(&mut self) -> bool {
         let Ok((_, bytes)) = self.program.output.recv_timeout(TIMEOUT) else { return false };
         self.printed += &String::from_utf8_lossy(&bytes).replace('\r', "");
         true
@@ -205,15 +208,16 @@ impl Terminal {
         wait_until("the program to be blocked", || !process.state_letter().starts_with('R'));
         process.signal(Signal::TERM);
         self.program.child.wait().expect("an exit status");
-        while self.read() {}
-        let (expected, actual) = (number_ports(&self.shown), number_ports(&self.printed));
+        while self.read_more() {}
+        let (expected, actual) = (index_ports(&self.shown), index_ports(&self.printed));
         assert_eq!(expected, actual, "{place}: expected no more output than the page shows");
     }
 }
 
-/// Replaces each port after 127.0.0.1 by a number: 0 for the first port in `text`, 1 for the next.
-fn number_ports(text: &str) -> String {
-    let text = text.replace("htons(", "127.0.0.1:").replace("127.0.0.1 ", "127.0.0.1:"); // strace, nc
+/// Replaces each port after 127.0.0.1 with its index: 0 for the first port in `text`, 1 for the next one.
+fn index_ports(text: &str) -> String {
+    // strace prints `htons(5000)`, and a command of nc has `127.0.0.1 5000`.
+    let text = text.replace("htons(", "127.0.0.1:").replace("127.0.0.1 ", "127.0.0.1:");
     let mut ports = Vec::new();
     let mut parts = text.split("127.0.0.1:");
     let mut result = parts.next().unwrap_or_default().to_owned();
@@ -223,8 +227,8 @@ fn number_ports(text: &str) -> String {
         if !ports.contains(&port) {
             ports.push(port);
         }
-        let number = ports.iter().position(|known| *known == port);
-        result += &format!("127.0.0.1:{}{rest}", number.unwrap_or_default());
+        let index = ports.iter().position(|known| *known == port);
+        result += &format!("127.0.0.1:{}{rest}", index.unwrap_or_default());
     }
     result
 }

@@ -2,7 +2,7 @@
 
 use harness::{Client, MESSAGE, Server, ServerCommand, Step};
 
-use crate::{has_file_descriptors, serve_next};
+use crate::{can_raise_file_descriptor_limit, expect_next_served};
 
 /// The file descriptor limit of this process, in which several tests hold clients at the same time.
 const CLIENT_LIMIT: u64 = 4096;
@@ -26,8 +26,8 @@ fn connect_and_send(server: &Server) -> Client {
     client
 }
 
-fn connect_and_request(server: &Server, clients: usize) -> Vec<Client> {
-    (0..clients).map(|_| server.connect_and_request()).collect()
+fn connect_clients(server: &Server, count: usize) -> Vec<Client> {
+    (0..count).map(|_| server.connect_and_request()).collect()
 }
 
 fn request_all(clients: &mut [Client]) {
@@ -41,14 +41,14 @@ fn full_line(clients: usize) -> String {
 #[test]
 fn clients_that_do_not_fit_wait_until_others_disconnect() {
     LOW_LIMITS.into_iter().for_each(expect_waiting_clients);
-    if has_file_descriptors(CLIENT_LIMIT) {
+    if can_raise_file_descriptor_limit(CLIENT_LIMIT) {
         expect_waiting_clients(HIGH_LIMIT);
     }
 }
 
 fn expect_waiting_clients((limit, capacity): (u64, usize)) {
     let server = ServerCommand::for_step(Step::Select).file_descriptor_limit(limit).start();
-    let mut served = connect_and_request(&server, capacity);
+    let mut served = connect_clients(&server, capacity);
     server.errors.wait_for_line(&full_line(capacity));
 
     let waiting: Vec<Client> = (0..WAITING_CLIENTS).map(|_| connect_and_send(&server)).collect();
@@ -73,9 +73,9 @@ fn expect_waiting_clients((limit, capacity): (u64, usize)) {
 
     // While it is full, the server calls select only for requests, and does not busy-loop.
     let lines = narration.read_to_end();
-    let mut connections = lines.split(|line| line.starts_with("Connection from"));
-    let while_full = connections.nth(capacity).expect("a full server");
-    let selects = while_full.iter().filter(|line| *line == "Before select()").count();
+    let mut parts = lines.split(|line| line.starts_with("Connection from"));
+    let lines_while_full = parts.nth(capacity).expect("a full server");
+    let selects = lines_while_full.iter().filter(|line| *line == "Before select()").count();
     let max_selects = 2 * (REQUESTS + capacity) + 10;
     assert!(
         selects <= max_selects,
@@ -99,12 +99,12 @@ fn server_ends_with_one_line_if_no_client_fits() {
 /// Steps 1 and 2 have no `fd_set`, so they serve clients with any file descriptor.
 #[test]
 fn select_servers_exit_if_no_client_fits_fd_set() {
-    if !has_file_descriptors(CLIENT_LIMIT) {
+    if !can_raise_file_descriptor_limit(CLIENT_LIMIT) {
         return;
     }
     for step in [Step::Blocking, Step::Functions] {
         let command = ServerCommand::for_step(step).reserve_file_descriptors_below(1100);
-        serve_next(&mut command.start());
+        expect_next_served(&mut command.start());
     }
     for step in [Step::Select, Step::Tasks] {
         // With 1023 the listening socket fits, but no client does.
@@ -144,7 +144,7 @@ mod linux {
         // started the tests, such as a jobserver of `make`. So the server has only four.
         let mut server = ServerCommand::for_step(Step::Select).shell("true").start();
         server.process().limit_file_descriptors(7);
-        let mut clients = connect_and_request(&server, 3);
+        let mut clients = connect_clients(&server, 3);
         server.errors.wait_for_line(&full_line(3));
         server.process().limit_file_descriptors(5);
         let mut waiting = connect_and_send(&server);
@@ -156,20 +156,20 @@ mod linux {
         waiting.expect_silence().unwrap();
 
         server.process().limit_file_descriptors(64);
-        let began = Instant::now();
+        let start_time = Instant::now();
         waiting.receive().unwrap();
-        let elapsed = began.elapsed();
-        assert!(elapsed < Duration::from_secs(2), "expected within 2 s, got after {elapsed:?}");
+        let elapsed = start_time.elapsed();
+        assert!(elapsed < Duration::from_secs(2), "expected at most 2 s, got {elapsed:?}");
         request_all(&mut clients);
-        serve_next(&mut server);
+        expect_next_served(&mut server);
         assert_eq!(server.kill_and_read_errors(), [full_line(3)]);
     }
 
     /// A server that only compares the numbers of clients before and after an iteration fails here.
     #[test]
-    fn client_is_accepted_when_another_disconnects_meanwhile() {
+    fn freed_file_descriptor_is_used_without_a_select_timeout() {
         let server = ServerCommand::for_step(Step::Select).file_descriptor_limit(8).start();
-        let mut clients = connect_and_request(&server, 3);
+        let mut clients = connect_clients(&server, 3);
         server.process().stop();
         let mut fourth = connect_and_send(&server);
         let mut waiting = connect_and_send(&server);
@@ -181,8 +181,8 @@ mod linux {
 
         // A call of select that is directly followed by the next one has timed out.
         let lines = server.kill_and_read_narration();
-        let accepted = format!("Connection from {}", waiting.addr());
-        let before: Vec<&String> = lines.iter().take_while(|line| **line != accepted).collect();
+        let connection = format!("Connection from {}", waiting.addr());
+        let before: Vec<&String> = lines.iter().take_while(|line| **line != connection).collect();
         let has_timed_out = before.windows(2).any(|pair| pair[0] == pair[1]);
         assert!(!has_timed_out, "expected no timeout of select, got {before:#?}");
     }
@@ -191,8 +191,8 @@ mod linux {
     fn backlog_is_as_long_as_the_system_allows() {
         let backlog = std::fs::read_to_string("/proc/sys/net/core/somaxconn").unwrap_or_default();
         let backlog: usize = backlog.trim().parse().unwrap_or(0);
-        let is_long = check_requirement("backlog of more than 200 clients", backlog > 200);
-        if !is_long || !has_file_descriptors(CLIENT_LIMIT) {
+        let is_long_enough = check_requirement("backlog of more than 200 clients", backlog > 200);
+        if !is_long_enough || !can_raise_file_descriptor_limit(CLIENT_LIMIT) {
             return;
         }
         let mut server = Server::start(Step::Blocking);
@@ -200,15 +200,15 @@ mod linux {
         let clients: Vec<Client> = (0..200).map(|_| server.connect()).collect();
         server.process().resume();
         drop(clients);
-        serve_next(&mut server);
+        expect_next_served(&mut server);
     }
 
     #[test]
-    fn no_socket_of_step_3_blocks() {
+    fn step_3_sockets_are_nonblocking() {
         /// `O_NONBLOCK` as proc(5) shows it.
         const NONBLOCK: u32 = 0o4000;
         let server = Server::start(Step::Select);
-        let _clients = connect_and_request(&server, 3);
+        let _clients = connect_clients(&server, 3);
         let sockets = server.process().sockets();
         assert_eq!(sockets.len(), 4, "the number of sockets in {sockets:?}");
         let is_nonblocking = sockets.iter().all(|socket| socket.flags & NONBLOCK != 0);

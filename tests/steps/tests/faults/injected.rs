@@ -6,23 +6,23 @@ use std::time::{Duration, Instant};
 
 use harness::{Client, MESSAGE, Server, ServerCommand, Step, TIMEOUT, has_strace};
 
-use crate::{run_in_parallel, serve_next};
+use crate::{expect_next_served, run_in_parallel};
 
 const STEPS_AND_TASKS: [Step; 4] = [Step::Blocking, Step::Functions, Step::Select, Step::Tasks];
 const SELECT_SERVERS: [Step; 2] = [Step::Select, Step::Tasks];
 
-/// Starts `step` with `fault`. Prints a note and returns `None` if strace(1) is missing.
+/// Starts `step` with `fault`. Reports it and returns `None` if strace(1) is missing.
 fn start(step: Step, fault: &str) -> Option<Server> {
     has_strace().then(|| ServerCommand::for_step(step).inject_fault(fault).start())
 }
 
-fn reason(error: i32) -> io::Error {
+fn system_error(error: i32) -> io::Error {
     io::Error::from_raw_os_error(error)
 }
 
 /// Returns the line that a server prints before it retries a failed `accept`.
 fn retry_line(error: i32) -> String {
-    format!("accept: {}: trying again in a second", reason(error))
+    format!("accept: {}: trying again in a second", system_error(error))
 }
 
 #[test]
@@ -42,7 +42,7 @@ fn clients_do_not_notice_temporary_errors() {
             client.request().unwrap();
             client.half_close().unwrap();
             client.expect_end().unwrap();
-            serve_next(&mut server);
+            expect_next_served(&mut server);
             assert_eq!(server.kill_and_read_errors(), [""; 0], "{step}, {fault}");
         });
     }
@@ -58,7 +58,7 @@ fn rest_of_a_response_is_sent_after_a_partial_write() {
         client.half_close().unwrap();
         let rest = client.receive_to_end().unwrap();
         assert_eq!(String::from_utf8_lossy(&rest), " World\n", "{step}: the other seven bytes");
-        serve_next(&mut server);
+        expect_next_served(&mut server);
         assert_eq!(server.kill_and_read_errors(), [""; 0], "{step}");
     });
 }
@@ -79,7 +79,7 @@ fn socket_error_disconnects_its_client_and_is_reported() {
             let Some(mut server) = start(step, fault) else { return };
             let mut client = server.connect();
             client.send(MESSAGE).unwrap();
-            let expected = format!("{}: {call}: {}", client.addr(), reason(error));
+            let expected = format!("{}: {call}: {}", client.addr(), system_error(error));
             server.errors.wait_for_line(&expected);
             // The client gets the end of the stream, or a reset if its message was not read.
             let received = client.receive_to_end();
@@ -88,7 +88,7 @@ fn socket_error_disconnects_its_client_and_is_reported() {
                 Err(error) => error.kind() == io::ErrorKind::ConnectionReset,
             };
             assert!(is_disconnected, "{step}, {fault}: expected a disconnect, got {received:?}");
-            serve_next(&mut server);
+            expect_next_served(&mut server);
             assert_eq!(server.kill_and_read_errors(), [expected], "{step}, {fault}");
         });
     }
@@ -98,7 +98,7 @@ fn socket_error_disconnects_its_client_and_is_reported() {
 fn aborted_connection_is_reported_and_skipped() {
     run_in_parallel(&Step::STEPS, |step| {
         let Some(mut server) = start(step, "accept4:error=ECONNABORTED:when=1..3") else { return };
-        serve_next(&mut server);
+        expect_next_served(&mut server);
         let aborted = "accept: Software caused connection abort (os error 103)";
         assert_eq!(server.kill_and_read_errors(), [aborted; 3], "{step}");
     });
@@ -111,10 +111,10 @@ fn accept_is_retried_once_a_second_while_out_of_resources() {
         for (name, number) in errors {
             let fault = format!("accept4:error={name}:when=1..2");
             // The first accept fails as soon as the server listens, so measure from before its start.
-            let began = Instant::now();
+            let start_time = Instant::now();
             let Some(mut server) = start(step, &fault) else { return };
-            serve_next(&mut server);
-            let elapsed = began.elapsed();
+            expect_next_served(&mut server);
+            let elapsed = start_time.elapsed();
             assert!(
                 elapsed > Duration::from_millis(1900),
                 "{step}, {name}: expected two retries, one second apart, got both in {elapsed:?}"
@@ -130,18 +130,19 @@ fn accept_is_retried_once_a_second_while_out_of_resources() {
 
 #[test]
 fn disconnecting_clients_cause_no_extra_accept_retries() {
+    // The first eleven calls of accept succeed, for `client` and the ten others.
     let Some(server) = start(Step::Select, "accept4:error=ENFILE:when=12+") else { return };
     let mut client = server.connect();
     let mut others: Vec<Client> = (0..10).map(|_| server.connect()).collect();
     others.iter_mut().for_each(|other| other.request().unwrap());
     let waiting = server.connect();
     server.errors.wait_for_line(&retry_line(23));
-    let began = Instant::now();
-    while server.errors.count(&retry_line(23)) < 3 && began.elapsed() < TIMEOUT {
+    let start_time = Instant::now();
+    while server.errors.count(&retry_line(23)) < 3 && start_time.elapsed() < TIMEOUT {
         client.request().unwrap();
         drop(others.pop());
     }
-    let elapsed = began.elapsed();
+    let elapsed = start_time.elapsed();
     assert!(elapsed > Duration::from_secs(1), "expected one retry a second, got 2 in {elapsed:?}");
     assert!(elapsed < TIMEOUT, "expected two more retries within {TIMEOUT:?}");
     waiting.expect_silence().unwrap();
@@ -165,7 +166,7 @@ fn unusable_listening_socket_ends_the_server() {
             // The server may end while this client still connects.
             let _client = Client::connect(server.addr, TIMEOUT);
             assert_eq!(server.wait().code(), Some(1), "{step}, {fault}: exit code");
-            let expected = format!("{}: {call}: {}", server.addr, reason(error));
+            let expected = format!("{}: {call}: {}", server.addr, system_error(error));
             assert_eq!(server.kill_and_read_errors(), [expected], "{step}, {fault}");
         });
     }

@@ -18,12 +18,12 @@ use std::thread;
 
 use harness::{Server, Step, check_requirement, raise_file_descriptor_limit};
 
-/// Expects that the next client is served, and that the server then still runs.
+/// Expects that the next client is served, and that the server is still running afterwards.
 #[track_caller]
-fn serve_next(server: &mut Server) {
+fn expect_next_served(server: &mut Server) {
     let next = server.connect_and_request();
     next.close().unwrap();
-    assert!(server.is_running(), "expected {} to go on", server.command.name());
+    assert!(server.is_running(), "expected {} to be still running", server.command.name());
 }
 
 /// Counts the calls of `recv` for the client at `addr`, the only one that is connected. Steps 1 and 2 print
@@ -45,9 +45,9 @@ fn run_in_parallel(steps: &[Step], test: impl Fn(Step) + Sync) {
     });
 }
 
-/// Raises the limit on file descriptors of this process and of the servers that it starts, and returns
-/// whether it is high enough.
-fn has_file_descriptors(wanted: u64) -> bool {
-    let limit = raise_file_descriptor_limit(wanted).unwrap_or(0);
-    check_requirement(&format!("`ulimit -Hn` of {wanted} or more"), limit >= wanted)
+/// Raises the limit on file descriptors of this process and of the servers that it starts to `min_limit`.
+/// Returns false if the system does not allow it.
+fn can_raise_file_descriptor_limit(min_limit: u64) -> bool {
+    let limit = raise_file_descriptor_limit(min_limit).unwrap_or(0);
+    check_requirement(&format!("`ulimit -Hn` of {min_limit} or more"), limit >= min_limit)
 }

@@ -3,7 +3,7 @@
 
 use harness::{RESPONSE, Server, Step, describe_responses};
 
-use crate::{count_recvs, serve_next};
+use crate::{count_recvs, expect_next_served};
 
 /// The size of a step's request buffer, in bytes.
 const BUFFER_SIZE: usize = 4096;
@@ -47,7 +47,7 @@ fn expect_one_response_for_each_recv(step: Step, length: usize, piece_length: us
          {BUFFER_SIZE} bytes"
     );
 
-    serve_next(&mut server);
+    expect_next_served(&mut server);
     let recvs = count_recvs(&server.kill_and_read_narration(), client.addr());
     // The last recv returns the end of the stream.
     assert_eq!(recvs, responses + 1, "{step}: calls of recv");

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use harness::{MESSAGE, Server, ServerCommand, StalledReader, Step, TIMEOUT};
 
-use crate::{count_recvs, run_in_parallel, serve_next};
+use crate::{count_recvs, expect_next_served, run_in_parallel};
 
-/// The largest accepted growth of a server's memory. Allocators round up.
+/// The largest accepted growth of a server's memory. It is not 0, because an allocator takes whole pages.
 const MAX_GROWTH_KIB: u64 = 1024;
 
-fn stall(server: &Server) -> StalledReader {
+fn connect_stalled_client(server: &Server) -> StalledReader {
     let mut client = StalledReader::connect(server.addr).unwrap();
     client.send_until_stuck().unwrap();
     client
@@ -19,21 +19,21 @@ fn stall(server: &Server) -> StalledReader {
 fn clients_wait_until_one_that_never_reads_disconnects() {
     run_in_parallel(&[Step::Blocking, Step::Functions, Step::Bare], |step| {
         let mut server = ServerCommand::for_step(step).quiet().start();
-        serve_next(&mut server);
-        let before = server.process().memory_kib();
-        let stalled = stall(&server);
-        let mut waiting: Vec<_> = (0..3).map(|_| server.connect()).collect();
-        waiting.iter_mut().for_each(|client| client.send(MESSAGE).unwrap());
-        waiting.iter().for_each(|client| client.expect_silence().unwrap());
-        let after = server.process().memory_kib();
-        let growth = after.saturating_sub(before);
+        expect_next_served(&mut server);
+        let memory_before = server.process().memory_kib();
+        let stalled_client = connect_stalled_client(&server);
+        let mut waiting_clients: Vec<_> = (0..3).map(|_| server.connect()).collect();
+        waiting_clients.iter_mut().for_each(|client| client.send(MESSAGE).unwrap());
+        waiting_clients.iter().for_each(|client| client.expect_silence().unwrap());
+        let memory_after = server.process().memory_kib();
+        let growth = memory_after.saturating_sub(memory_before);
         assert!(growth <= MAX_GROWTH_KIB, "{step}: the memory grew by {growth} KiB");
-        drop(stalled);
-        for mut client in waiting {
+        drop(stalled_client);
+        for mut client in waiting_clients {
             client.receive().unwrap();
             client.close().unwrap();
         }
-        serve_next(&mut server);
+        expect_next_served(&mut server);
     });
 }
 
@@ -41,10 +41,10 @@ fn clients_wait_until_one_that_never_reads_disconnects() {
 fn late_reader_gets_one_response_for_each_recv() {
     run_in_parallel(&Step::STEPS, |step| {
         let mut server = Server::start(step);
-        let client = stall(&server);
+        let client = connect_stalled_client(&server);
         let addr = client.addr();
         let responses = client.drain(&Arc::default(), TIMEOUT).unwrap();
-        serve_next(&mut server);
+        expect_next_served(&mut server);
         let narration = server.kill_and_read_narration();
         // With a very large send buffer, step 3 prints more lines than the log keeps.
         if narration[0].starts_with("Listening on") {
@@ -53,7 +53,7 @@ fn late_reader_gets_one_response_for_each_recv() {
             assert_eq!(recvs, responses + 1, "{step}: calls of recv");
         }
         if step == Step::Select && cfg!(target_os = "linux") {
-            // On other systems TCP may stall before the server does.
+            // On other systems TCP may stall before the server blocks.
             let ready_line = format!("Ready to write: {addr}");
             assert!(narration.contains(&ready_line), "{step}: expected {ready_line:?}");
         }

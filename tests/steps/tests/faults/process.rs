@@ -4,7 +4,7 @@ use std::os::unix::process::ExitStatusExt;
 
 use harness::{ServerCommand, Signal, Step};
 
-use crate::serve_next;
+use crate::expect_next_served;
 
 /// A shell starts a background command with SIGINT ignored, and cannot reset that. Perl can, so the tests
 /// also pass in the background.
@@ -17,19 +17,19 @@ fn interrupt_and_termination_end_a_server_at_once() {
         for step in Step::STEPS {
             let mut server = ServerCommand::for_step(step).shell(RESET_INTERRUPT).start();
             let mut client = server.connect_and_request();
-            let waiting = server.connect();
+            let waiting_client = server.connect();
             server.process().signal(signal);
             let status = server.wait();
             assert_eq!(status.signal(), Some(signal.as_raw()), "{step}: {status}");
             client.expect_end().unwrap();
-            waiting.close().unwrap();
+            waiting_client.close().unwrap();
             assert_eq!(server.errors.read_to_end(), [""; 0], "standard error of {step}");
         }
     }
 }
 
 #[test]
-fn server_goes_on_with_an_output_stream_closed() {
+fn server_serves_clients_with_an_output_stream_closed() {
     for close_stream in
         [ServerCommand::close_stdout, |command: ServerCommand| command.shell("exec 2>&-")]
     {
@@ -38,7 +38,7 @@ fn server_goes_on_with_an_output_stream_closed() {
             for _ in 0..3 {
                 let client = server.connect_and_request();
                 client.reset().unwrap();
-                serve_next(&mut server);
+                expect_next_served(&mut server);
             }
         }
     }

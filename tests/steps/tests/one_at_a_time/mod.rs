@@ -9,7 +9,7 @@ pub fn expect_second_client_waits(step: Step) {
     for line in [b"one\n", b"two\n", b"six\n"] {
         second.send(line).unwrap();
     }
-    // A server for several clients would meanwhile respond to the second client.
+    // A server for several clients would respond to the second client in the meantime.
     (0..100).for_each(|_| first.request().unwrap());
     second.expect_silence().unwrap();
 

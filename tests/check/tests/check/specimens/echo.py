@@ -26,7 +26,7 @@ def drop(client):
 
 
 while True:
-    # A client that does not read is not read from until it does.
+    # Do not read from a client until it has received all of its last response.
     readers = [client for client in unsent if not unsent[client]]
     writers = [client for client in unsent if unsent[client]]
     ready_to_read, ready_to_write, _ = select([server] + readers, writers, [])

@@ -18,7 +18,7 @@ def send(client_socket):
     try:
         client_socket.sendall(RESPONSE)
     except OSError:
-        pass  # The next recv finds out, too.
+        pass  # The next recv fails too, or returns b"".
 
 
 def event_loop(server_socket):

@@ -15,7 +15,7 @@ def handle_client(client_socket):
                 for _ in range(BLOCKS):
                     client_socket.sendall(BLOCK)
         except OSError:
-            pass  # The client has gone.
+            pass  # The client has disconnected.
 
 
 def main():
@@ -28,7 +28,7 @@ def main():
         try:
             client_socket, addr = server_socket.accept()
         except OSError:
-            time.sleep(1)  # There is no free file descriptor.
+            time.sleep(1)  # Out of file descriptors.
             continue
         thread = threading.Thread(target=handle_client, args=(client_socket,), daemon=True)
         thread.start()

@@ -33,8 +33,8 @@ int main(int argc, char **argv) {
                     FD_SET(client, &to_monitor);
             } else if (FD_ISSET(fd, &ready)) {
                 if (recv(fd, request, sizeof request, 0) > 0) {
-                    send(fd, "Hello World", 11, 0); /* on Linux this one gets ECONNRESET, */
-                    send(fd, "\n", 1, 0);           /* and this one is killed */
+                    send(fd, "Hello World", 11, 0); /* On Linux this call fails with ECONNRESET. */
+                    send(fd, "\n", 1, 0);           /* This call raises SIGPIPE. */
                 } else {
                     FD_CLR(fd, &to_monitor);
                     close(fd);

@@ -10,7 +10,7 @@ class Client:
         return self.conn.fileno()
 
     def serve(self):
-        """One recv or one send. Returns False if the client is gone."""
+        """Calls recv or send once. Returns False if the client has disconnected."""
         try:
             if not self.out:
                 request = self.conn.recv(4096)

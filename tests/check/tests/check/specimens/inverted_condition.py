@@ -10,7 +10,7 @@ def accept_connection(server_socket, to_monitor):
 
 
 def send_message(client_socket):
-    """Returns whether the client stays."""
+    """Returns whether the client stays connected."""
     request = client_socket.recv(4096)
     if not request:
         client_socket.sendall(b"Hello World\n")
@@ -28,10 +28,10 @@ def event_loop(server_socket):
                 accept_connection(sock, to_monitor)
                 continue
             try:
-                stays = send_message(sock)
+                is_connected = send_message(sock)
             except OSError:
-                stays = False
-            if not stays:
+                is_connected = False
+            if not is_connected:
                 to_monitor.remove(sock)
                 sock.close()
 
