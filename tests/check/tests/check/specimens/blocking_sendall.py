@@ -17,7 +17,7 @@ def open_server(port):
 def serve_once(client):
     """Returns False if the client has disconnected."""
     try:
-        if not client.recv(4096):
+        if not client.recv(64):
             return False
         client.sendall(GREETING)
     except OSError:
