@@ -32,7 +32,7 @@ pub struct Client {
     pub addr: SocketAddr,
     pub status: Status,
     pub unread_bytes: u64,
-    pub unsent_bytes: u64,
+    pub unacknowledged_bytes: u64,
     /// The inode of the server's socket for this client, or 0 while the client is in the backlog.
     #[serde(skip)]
     inode: u64,
@@ -55,7 +55,7 @@ impl Client {
     fn update(&mut self, socket: &TcpSocket, now: Instant) {
         let is_closed = socket.state == TcpState::CloseWait;
         self.status = if is_closed { Status::Closed } else { Status::Open };
-        (self.unread_bytes, self.unsent_bytes) = (socket.unread, socket.unacknowledged);
+        (self.unread_bytes, self.unacknowledged_bytes) = (socket.unread, socket.unacknowledged);
         if self.inode != socket.inode {
             (self.inode, self.last_change) = (socket.inode, now);
         }
@@ -177,8 +177,9 @@ impl Clients {
     }
 
     /// Decides whether each client that is missing from the table has reset its connection or
-    /// disconnected. `reset_count` is the number of connections in the backlog that are missing from
-    /// the table. `inodes` are those of all sockets of the server.
+    /// disconnected. A connection that is reset leaves the table at once, but stays in the backlog until
+    /// `accept` takes it. `reset_count` is the number of these connections in the backlog. `inodes` are
+    /// those of all sockets of the server.
     fn update_missing(
         &mut self,
         missing_clients: Vec<Client>,
@@ -192,7 +193,7 @@ impl Clients {
         let mut accepted_count = waiting_count.saturating_sub(reset_count);
         for mut client in missing_clients {
             let mut is_connected = client.is_in_backlog() || inodes.contains(&client.inode);
-            // `accept` takes the oldest connection from the backlog.
+            // `accept` has taken the other connections, the oldest first.
             if client.is_in_backlog() && accepted_count > 0 {
                 accepted_count -= 1;
                 let position = inodes.iter().position(|inode| !known_inodes.contains(inode));
@@ -222,7 +223,7 @@ impl Clients {
                 addr: socket.peer_addr,
                 status: Status::Open,
                 unread_bytes: 0,
-                unsent_bytes: 0,
+                unacknowledged_bytes: 0,
                 inode: socket.inode,
                 last_change: now,
             };

@@ -169,7 +169,7 @@ fn show(
         Ok(None) => Ok(ExitCode::SUCCESS),
         // The program that reads our plain lines has exited.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(ExitCode::SUCCESS),
-        Err(error) => Err(format!("cannot use the terminal: {error}")),
+        Err(error) => Err(format!("cannot show or record the server: {error}")),
     }
 }
 

@@ -302,15 +302,16 @@ fn local_ip() -> Option<IpAddr> {
     socket.local_addr().ok().map(|addr| addr.ip())
 }
 
-/// Formats a client's unread and unsent bytes and its status in a few characters.
+/// Formats a client's unread and unacknowledged bytes and its status in a few characters.
 pub fn describe_bytes(client: &Client) -> String {
-    let (unread, unsent) = (format_count(client.unread_bytes), format_count(client.unsent_bytes));
+    let (unread, unacked) =
+        (format_count(client.unread_bytes), format_count(client.unacknowledged_bytes));
     match client.status {
         Status::Closed if client.unread_bytes == 0 => "closed".to_owned(),
         Status::Closed => format!("{unread} closed"),
         Status::Reset => "reset".to_owned(),
-        Status::Open if client.unsent_bytes == 0 => unread,
-        Status::Open => format!("{unread}+{unsent}"),
+        Status::Open if client.unacknowledged_bytes == 0 => unread,
+        Status::Open => format!("{unread}+{unacked}"),
     }
 }
 

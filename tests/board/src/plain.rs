@@ -20,7 +20,7 @@ pub fn format_lines(state: &ServerState, source: &Source) -> Vec<String> {
     let clients = &state.clients;
     let (backlog, accepted) = (join_clients(clients.backlog()), join_clients(clients.accepted()));
     lines.push(format!("backlog: {} (unread: {backlog})", clients.backlog_length()));
-    lines.push(format!("accepted: {} (unread+unsent: {accepted})", clients.accepted().count()));
+    lines.push(format!("accepted: {} (unread+unacked: {accepted})", clients.accepted().count()));
     lines.extend(state.describe_last_iteration());
     lines.extend(state.output.last().map(|entry| format!("last output: {}", entry.run.text)));
     lines.retain(|line| !line.is_empty());

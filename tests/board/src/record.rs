@@ -135,7 +135,7 @@ impl Recorder {
         Ok(())
     }
 
-    /// Returns whether the last state shows a blocked server and no unsent bytes.
+    /// Returns whether the last state shows a blocked server and no unacknowledged bytes.
     pub fn is_settled(&self) -> bool {
         let (Some(state), Some((call, _))) = (self.recording.states.last(), self.last_call) else {
             return false;
@@ -147,7 +147,7 @@ impl Recorder {
         let is_returning = state.accepted_clients.iter().any(has_unhandled_input)
             || call != LessonCall::Recv && !state.backlog.is_empty();
         let mut clients = state.backlog.iter().chain(&state.accepted_clients);
-        state.is_blocked && !is_returning && clients.all(|client| client.unsent_bytes == 0)
+        state.is_blocked && !is_returning && clients.all(|client| client.unacknowledged_bytes == 0)
     }
 
     fn client_name(&self, fd: RawFd) -> Option<&str> {
@@ -234,7 +234,8 @@ impl Recorder {
             self.record_action(format!("{name} connects."), None, |state| {
                 // Sending and closing are separate actions.
                 let mut client = client.clone();
-                (client.unread_bytes, client.unsent_bytes, client.status) = (0, 0, Status::Open);
+                (client.unread_bytes, client.unacknowledged_bytes, client.status) =
+                    (0, 0, Status::Open);
                 state.backlog.push(client);
             });
         }
@@ -327,8 +328,8 @@ impl Recorder {
         for client in last.backlog.iter_mut().chain(&mut last.accepted_clients) {
             let current =
                 self.clients.connected_clients.iter().find(|other| other.name == client.name);
-            client.unsent_bytes =
-                current.map_or(0, |current| current.unsent_bytes.min(client.unsent_bytes));
+            client.unacknowledged_bytes = current
+                .map_or(0, |current| current.unacknowledged_bytes.min(client.unacknowledged_bytes));
         }
         if let Some(ProcessState::Blocked(call)) = server.process().state()
             && call.lesson_call() == self.last_call.map(|(call, _)| call)

@@ -14,9 +14,9 @@ use crate::source::{Location, Source};
 
 /// The smallest terminal in which the source and the table fit.
 const MIN_SIZE: Size = Size::new(80, 23);
-/// The smallest width of a column of clients, without and with their age.
+/// The smallest width of a column of clients, without and with a time.
 const MIN_COLUMN_WIDTH: usize = 17;
-const MIN_COLUMN_WIDTH_WITH_AGE: usize = 24;
+const MIN_COLUMN_WIDTH_WITH_TIME: usize = 24;
 /// The time for which a disconnected client stays on the screen.
 const DISCONNECTED_SECONDS: u64 = 10;
 
@@ -177,9 +177,9 @@ fn format_table(state: &ServerState, size: Size) -> Vec<Line<'static>> {
     let column_width = (width - 2 * (columns - 1)) / columns;
     let backlog_rows = backlog.len().div_ceil(columns);
     let backlog_rows = backlog_rows.min(rows - accepted.len().div_ceil(columns).min(rows / 2));
-    let age = if column_width < MIN_COLUMN_WIDTH_WITH_AGE { "" } else { "  age" };
+    let time = if column_width < MIN_COLUMN_WIDTH_WITH_TIME { "" } else { "  for" };
     let format_heading = |name: &str, count: usize, bytes: &str| {
-        let (title, titles) = (format!("{name}: {count}"), format!("{bytes}{age}"));
+        let (title, titles) = (format!("{name}: {count}"), format!("{bytes}{time}"));
         let text = format!("{title:<15}{titles:>width$}", width = width - 15);
         Line::from(text).bold().underlined()
     };
@@ -190,7 +190,7 @@ fn format_table(state: &ServerState, size: Size) -> Vec<Line<'static>> {
         let text = format!("    and {} reset, address unknown", clients.unseen_reset_count);
         lines.push(Line::from(text).magenta().bold());
     }
-    lines.push(format_heading("accepted", accepted.len(), "unread+unsent"));
+    lines.push(format_heading("accepted", accepted.len(), "unread+unacked"));
     lines.extend(format_clients(state, &accepted, columns, rows - backlog_rows, column_width));
     lines.resize(height.saturating_sub(set_lines.len()).max(lines.len()), Line::default());
     lines.extend(set_lines);
@@ -226,19 +226,20 @@ fn format_clients(
     lines
 }
 
-/// Returns a client's name, address and bytes in `width` characters, and its age if it fits.
+/// Returns a client's name, address and bytes in `width` characters, and the seconds since its last
+/// change if they fit.
 fn format_client(state: &ServerState, client: &Client, width: usize) -> String {
     let bytes = format!("{:>5}", describe_bytes(client));
-    let age = if width < MIN_COLUMN_WIDTH_WITH_AGE {
+    let time = if width < MIN_COLUMN_WIDTH_WITH_TIME {
         String::new()
     } else {
         format!("{:>5}", format!("{}s", state.seconds_since(client.last_change)))
     };
-    let addr_width = width.saturating_sub(4 + 1 + bytes.len() + age.len());
+    let addr_width = width.saturating_sub(4 + 1 + bytes.len() + time.len());
     // The ends of addresses differ more than their starts.
     let addr = client.addr.to_string();
     let addr = truncate(&addr, &addr, addr_width);
-    format!("{:<3} {addr:<addr_width$} {bytes}{age}", client.name)
+    format!("{:<3} {addr:<addr_width$} {bytes}{time}", client.name)
 }
 
 fn format_output(state: &ServerState, size: Size) -> Vec<Line<'static>> {

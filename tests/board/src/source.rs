@@ -30,7 +30,8 @@ impl Source {
         Ok(Self { lines: text.lines().map(str::to_owned).collect() })
     }
 
-    /// Returns the index of the line that makes a call, or None if no line or several lines can be it.
+    /// Returns the index of the first line that makes a call, or None if there is none. Also returns None
+    /// if several lines sleep. In our servers, a comment marks the line of each `recv` and `send`.
     pub fn find_call(&self, call: LessonCall, is_out_of_resources: bool) -> Option<usize> {
         match call {
             LessonCall::Recv => self.find_line(|line| line == "// recv").map(|line| line + 1),

@@ -134,8 +134,9 @@ fn expect_closed_sockets(trial: &mut Trial) -> Outcome {
     };
     let count_if_closed = || count(trial).filter(|after| *after <= before);
     let Some(after) = poll_until(trial.timeout, count_if_closed) else {
-        let expected = format!("at most {before} file descriptors, as before {CLIENTS} clients");
-        let actual = count(trial).map_or("no count".to_owned(), |count| count.to_string());
+        let expected =
+            format!("at most {before} file descriptors, as many as before {CLIENTS} clients");
+        let actual = count(trial).map_or("an unknown number".to_owned(), |count| count.to_string());
         return Err(Failure::unexpected(&expected, &actual, Deviation::Measurement));
     };
     trial.measurement = format!("{after} file descriptors after {CLIENTS} clients");

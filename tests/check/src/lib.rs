@@ -1,5 +1,5 @@
-//! Cases, each with a question that a good server answers with yes. The tests run them on our own
-//! servers, and the program `check` runs them on any other.
+//! Test cases for servers. Each case asks a question, and the server passes if the answer is yes. The tests
+//! run the cases on our own servers, and the program `check` runs them on any other.
 
 #![forbid(unsafe_code)]
 
@@ -75,7 +75,7 @@ impl Level {
 pub struct Case {
     /// The name in the output and in the options of `check`.
     pub name: &'static str,
-    /// The actions of the clients, and a question that a pass answers with yes.
+    /// The actions of the clients, and a question. The server passes if the answer is yes.
     pub question: &'static str,
     /// The page and section that explain the situation.
     pub section: &'static str,

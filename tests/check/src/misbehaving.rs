@@ -124,7 +124,7 @@ fn flood(client: &Client, stop: &AtomicBool) -> io::Result<()> {
     stream.set_nonblocking(true)?;
     let (message, mut responses) = ([b'x'; 64 * 1024], [0; 64 * 1024]);
     let expect_connected = |result: io::Result<usize>| match result {
-        Ok(0) => Err(io::Error::other("the server closed the connection")),
+        Ok(0) => Err(ErrorKind::UnexpectedEof.into()),
         Err(error) if error.kind() != ErrorKind::WouldBlock => Err(error),
         Err(_) | Ok(_) => Ok(()),
     };

@@ -31,8 +31,8 @@ pub const CASES: &[Case] = &[
     },
     Case {
         name: "out of file descriptors",
-        question: "Clients connect until the server is out of file descriptors. Are the connected \
-                   clients served, and the waiting clients after others disconnect?",
+        question: "Clients connect until the server is out of file descriptors. Is each connected client \
+                   served, and each waiting client after another one disconnects?",
         by_hand: "(ulimit -n 64 && {server})\nIn another terminal: cargo run --bin client -- --port {port} --crowd 100",
         prepare: |command| command.file_descriptor_limit(64),
         run: |trial| overfill(trial, 100, WAITING_CLIENTS),
@@ -40,12 +40,13 @@ pub const CASES: &[Case] = &[
     },
     Case {
         name: "a freed file descriptor",
-        question: "The server is full, and two more clients wait. Is one served when an early client \
-                   disconnects, and the other when one more disconnects?",
+        question: "The server is full, and two clients wait. Two connected clients disconnect, one after \
+                   the other. Is a waiting client served each time?",
         by_hand: "(ulimit -n 4096 && {server})\nIn another terminal: nc 127.0.0.1 {port}\nIn a third terminal: cargo run --bin client -- --port {port} --crowd 1019\nIf fewer than 1019 clients get a response, run the command again with that number instead of 1019.\n\
                   In two more terminals: nc 127.0.0.1 {port}\nType hello in both, then press Ctrl-C in the second terminal.",
         prepare: reserve_all_but_twelve,
-        // A server fails if it only remembers its last file descriptor, and does not try to get the next one.
+        // A server fails if it decides by its newest file descriptor whether it is full. The first waiting
+        // client gets a low one, so such a server expects that the next client fits too.
         run: |trial| overfill(trial, 24, 2),
         ..BASE
     },

@@ -56,8 +56,11 @@ fn build_command() -> Command {
     Command::new("client")
         .version(env!("CARGO_PKG_VERSION"))
         .about("A client like nc: sends each line that you type, and prints the responses")
-        .arg(host_argument.help("Name or address of the server, or ADDRESS:PORT"))
-        .arg(port_argument.help("Port of the server, if HOST contains none"))
+        .arg(
+            host_argument
+                .help("Name or address of the server, or ADDRESS:PORT. The same as --host"),
+        )
+        .arg(port_argument.help("Port of the server, if HOST contains none. The same as --port"))
         .arg(host.default_value("127.0.0.1"))
         .arg(port.default_value("5000"))
         .arg(flag("reset", "At the end of the input (Ctrl-D), reset the connection"))
@@ -81,12 +84,12 @@ fn resolve(host: &str, port: u16) -> anyhow::Result<SocketAddr> {
 }
 
 /// Sends in one thread and receives in another, because both calls block.
-fn send_and_receive(server: SocketAddr, is_reset_at_end: bool) -> anyhow::Result<()> {
+fn send_and_receive(server: SocketAddr, is_reset_requested: bool) -> anyhow::Result<()> {
     let stream = TcpStream::connect(server);
     let mut stream = stream.with_context(|| format!("cannot connect to {server}"))?;
     let sender = stream.try_clone().context("cannot duplicate the socket")?;
     thread::spawn(move || {
-        if let Err(error) = send_lines(&sender, is_reset_at_end) {
+        if let Err(error) = send_lines(&sender, is_reset_requested) {
             report(&format!("{error:#}"));
             process::exit(1);
         }
@@ -100,7 +103,7 @@ fn send_and_receive(server: SocketAddr, is_reset_at_end: bool) -> anyhow::Result
     }
 }
 
-fn send_lines(mut stream: &TcpStream, is_reset_at_end: bool) -> anyhow::Result<()> {
+fn send_lines(mut stream: &TcpStream, is_reset_requested: bool) -> anyhow::Result<()> {
     loop {
         let line = read_line()?;
         if line.is_empty() {
@@ -108,7 +111,7 @@ fn send_lines(mut stream: &TcpStream, is_reset_at_end: bool) -> anyhow::Result<(
         }
         stream.write_all(&line).context("cannot send to the server")?;
     }
-    if is_reset_at_end {
+    if is_reset_requested {
         // When this process exits, the kernel closes the socket and sends the reset.
         reset_on_close(stream).context("cannot prepare the reset")?;
         process::exit(0);
@@ -120,7 +123,7 @@ fn stall(server: SocketAddr) -> anyhow::Result<()> {
     let client = StalledReader::connect(server);
     let mut client = client.with_context(|| format!("cannot connect to {server}"))?;
     print_line(&format!("{} sends requests and never reads.", client.addr()));
-    client.send_until_server_is_blocked().context("send() never blocked")?;
+    client.send_until_server_is_blocked().context("cannot send until send() blocks")?;
     let sent = client.bytes_sent();
     print_line(&format!("send() blocks after {sent} bytes, and the server cannot send either."));
     print_line("Press Enter to disconnect.");
@@ -133,7 +136,9 @@ fn connect_crowd(server: SocketAddr, clients: usize) -> anyhow::Result<()> {
     let limit = raise_file_descriptor_limit(wanted)
         .context("cannot raise the limit on file descriptors")?;
     if limit < wanted {
-        print_line(&format!("The limit of {limit} file descriptors is too low for all clients."));
+        print_line(&format!(
+            "The limit of {limit} file descriptors is too low for {clients} clients."
+        ));
     }
     let mut streams = Vec::new();
     for number in 1..=clients {

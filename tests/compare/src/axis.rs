@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-/// The scales in microseconds per column. A scale can also be one of these times a power of ten.
+/// The scales in microseconds per column. Each can also be multiplied by a power of ten.
 const SCALES: [u64; 9] = [1000, 1250, 2000, 2500, 3125, 4000, 5000, 6250, 8000];
 /// The possible numbers of columns from one label to the next.
 const LABEL_SPACINGS: RangeInclusive<u64> = 7..=25;

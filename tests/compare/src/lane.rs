@@ -99,8 +99,8 @@ fn server_lane(timeline: &Timeline, elapsed: Duration, axis: &Axis) -> Vec<Sign>
     lane
 }
 
-/// Returns the lane of a client. Each event has its own column. If that column is taken, the event goes
-/// into the next free one.
+/// Returns the lane of a client. A wait or an idle time fills all columns until the next event. A response
+/// takes one column, or the next one that is free.
 fn client_lane(events: &[(Duration, ClientEvent)], elapsed: Duration, axis: &Axis) -> Vec<Sign> {
     let mut lane = vec![BLANK; axis.columns.into()];
     for (index, (start, event)) in events.iter().enumerate() {

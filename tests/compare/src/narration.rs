@@ -14,10 +14,10 @@ const MIN_SELECT_TIME: Duration = Duration::from_millis(2);
 pub struct Narration {
     step: Step,
     log: Log,
-    lines_read: usize,
+    read_line_count: usize,
     /// The number of times that the last line had been printed when we read it.
-    repetitions_read: usize,
-    previous_read: Instant,
+    last_line_count: usize,
+    previous_read_time: Instant,
     /// The address of the client that was accepted last.
     accepted_addr: Option<SocketAddr>,
     pub states: Vec<(Instant, ServerState)>,
@@ -32,9 +32,9 @@ impl Narration {
         Self {
             step,
             log,
-            lines_read: 0,
-            repetitions_read: 0,
-            previous_read: Instant::now(),
+            read_line_count: 0,
+            last_line_count: 0,
+            previous_read_time: Instant::now(),
             accepted_addr: None,
             states: Vec::new(),
         }
@@ -47,17 +47,17 @@ impl Narration {
         let log = self.log.clone();
         log.wait_for("any number of lines", |lines| {
             // The last line that we read may have been repeated since.
-            let first_index = self.lines_read.saturating_sub(1);
+            let first_index = self.read_line_count.saturating_sub(1);
             for (index, line) in lines.iter().enumerate().skip(first_index) {
-                if index >= self.lines_read {
-                    self.repetitions_read = 1;
+                if index >= self.read_line_count {
+                    self.last_line_count = 1;
                     if let Some(state) = self.state_from(&line.text) {
                         self.add(line.first_printed, state);
                     }
                 }
                 self.add_repetitions(line);
             }
-            self.lines_read = lines.len();
+            self.read_line_count = lines.len();
             Some(())
         });
         if is_in_send
@@ -65,9 +65,9 @@ impl Narration {
             && matches!(state.blocked_in, None | Some(LessonCall::Recv))
             && let [client_addr] = state.client_addrs[..]
         {
-            self.add(self.previous_read, blocked_state(LessonCall::Send, Some(client_addr)));
+            self.add(self.previous_read_time, blocked_state(LessonCall::Send, Some(client_addr)));
         }
-        self.previous_read = now;
+        self.previous_read_time = now;
     }
 
     /// Returns the state that begins with this line.
@@ -95,14 +95,14 @@ impl Narration {
     /// Adds two states if the line `Before recv()` was repeated. The server handled the client, and is
     /// blocked in `recv()` again.
     fn add_repetitions(&mut self, line: &LineRun) {
-        let repetitions = line.count - self.repetitions_read;
-        self.repetitions_read = line.count;
+        let repetitions = line.count - self.last_line_count;
+        self.last_line_count = line.count;
         if let (1.., Some(client_addr)) = (repetitions, self.accepted_addr)
             && self.step.is_blocking()
             && line.text == "Before recv()"
         {
             // The log keeps only the time of the last repetition.
-            let start = if repetitions == 1 { line.last_printed } else { self.previous_read };
+            let start = if repetitions == 1 { line.last_printed } else { self.previous_read_time };
             let client_addrs = vec![client_addr];
             self.add(start, ServerState { blocked_in: None, client_addrs });
             self.add(line.last_printed, blocked_state(LessonCall::Recv, Some(client_addr)));

@@ -40,7 +40,7 @@ pub struct ServerState {
 }
 
 /// An event of a client. A `Write` is recorded when all its responses have arrived. A `Measurement` is
-/// the time for one response. If the system reports the server's CPU time, it is that time.
+/// the time for one response: the server's CPU time if the system reports it, or the elapsed time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ClientEvent {
     Request,

@@ -113,7 +113,7 @@ impl Client {
         let text = if !is_timeout(error) {
             describe_error(error)
         } else if self.time_left(self.timeout).is_zero() {
-            format!("{missing} before the deadline")
+            format!("{missing} before the time limit")
         } else {
             format!("{missing} within {} s", self.timeout.as_secs_f32())
         };
@@ -399,5 +399,5 @@ fn deadline_ends_reads_although_bytes_arrive() {
     let client = Client::connect(server, crate::TIMEOUT).expect("a connection");
     let deadline = Instant::now() + Duration::from_millis(300);
     let result = client.with_protocol(&Arc::default(), deadline).receive_to_end();
-    assert_eq!(result.unwrap_err().to_string(), "no end of the stream before the deadline");
+    assert_eq!(result.unwrap_err().to_string(), "no end of the stream before the time limit");
 }

@@ -96,9 +96,9 @@ impl ServerCommand {
         self
     }
 
-    /// Lets system calls fail with strace(1), which writes the system calls `calls` into the file `log`,
-    /// with each byte of a string as `\xNN`. `fault` is the value for `-e inject=`, such as
-    /// `accept4:error=ENOMEM:when=1`. See [`crate::has_strace`].
+    /// Makes system calls fail, with strace(1). `fault` is the value for `-e inject=`, such as
+    /// `accept4:error=ENOMEM:when=1`. strace writes the system calls `calls` to the file `log`, and each
+    /// byte of a string as `\xNN`. See [`crate::has_strace`].
     pub fn trace(mut self, fault: &str, calls: &str, log: &str) -> Self {
         // -D: the server stays the child of this process, not of strace.
         let strace = format!("strace -D -f -qq -xx -s 4096 -e trace={calls} -e inject={fault} -o");
@@ -106,7 +106,7 @@ impl ServerCommand {
         self
     }
 
-    /// Lets system calls fail, as [`Self::trace`] does, without a log.
+    /// Makes system calls fail, as [`Self::trace`] does, but writes no log.
     pub fn inject_fault(self, fault: &str) -> Self {
         self.trace(fault, fault.split(':').next().unwrap_or_default(), "/dev/null")
     }
@@ -135,7 +135,7 @@ impl ServerCommand {
 
     /// Starts the server, and does not wait until it listens. Its port may still be 0.
     pub fn spawn(&self) -> io::Result<Server> {
-        // Start the guard first. Starting it later would need the lock that `spawn_and_register` holds.
+        // Start the guard now. `spawn_and_register` holds the lock that starting the guard needs.
         guard::change_groups(|_| {});
         let mut command = self.command();
         // The guard and `kill` end the whole process group of the server.
@@ -237,8 +237,8 @@ pub struct Server {
     pub narration: Log,
     pub errors: Log,
     child: Child,
-    /// The exit status, after this process has waited for the server. Then the process ID may belong to
-    /// another process, so it gets no more signals.
+    /// The exit status. None until this process has waited for the server. After that the system may give
+    /// the process ID to another process, so we send no more signals to it.
     status: Option<ExitStatus>,
 }
 

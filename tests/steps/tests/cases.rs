@@ -133,7 +133,7 @@ impl Expectation {
                 None
             }
             verdict => {
-                let failure = "a failure for the reason in `is_expected`";
+                let failure = "a failure for the usual reason (see `is_expected`)";
                 let expected = if is_failure_expected { failure } else { "a pass" };
                 Some(format!("\"{name}\": expected {expected}, got {verdict:#?}"))
             }

@@ -84,18 +84,19 @@ impl LoadedServer {
 #[derive(Debug, Clone, Copy, Default)]
 struct Cost {
     /// The server's CPU time. NaN if not available on this system.
-    cpu_time: f64,
-    elapsed_time: f64,
+    cpu_nanoseconds: f64,
+    elapsed_nanoseconds: f64,
 }
 
 fn measure_cost(loaded_server: &mut LoadedServer, iterations: usize) -> Cost {
     let process = loaded_server.server.process();
     let (cpu_time_before, start) = (process.main_thread_cpu_time(), Instant::now());
     let responses = loaded_server.run(iterations) as f64;
-    let elapsed_time = start.elapsed().as_nanos() as f64 / responses;
+    let elapsed_nanoseconds = start.elapsed().as_nanos() as f64 / responses;
     let readings = process.main_thread_cpu_time().zip(cpu_time_before);
-    let cpu_time = readings.map_or(f64::NAN, |(after, before)| (after - before).as_nanos() as f64);
-    Cost { cpu_time: cpu_time / responses, elapsed_time }
+    let cpu_nanoseconds =
+        readings.map_or(f64::NAN, |(after, before)| (after - before).as_nanos() as f64);
+    Cost { cpu_nanoseconds: cpu_nanoseconds / responses, elapsed_nanoseconds }
 }
 
 /// Returns how many iterations take at least [`MIN_DURATION`].
@@ -138,11 +139,11 @@ fn measure_and_print_row(load: &str, step: Step, start: impl Fn(ServerCommand) -
     let median = |value: fn([Cost; 3]) -> f64| format_median(costs.map(value));
     println!(
         "| {load} | `{step}` | {} | {} | {} | {} | {} |",
-        median(|[server, reference, _]| server.cpu_time / reference.cpu_time),
-        median(|[_, reference, second]| second.cpu_time / reference.cpu_time),
-        median(|[server, reference, _]| server.elapsed_time / reference.elapsed_time),
-        median(|[_, reference, second]| second.elapsed_time / reference.elapsed_time),
-        median(|[server, ..]| server.cpu_time / 1000.0),
+        median(|[server, reference, _]| server.cpu_nanoseconds / reference.cpu_nanoseconds),
+        median(|[_, reference, second]| second.cpu_nanoseconds / reference.cpu_nanoseconds),
+        median(|[server, reference, _]| server.elapsed_nanoseconds / reference.elapsed_nanoseconds),
+        median(|[_, reference, second]| second.elapsed_nanoseconds / reference.elapsed_nanoseconds),
+        median(|[server, ..]| server.cpu_nanoseconds / 1000.0),
     );
 }
 
@@ -166,6 +167,11 @@ fn pin_and_choose_server_core() -> Option<&'static str> {
 fn main() {
     run_named_reference();
     let names: Vec<String> = env::args().skip(1).filter(|name| !name.starts_with('-')).collect();
+    let is_load = |name: &String| LOADS.iter().any(|(load, ..)| load.contains(name));
+    if let Some(name) = names.iter().find(|name| !is_load(name)) {
+        eprintln!("no load has {name:?} in its name: {:?}", LOADS.map(|(load, ..)| load));
+        process::exit(1);
+    }
     // Build before pinning, because cargo should use all cores.
     for step in [Select, Tokio] {
         step.build_binary();

@@ -53,25 +53,26 @@ fn run_select(server_socket: &TcpListener) -> io::Result<()> {
         clients.iter().for_each(|sock| to_read.insert(sock.as_fd()));
         let highest_client = clients.iter().map(AsRawFd::as_raw_fd).max().unwrap_or_default();
         let nfds = highest_client.max(server_socket.as_raw_fd()) + 1;
-        let (disconnected, has_connected) = loop {
+        let (disconnected_index, has_connected) = loop {
             let (mut ready_to_read, mut ready_to_write) = (to_read, FdSet::new());
             select(nfds, &mut ready_to_read, &mut ready_to_write, None, None)?;
-            let mut disconnected = None;
+            let mut disconnected_index = None;
             for (index, mut sock) in clients.iter().enumerate() {
                 if ready_to_read.contains(sock.as_fd()) {
                     match sock.read(&mut request)? {
-                        0 => disconnected = Some(index),
+                        0 => disconnected_index = Some(index),
                         _ => sock.write_all(RESPONSE)?,
                     }
                 }
             }
             let has_connected = ready_to_read.contains(server_socket.as_fd());
-            if has_connected || disconnected.is_some() {
-                break (disconnected, has_connected);
+            if has_connected || disconnected_index.is_some() {
+                break (disconnected_index, has_connected);
             }
         };
-        // Step 3 duplicates its listening socket at these two places, so we make the same call.
-        if let Some(index) = disconnected {
+        // Step 3 duplicates its listening socket here, to check for a free file descriptor for the next
+        // client. We make the same call and ignore its result.
+        if let Some(index) = disconnected_index {
             drop(clients.swap_remove(index));
             drop(server_socket.try_clone()?);
         }

@@ -62,13 +62,13 @@ fn read_ss(port: u16) -> Table {
     };
     let mut clients = BTreeMap::new();
     for row in run_ss("-Htn").lines() {
-        let [state, unread, unsent, _, peer] = row.split_whitespace().collect::<Vec<_>>()[..]
+        let [state, unread, unacked, _, peer] = row.split_whitespace().collect::<Vec<_>>()[..]
         else {
             panic!("expected five columns of ss, got {row}");
         };
-        let text = match (state, unread, unsent) {
+        let text = match (state, unread, unacked) {
             ("ESTAB", unread, "0") => unread.to_owned(),
-            ("ESTAB", unread, unsent) => format!("{unread}+{unsent}"),
+            ("ESTAB", unread, unacked) => format!("{unread}+{unacked}"),
             ("CLOSE-WAIT", "0" | "1", _) => "closed".to_owned(),
             ("CLOSE-WAIT", unread, _) => {
                 format!("{} closed", unread.parse::<u64>().expect("a number of bytes") - 1)

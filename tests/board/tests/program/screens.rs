@@ -271,7 +271,7 @@ fn pipe_and_dumb_terminal_get_plain_lines() {
         let output = wait_for(&[
             "The server is blocked in recv() until A sends.\r\n",
             &format!("→ line {line}, send_message: {code}"),
-            "accepted: 1 (unread+unsent: A 0)",
+            "accepted: 1 (unread+unacked: A 0)",
         ]);
         assert!(!(greeting + &output).contains('\x1b'), "expected no escapes, got {output:?}");
     }

@@ -38,8 +38,10 @@ pub fn find_problems(page: &Page) -> Vec<String> {
 
 /// Returns the real diff for a block.
 fn real_diff(block: &Block) -> String {
-    let [old, new] =
-        ["old", "new"].map(|side| read_file(block.attribute(side).expect("`old=` and `new=`")));
+    let [old, new] = ["old", "new"].map(|side| {
+        let file = block.attribute(side);
+        read_file(file.unwrap_or_else(|| panic!("{}: expected `{side}=FILE`", block.place)))
+    });
     let [old, new] = [&old, &new].map(|source| match block.attribute("function") {
         None => listing_lines(source),
         Some(name) => function_lines(source, name)

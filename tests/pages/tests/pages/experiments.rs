@@ -1,4 +1,5 @@
-//! Checks the experiments: a block `diff experiment=FILE` changes the code, with `...` between two places.
+//! Checks the experiments. A block `diff experiment=FILE` is a change to FILE. A line `...` separates changes
+//! in different parts of the file.
 //!
 //! Other attributes describe the result. Without one, the changed code only has to build.
 //! - `compiler-error=CODE`: the compiler rejects the code, and a `text` block shows the error message.
@@ -49,25 +50,30 @@ pub fn find_problems(page: &Page) -> Vec<String> {
     let mut problems = Vec::new();
     for block in page.blocks_with("experiment") {
         let place = &block.place;
-        // The commands and names that the page lacks.
-        let mut missing = attribute_list(block, "failing-tests");
+        // The commands and names that the page must contain.
+        let mut required = attribute_list(block, "failing-tests");
         match apply_change(block) {
-            Ok((file, _)) => _ = missing.insert(format!("git restore {file}")),
+            Ok((file, _)) => _ = required.insert(format!("git restore {file}")),
             Err(problem) => problems.push(problem),
         }
         if let Some(target) = block.attribute("test") {
             let file = format!("tests/steps/tests/{target}.rs");
             let tests = read_file(&file);
-            let mut unknown = attribute_list(block, "failing-tests");
-            unknown.retain(|test| !tests.contains(&format!("fn {test}()")));
-            problems.extend(unknown.iter().map(|test| format!("{place}: {file} lacks {test}")));
-            missing.insert(format!("cargo test -p steps --test {target}"));
+            for test in &attribute_list(block, "failing-tests") {
+                if !tests.contains(&format!("fn {test}()")) {
+                    problems.push(format!("{place}: {file} lacks {test}"));
+                }
+            }
+            required.insert(format!("cargo test -p steps --test {target}"));
         }
         if !attribute_list(block, "failing-cases").is_empty() {
-            missing.extend(select_cases(block).iter().map(|case| case.name.to_owned()));
+            required.extend(select_cases(block).iter().map(|case| case.name.to_owned()));
         }
-        missing.retain(|code| !page.code_spans.iter().any(|(span, _)| span.contains(code)));
-        problems.extend(missing.iter().map(|code| format!("{place}: the page lacks `{code}`")));
+        for code in &required {
+            if !page.code_spans.iter().any(|(span, _)| span.contains(code)) {
+                problems.push(format!("{place}: the page lacks `{code}`"));
+            }
+        }
     }
     problems
 }
@@ -115,7 +121,11 @@ fn select_cases(block: &Block) -> Vec<&'static check::Case> {
     let named = attribute_list(block, "failing-cases");
     let is_named = |case: &&check::Case| named.contains(&case.name.replace(' ', "-"));
     let cases: Vec<_> = check::cases().filter(|case| named.is_empty() || is_named(case)).collect();
-    assert!(cases.len() >= named.len(), "{}: expected only cases of `check`", block.place);
+    assert!(
+        cases.len() >= named.len(),
+        "{}: expected cases of `check`, got {named:?}",
+        block.place
+    );
     cases
 }
 

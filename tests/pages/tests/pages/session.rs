@@ -3,7 +3,8 @@
 //! A block `console terminal=N` continues terminal N. A line that starts with `$ ` is a command. If the
 //! command starts a server, a new session begins. A server runs in terminal 1, possibly under strace(1).
 //! The other commands are clients and `ss`. Instead of `nc` we run our own client, and type the lines of
-//! the block, except the responses. `^C` ends a program, and `^D` is typed.
+//! the block, except the responses. A line `^C` ends the program of its terminal. For a line `^D` we type
+//! Ctrl-D, which ends the input of the program.
 //!
 //! A block without `terminal` has commands that exit, each followed by its whole output.
 
@@ -29,20 +30,24 @@ pub fn replay(page: &Page) {
     for block in page.blocks_in("console") {
         match block.attribute("terminal") {
             Some(terminal) => session.play_block(terminal, block),
-            None => block.text.split("$ ").skip(1).for_each(expect_output),
+            None => {
+                block.text.split("$ ").skip(1).for_each(|shown| expect_output(shown, &block.place))
+            }
         }
     }
 }
 
 /// Runs a command that exits, and compares its output with the lines below it.
-fn expect_output(shown: &str) {
-    let (command, shown) = shown.split_once('\n').expect("a line end after the command");
-    let (cargo, arguments) = command.split_once(" -- ").expect("arguments after `--`");
+fn expect_output(shown: &str, place: &str) {
+    let (command, shown) = shown.split_once('\n').unwrap_or((shown, ""));
+    let (cargo, arguments) = command.split_once(" -- ").unwrap_or_else(|| {
+        panic!("{place}: expected arguments after `--` in `{command}`");
+    });
     let step = Step::from_name(cargo.rsplit(' ').next().unwrap_or_default());
     let program = step.map_or_else(|| build_program("compare"), Step::build_binary);
     let output = run(Command::new(program).args(arguments.split(' '))).expect("a program");
     let printed = [output.stdout, output.stderr].concat();
-    assert_eq!(shown, String::from_utf8_lossy(&printed), "the output of `{command}`");
+    assert_eq!(shown, String::from_utf8_lossy(&printed), "{place}: the output of `{command}`");
 }
 
 /// A server and its clients, by the numbers of their terminals. A skipped session is empty.
@@ -66,7 +71,7 @@ impl Session {
                 return;
             } else if line.starts_with("$ ss ") {
                 let shown: Vec<&str> = lines.by_ref().collect();
-                self.expect_sockets(&line[2..], &shown.join("\n"));
+                self.expect_sockets(&line[2..], &shown.join("\n"), &place);
             } else if let Some(command) = line.strip_prefix("$ ") {
                 let client = client_command(command, self.server_addr());
                 let has_input = command.starts_with("nc ") || command.ends_with("--reset");
@@ -93,7 +98,7 @@ impl Session {
     }
 
     /// Expects that `ss` shows these sockets, in any order, once all bytes have arrived.
-    fn expect_sockets(&self, command: &str, shown: &str) {
+    fn expect_sockets(&self, command: &str, shown: &str, place: &str) {
         if !check_requirement("ss", can_run("ss", &["-V"])) {
             return;
         }
@@ -108,7 +113,7 @@ impl Session {
             actual = index_ports(&format!("{}{printed}", server.printed));
             (expected == actual).then_some(())
         });
-        assert!(is_shown.is_some(), "expected the sockets\n{expected}\ngot\n{actual}");
+        assert!(is_shown.is_some(), "{place}: expected the sockets\n{expected}\ngot\n{actual}");
     }
 }
 

@@ -7,7 +7,8 @@ use crate::{can_raise_file_descriptor_limit, expect_next_served};
 /// The file descriptor limit of this process, in which several tests hold clients at the same time.
 const CLIENT_LIMIT: u64 = 4096;
 
-/// The number of clients that wait while the server is full. On macOS the backlog holds 128.
+/// The number of clients that wait while the server is full. The backlog must hold all of them, and on
+/// macOS it holds 128.
 const WAITING_CLIENTS: usize = 20;
 
 /// The number of requests that a client sends while the server is full.
