@@ -4,14 +4,14 @@
 #     tests/bench/first_build.sh [RUNS]
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-runs=${1:-5}
+run_count=${1:-5}
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 cargo fetch --quiet
 TIMEFORMAT='%R %U %S'
 
 for command in 'build --bin step1-blocking' 'build -p step1-blocking' 'test --no-run'; do
-    for ((run = 0; run < runs; run++)); do
+    for ((run = 0; run < run_count; run++)); do
         rm -rf "$folder/target"
         # shellcheck disable=SC2086 # split the command into words
         { time CARGO_TARGET_DIR="$folder/target" cargo --quiet $command 2> "$folder/errors"; } 2>&1 ||
@@ -20,11 +20,11 @@ for command in 'build --bin step1-blocking' 'build -p step1-blocking' 'test --no
         { elapsed[NR] = $1; cpu[NR] = $2 + $3 }
         END {
             middle = int((NR + 1) / 2)
-            printf "cargo %-28s %6.1f s, %5.1f s of CPU time\n", \
+            printf "cargo %-28s %6.1f s elapsed, %5.1f s of CPU time\n", \
                 command, elapsed[middle], cpu[middle]
         }'
 done
-crates=$(cargo tree -p step1-blocking -e normal --prefix none --no-dedupe | sort -u | wc -l)
-echo "step1-blocking and its dependencies: $crates crates"
-crates=$(cargo tree -p step3-select -e normal --prefix none --no-dedupe | sort -u | wc -l)
-echo "step3-select and its dependencies:   $crates crates"
+crate_count=$(cargo tree -p step1-blocking -e normal --prefix none --no-dedupe | sort -u | wc -l)
+echo "step1-blocking and its dependencies: $crate_count crates"
+crate_count=$(cargo tree -p step3-select -e normal --prefix none --no-dedupe | sort -u | wc -l)
+echo "step3-select and its dependencies:   $crate_count crates"

@@ -193,7 +193,7 @@ impl Clients {
         let mut accepted_count = waiting_count.saturating_sub(reset_count);
         for mut client in missing_clients {
             let mut is_connected = client.is_in_backlog() || inodes.contains(&client.inode);
-            // `accept` has taken the other connections, the oldest first.
+            // `reset_count` clients are still in the backlog. `accept` has taken the older ones.
             if client.is_in_backlog() && accepted_count > 0 {
                 accepted_count -= 1;
                 let position = inodes.iter().position(|inode| !known_inodes.contains(inode));

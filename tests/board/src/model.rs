@@ -69,7 +69,7 @@ impl ServerState {
         let Some(trace) = &mut self.trace else { return };
         // If we cannot read the log, we show the sample.
         let _ = trace.read_log();
-        // The sample can miss calls. Show each call that the server has made since the last update.
+        // The sample can miss calls. If a call in the log is already over, show it first.
         if let Some((call, fd)) = trace.take_past_call() {
             let addr = trace.client_addr(fd);
             let name = addr.and_then(|addr| self.clients.client_name(addr));

@@ -179,8 +179,8 @@ fn format_table(state: &ServerState, size: Size) -> Vec<Line<'static>> {
     let backlog_rows = backlog_rows.min(rows - accepted.len().div_ceil(columns).min(rows / 2));
     let time = if column_width < MIN_COLUMN_WIDTH_WITH_TIME { "" } else { "  for" };
     let format_heading = |name: &str, count: usize, bytes: &str| {
-        let (title, titles) = (format!("{name}: {count}"), format!("{bytes}{time}"));
-        let text = format!("{title:<15}{titles:>width$}", width = width - 15);
+        let (heading, column_names) = (format!("{name}: {count}"), format!("{bytes}{time}"));
+        let text = format!("{heading:<15}{column_names:>width$}", width = width - 15);
         Line::from(text).bold().underlined()
     };
 

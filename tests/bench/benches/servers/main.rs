@@ -17,18 +17,21 @@ use harness::{Client, MESSAGE, Server, ServerCommand, raise_file_descriptor_limi
 use reference::{BLOCKING_REFERENCE, SELECT_REFERENCE, reference_command, run_named_reference};
 
 /// The number of measurements of each server. It is odd, so that one of them is the median.
-const MEASUREMENTS: usize = 21;
+const MEASUREMENT_COUNT: usize = 21;
 
 /// The minimum duration of one measurement.
 const MIN_DURATION: Duration = Duration::from_millis(40);
 
 /// The head of the table, in Markdown.
 const TABLE_HEAD: &str = "\
-| load | server | CPU time ratio | CPU time noise | elapsed time ratio | elapsed time noise | CPU time (µs) |
+Costs of one response. A ratio compares the server with its reference. The noise is the ratio of two
+equal references, which should be 1.
+
+| load | server | CPU time ratio | CPU time noise | elapsed time ratio | elapsed time noise | CPU time of a response (µs) |
 | --- | --- | --- | --- | --- | --- | --- |";
 
-/// The loads: the name, the numbers of active and of idle clients, and the servers. If there are no
-/// active clients, one client after another connects, see [`LoadedServer::run`].
+/// The loads: the name, the numbers of active and of idle clients, and the servers. With 0 active clients,
+/// one client after another connects, gets a response and disconnects.
 const LOADS: [(&str, usize, usize, &[Step]); 5] = [
     ("round_trip", 1, 0, &[Blocking, Functions, Select, Tasks, Mio, Tokio]),
     ("crowd/100", 100, 0, &[Select, Tasks]),
@@ -46,9 +49,9 @@ struct LoadedServer {
 }
 
 impl LoadedServer {
-    /// Starts a server, on its own core if the system allows that. Connects `idle` clients and then
-    /// `active` clients, and each of them gets a response.
-    fn start(mut command: ServerCommand, active: usize, idle: usize) -> Self {
+    /// Starts a server, on its own core if the system allows that. Connects the idle clients and
+    /// then the active clients, and each of them gets a response.
+    fn start(mut command: ServerCommand, active_count: usize, idle_count: usize) -> Self {
         if let Some(core) = pin_and_choose_server_core() {
             command = command.shell(&format!("taskset -c -p {core} $$ > /dev/null"));
         }
@@ -56,8 +59,8 @@ impl LoadedServer {
         server.addr = server.narration.wait_for("`Listening on` and an address", |lines| {
             lines.iter().find_map(|line| line.text.strip_prefix("Listening on ")?.parse().ok())
         });
-        let connect = |clients| (0..clients).map(|_| server.connect_and_request()).collect();
-        let (idle_clients, active_clients) = (connect(idle), connect(active));
+        let connect = |count| (0..count).map(|_| server.connect_and_request()).collect();
+        let (idle_clients, active_clients) = (connect(idle_count), connect(active_count));
         Self { server, active_clients, _idle_clients: idle_clients }
     }
 
@@ -90,22 +93,22 @@ struct Cost {
 
 fn measure_cost(loaded_server: &mut LoadedServer, iterations: usize) -> Cost {
     let process = loaded_server.server.process();
-    let (cpu_time_before, start) = (process.main_thread_cpu_time(), Instant::now());
-    let responses = loaded_server.run(iterations) as f64;
-    let elapsed_nanoseconds = start.elapsed().as_nanos() as f64 / responses;
+    let (cpu_time_before, start_time) = (process.main_thread_cpu_time(), Instant::now());
+    let response_count = loaded_server.run(iterations) as f64;
+    let elapsed_nanoseconds = start_time.elapsed().as_nanos() as f64 / response_count;
     let readings = process.main_thread_cpu_time().zip(cpu_time_before);
     let cpu_nanoseconds =
         readings.map_or(f64::NAN, |(after, before)| (after - before).as_nanos() as f64);
-    Cost { cpu_nanoseconds: cpu_nanoseconds / responses, elapsed_nanoseconds }
+    Cost { cpu_nanoseconds: cpu_nanoseconds / response_count, elapsed_nanoseconds }
 }
 
 /// Returns how many iterations take at least [`MIN_DURATION`].
 fn calibrate_iterations(loaded_server: &mut LoadedServer) -> usize {
     let mut iterations = 1;
     loop {
-        let start = Instant::now();
+        let start_time = Instant::now();
         loaded_server.run(iterations);
-        if start.elapsed() >= MIN_DURATION {
+        if start_time.elapsed() >= MIN_DURATION {
             return iterations;
         }
         iterations *= 2;
@@ -113,26 +116,30 @@ fn calibrate_iterations(loaded_server: &mut LoadedServer) -> usize {
 }
 
 /// Returns the median of the values, or `-` if they are not available on this system.
-fn format_median(mut values: [f64; MEASUREMENTS]) -> String {
+fn format_median(mut values: [f64; MEASUREMENT_COUNT]) -> String {
     values.sort_by(f64::total_cmp);
-    format!("{:.2}", values[MEASUREMENTS / 2]).replace("NaN", "-")
+    format!("{:.2}", values[MEASUREMENT_COUNT / 2]).replace("NaN", "-")
 }
 
-/// Measures a server beside two processes of its reference, and prints a row of the table.
-fn measure_and_print_row(load: &str, step: Step, start: impl Fn(ServerCommand) -> LoadedServer) {
+/// Measures a server and two processes of its reference in turn, and prints a row of the table.
+fn measure_and_print_row(
+    load: &str,
+    step: Step,
+    start_server: impl Fn(ServerCommand) -> LoadedServer,
+) {
     let command = ServerCommand::for_step(step).quiet();
     let reference = match step {
         Blocking | Functions => reference_command(BLOCKING_REFERENCE),
         Tasks | Mio | Tokio => ServerCommand::for_step(Select).quiet(),
         _ => reference_command(SELECT_REFERENCE),
     };
-    let mut servers = [command, reference.clone(), reference].map(start);
+    let mut servers = [command, reference.clone(), reference].map(start_server);
     let [_, reference_server, _] = &mut servers;
     let iterations = calibrate_iterations(reference_server);
-    let mut costs = [[Cost::default(); 3]; MEASUREMENTS];
+    let mut costs = [[Cost::default(); 3]; MEASUREMENT_COUNT];
     for (measurement, costs) in costs.iter_mut().enumerate() {
         // Change the order each time, so that each server is sometimes the first.
-        for index in (0..3).map(|turn| (measurement + turn) % 3) {
+        for index in (0..3).map(|offset| (measurement + offset) % 3) {
             costs[index] = measure_cost(&mut servers[index], iterations);
         }
     }
@@ -140,9 +147,11 @@ fn measure_and_print_row(load: &str, step: Step, start: impl Fn(ServerCommand) -
     println!(
         "| {load} | `{step}` | {} | {} | {} | {} | {} |",
         median(|[server, reference, _]| server.cpu_nanoseconds / reference.cpu_nanoseconds),
-        median(|[_, reference, second]| second.cpu_nanoseconds / reference.cpu_nanoseconds),
+        median(|[_, reference, second_reference]| second_reference.cpu_nanoseconds
+            / reference.cpu_nanoseconds),
         median(|[server, reference, _]| server.elapsed_nanoseconds / reference.elapsed_nanoseconds),
-        median(|[_, reference, second]| second.elapsed_nanoseconds / reference.elapsed_nanoseconds),
+        median(|[_, reference, second_reference]| second_reference.elapsed_nanoseconds
+            / reference.elapsed_nanoseconds),
         median(|[server, ..]| server.cpu_nanoseconds / 1000.0),
     );
 }
@@ -166,10 +175,12 @@ fn pin_and_choose_server_core() -> Option<&'static str> {
 
 fn main() {
     run_named_reference();
-    let names: Vec<String> = env::args().skip(1).filter(|name| !name.starts_with('-')).collect();
+    // cargo adds the argument `--bench`.
+    let names: Vec<String> = env::args().skip(1).filter(|name| name != "--bench").collect();
     let is_load = |name: &String| LOADS.iter().any(|(load, ..)| load.contains(name));
     if let Some(name) = names.iter().find(|name| !is_load(name)) {
-        eprintln!("no load has {name:?} in its name: {:?}", LOADS.map(|(load, ..)| load));
+        let loads = LOADS.map(|(load, ..)| load).join(", ");
+        eprintln!("No load has {name:?} in its name. The loads are: {loads}");
         process::exit(1);
     }
     // Build before pinning, because cargo should use all cores.
@@ -177,15 +188,17 @@ fn main() {
         step.build_binary();
     }
     if pin_and_choose_server_core().is_none() {
-        println!("The servers are not pinned to a core (no taskset, or one core). Expect noise.");
+        println!(
+            "Cannot pin the servers to a core: no taskset, or only one core. Expect more noise."
+        );
     }
     // Three servers have up to 901 clients each. Keep some file descriptors free.
     raise_file_descriptor_limit(2800).expect("cannot raise the limit on file descriptors");
     println!("{TABLE_HEAD}");
-    for (load, active, idle, steps) in LOADS {
+    for (load, active_count, idle_count, steps) in LOADS {
         if names.is_empty() || names.iter().any(|name| load.contains(name)) {
-            let start = |command| LoadedServer::start(command, active, idle);
-            steps.iter().for_each(|step| measure_and_print_row(load, *step, start));
+            let start_server = |command| LoadedServer::start(command, active_count, idle_count);
+            steps.iter().for_each(|step| measure_and_print_row(load, *step, start_server));
         }
     }
 }

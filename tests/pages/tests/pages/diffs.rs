@@ -30,7 +30,10 @@ pub fn find_problems(page: &Page) -> Vec<String> {
     for block in page.blocks_with("source") {
         let source = block.attribute("source").unwrap_or_default();
         if !read_file(source).contains(&format!("\n{}", block.text)) {
-            problems.push(format!("{}: {source} lacks these lines:\n{}", block.place, block.text));
+            problems.push(format!(
+                "{}: {source} does not contain these lines:\n{}",
+                block.place, block.text
+            ));
         }
     }
     problems

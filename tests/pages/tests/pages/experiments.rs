@@ -2,9 +2,9 @@
 //! in different parts of the file.
 //!
 //! Other attributes describe the result. Without one, the changed code only has to build.
-//! - `compiler-error=CODE`: the compiler rejects the code, and a `text` block shows the error message.
+//! - `compiler-error=NUMBER`: the compiler rejects the change, and a `text` block shows the error message.
 //! - `test=TARGET failing-tests=NAME,NAME`: exactly these tests of `tests/steps/tests/TARGET.rs` fail.
-//! - `failing-cases=CASE,CASE`: step 3 fails these cases of `check`, in whose names `-` stands for a space.
+//! - `failing-cases=CASE,CASE`: step 3 fails these cases of `check`. A `-` stands for a space in a name.
 //!   If the list is empty, step 3 passes all cases.
 //! - `ends-with=LINE`, only together with `failing-cases`: step 3 disconnects a client that sends LINE.
 
@@ -32,7 +32,7 @@ fn apply_change(block: &Block) -> Result<(&str, String), String> {
         let count = text.matches(&old).count();
         if count != 1 {
             let place = &block.place;
-            return Err(format!("{place}: {file} has these lines {count} times, not once:\n{old}"));
+            return Err(format!("{place}: expected once in {file}, got {count} times:\n{old}"));
         }
         text = text.replace(&old, &side('+'));
     }
@@ -61,7 +61,7 @@ pub fn find_problems(page: &Page) -> Vec<String> {
             let tests = read_file(&file);
             for test in &attribute_list(block, "failing-tests") {
                 if !tests.contains(&format!("fn {test}()")) {
-                    problems.push(format!("{place}: {file} lacks {test}"));
+                    problems.push(format!("{place}: {file} has no test {test}"));
                 }
             }
             required.insert(format!("cargo test -p steps --test {target}"));
@@ -71,7 +71,7 @@ pub fn find_problems(page: &Page) -> Vec<String> {
         }
         for code in &required {
             if !page.code_spans.iter().any(|(span, _)| span.contains(code)) {
-                problems.push(format!("{place}: the page lacks `{code}`"));
+                problems.push(format!("{place}: the page does not contain `{code}`"));
             }
         }
     }
@@ -81,12 +81,13 @@ pub fn find_problems(page: &Page) -> Vec<String> {
 /// Makes the change in a copy of the workspace, and expects the result on the page.
 pub fn run_experiment(page: &Page, block: &Block) {
     let place = &block.place;
-    let temporary = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    let (folder, target_folder) = (temporary.join("experiment"), temporary.join("experiments"));
-    let _ = fs::remove_dir_all(&folder); // This fails the first time, because the folder does not exist.
-    copy_workspace(&folder);
+    let temporary_folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let workspace = temporary_folder.join("experiment");
+    let target_folder = temporary_folder.join("experiments");
+    let _ = fs::remove_dir_all(&workspace); // This fails the first time, because the folder does not exist.
+    copy_workspace(&workspace);
     let (file, text) = apply_change(block).unwrap_or_else(|problem| panic!("{problem}"));
-    fs::write(folder.join(file), text).expect("a writable file");
+    fs::write(workspace.join(file), text).expect("cannot write the changed file");
 
     let target = block.attribute("test");
     let arguments = match target {
@@ -94,8 +95,8 @@ pub fn run_experiment(page: &Page, block: &Block) {
         None => vec!["build", "-p", "step1-blocking", "-p", "step3-select", "--bins", "--examples"],
     };
     let mut cargo = Command::new(env!("CARGO"));
-    cargo.args(arguments).arg("--offline").current_dir(&folder);
-    let cargo = run(cargo.env("CARGO_TARGET_DIR", &target_folder)).expect("the output of cargo");
+    cargo.args(arguments).arg("--offline").current_dir(&workspace);
+    let cargo = run(cargo.env("CARGO_TARGET_DIR", &target_folder)).expect("cannot run cargo");
     let errors = String::from_utf8_lossy(&cargo.stderr);
     let output = String::from_utf8_lossy(&cargo.stdout);
     if let Some(code) = block.attribute("compiler-error") {
@@ -106,8 +107,12 @@ pub fn run_experiment(page: &Page, block: &Block) {
     } else if target.is_some() {
         assert!(output.contains("test result: "), "{place}: expected a test run, got\n{errors}");
         let failed = output.lines().filter_map(|line| line.strip_suffix(" ... FAILED"));
-        let failed: BTreeSet<_> = failed.map(|line| line.replace("test ", "")).collect();
-        assert_eq!(failed, attribute_list(block, "failing-tests"), "{place}: the failing tests");
+        let failed_tests: BTreeSet<_> = failed.map(|line| line.replace("test ", "")).collect();
+        assert_eq!(
+            failed_tests,
+            attribute_list(block, "failing-tests"),
+            "{place}: the failing tests"
+        );
     } else {
         assert!(cargo.status.success(), "{place}: the changed code does not build:\n{errors}");
         if block.attribute("failing-cases").is_some() {
@@ -121,11 +126,10 @@ fn select_cases(block: &Block) -> Vec<&'static check::Case> {
     let named = attribute_list(block, "failing-cases");
     let is_named = |case: &&check::Case| named.contains(&case.name.replace(' ', "-"));
     let cases: Vec<_> = check::cases().filter(|case| named.is_empty() || is_named(case)).collect();
-    assert!(
-        cases.len() >= named.len(),
-        "{}: expected cases of `check`, got {named:?}",
-        block.place
-    );
+    for name in &named {
+        let is_case = cases.iter().any(|case| case.name.replace(' ', "-") == *name);
+        assert!(is_case, "{}: `check` has no case {name:?}", block.place);
+    }
     cases
 }
 

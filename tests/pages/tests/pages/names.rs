@@ -116,9 +116,9 @@ pub fn find_wrong_cases(page: &Page) -> Vec<String> {
     let rows = lines.skip(2).take_while(|line| line.starts_with('|'));
     let cells = rows.filter_map(|row| row.split('|').nth(4));
     // The names are the code spans of the cell.
-    let named = cells.flat_map(|cell| cell.split('`').skip(1).step_by(2)).collect();
-    let known = check::cases().map(|case| case.name).collect();
-    find_differences(page, "case of `check`", [named, known])
+    let page_names = cells.flat_map(|cell| cell.split('`').skip(1).step_by(2)).collect();
+    let code_names = check::cases().map(|case| case.name).collect();
+    find_differences(page, "case of `check`", [page_names, code_names])
 }
 
 /// Returns the loads that differ between the benchmark and the table with its results.
@@ -126,14 +126,22 @@ pub fn find_wrong_loads(page: &Page) -> Vec<String> {
     let source = read_file("tests/bench/benches/servers/main.rs");
     let rows = page.text.lines().filter_map(|line| line.strip_prefix("| ")?.split_once(" | `"));
     let loads = source.lines().filter_map(|line| line.strip_prefix("    (\"")?.split_once('"'));
-    let known = loads.map(|load| load.0).collect();
-    find_differences(page, "load", [rows.map(|row| row.0).collect(), known])
+    let code_names = loads.map(|load| load.0).collect();
+    find_differences(page, "load", [rows.map(|row| row.0).collect(), code_names])
 }
 
-fn find_differences(page: &Page, kind: &str, [named, known]: [BTreeSet<&str>; 2]) -> Vec<String> {
+fn find_differences(
+    page: &Page,
+    kind: &str,
+    [page_names, code_names]: [BTreeSet<&str>; 2],
+) -> Vec<String> {
     let describe = |name: &&str| {
-        let problem = if known.contains(name) { "the table lacks the" } else { "there is no" };
+        let problem = if code_names.contains(name) {
+            "the table does not contain the"
+        } else {
+            "there is no"
+        };
         format!("{}: {problem} {kind} {name:?}", page.path)
     };
-    named.symmetric_difference(&known).map(describe).collect()
+    page_names.symmetric_difference(&code_names).map(describe).collect()
 }

@@ -45,12 +45,14 @@ fn expect_output(shown: &str, place: &str) {
     });
     let step = Step::from_name(cargo.rsplit(' ').next().unwrap_or_default());
     let program = step.map_or_else(|| build_program("compare"), Step::build_binary);
-    let output = run(Command::new(program).args(arguments.split(' '))).expect("a program");
+    let output =
+        run(Command::new(program).args(arguments.split(' '))).expect("cannot run the program");
     let printed = [output.stdout, output.stderr].concat();
     assert_eq!(shown, String::from_utf8_lossy(&printed), "{place}: the output of `{command}`");
 }
 
-/// A server and its clients, by the numbers of their terminals. A skipped session is empty.
+/// A server and its clients, by the numbers of their terminals. Without strace(1), the session of a server
+/// that it should trace is skipped, and has no terminals.
 #[derive(Default)]
 struct Session {
     terminals: BTreeMap<String, Terminal>,
@@ -77,24 +79,29 @@ impl Session {
                 let has_input = command.starts_with("nc ") || command.ends_with("--reset");
                 self.terminals.insert(number.to_owned(), Terminal::start(client, has_input));
             } else if line == "^C" {
-                self.terminals.remove(number).expect("a running program").end(&place);
+                let terminal = self.terminals.remove(number);
+                terminal.unwrap_or_else(|| panic!("{place}: no running program")).end(&place);
             } else {
-                self.terminals.get_mut(number).expect("a running program").play_line(line, &place);
+                let terminal = self.terminals.get_mut(number);
+                let terminal = terminal.unwrap_or_else(|| panic!("{place}: no running program"));
+                terminal.play_line(line, &place);
             }
         }
         let unread = self.terminals.get(number).map_or(0, |terminal| terminal.unanswered_bytes);
         if unread > 0 {
             wait_until(&format!("{unread} unread bytes in the kernel ({})", block.place), || {
-                let sockets = tcp_sockets(self.server_addr()).expect("the sockets of the system");
+                let sockets =
+                    tcp_sockets(self.server_addr()).expect("cannot read the sockets of the system");
                 sockets.iter().any(|socket| socket.unread == unread)
             });
         }
     }
 
     fn server_addr(&self) -> SocketAddr {
-        let mut lines = self.terminals.get("1").expect("a server in terminal 1").printed.lines();
+        let server = self.terminals.get("1").expect("no server runs in terminal 1");
+        let mut lines = server.printed.lines();
         let addr = lines.find_map(|line| line.strip_prefix("Listening on ")?.parse().ok());
-        addr.expect("a line `Listening on`")
+        addr.unwrap_or_else(|| panic!("no line `Listening on` in\n{}", server.printed))
     }
 
     /// Expects that `ss` shows these sockets, in any order, once all bytes have arrived.
@@ -108,7 +115,7 @@ impl Session {
         let expected = index_ports(&format!("{}{}", server.shown, normalize_table(shown)));
         let mut actual = String::new();
         let is_shown = poll_until(TIMEOUT, || {
-            let ss = run(Command::new("sh").args(["-c", &command])).expect("the output of ss");
+            let ss = run(Command::new("sh").args(["-c", &command])).expect("cannot run ss");
             let printed = normalize_table(&String::from_utf8_lossy(&ss.stdout));
             actual = index_ports(&format!("{}{printed}", server.printed));
             (expected == actual).then_some(())
@@ -154,7 +161,7 @@ fn server_command(command: &str) -> Option<Command> {
 fn client_command(command: &str, server: SocketAddr) -> Command {
     let arguments = match command.strip_prefix("cargo run --bin client -- ") {
         None if command == format!("nc 127.0.0.1 {SHOWN_PORT}") => "",
-        arguments => arguments.expect("a command that starts a client"),
+        arguments => arguments.unwrap_or_else(|| panic!("no client is started by `{command}`")),
     };
     let mut client = Command::new(build_program("client"));
     client.args(arguments.split_whitespace()).args(["--port", &server.port().to_string()]);
@@ -174,7 +181,7 @@ struct Terminal {
 
 impl Terminal {
     fn start(mut command: Command, has_input: bool) -> Self {
-        let program = PtyProgram::start(&mut command, (24, 100)).expect("a terminal");
+        let program = PtyProgram::start(&mut command, (24, 100)).expect("cannot open a terminal");
         let (shown, printed) = (String::new(), String::new());
         Self { program, has_input, unanswered_bytes: 0, shown, printed }
     }
@@ -182,10 +189,10 @@ impl Terminal {
     /// Types the line, unless it is a response, and expects that the terminal shows it.
     fn play_line(&mut self, line: &str, place: &str) {
         if line == "^D" {
-            return self.program.keys.write_all(b"\x04").expect("an open terminal");
+            return self.program.keys.write_all(b"\x04").expect("cannot type into the terminal");
         }
         if self.has_input && line != "Hello World" {
-            writeln!(self.program.keys, "{line}").expect("an open terminal");
+            writeln!(self.program.keys, "{line}").expect("cannot type into the terminal");
             self.unanswered_bytes += line.len() as u64 + 1;
         } else {
             self.unanswered_bytes = 0;
@@ -212,7 +219,7 @@ impl Terminal {
         let process = Process(self.program.child.id());
         wait_until("the program to be blocked", || !process.state_letter().starts_with('R'));
         process.signal(Signal::TERM);
-        self.program.child.wait().expect("an exit status");
+        self.program.child.wait().expect("cannot wait for the program");
         while self.read_more() {}
         let (expected, actual) = (index_ports(&self.shown), index_ports(&self.printed));
         assert_eq!(expected, actual, "{place}: expected no more output than the page shows");
