@@ -1,7 +1,7 @@
 //! Compares the cost of each server with a reference, see `README.md`.
 //!
 //! Other programs disturb every measurement. So we measure a server and two processes of its reference
-//! in turn, many times. The two equal processes show the noise.
+//! in turn, many times. The two processes of the reference show the noise.
 
 #![forbid(unsafe_code)]
 
@@ -24,8 +24,8 @@ const MIN_DURATION: Duration = Duration::from_millis(40);
 
 /// The head of the table, in Markdown.
 const TABLE_HEAD: &str = "\
-Costs of one response. A ratio compares the server with its reference. The noise is the ratio of two
-equal references, which should be 1.
+The cost of one response. Each ratio is the cost of the server divided by the cost of its reference. The
+noise is the same ratio for two processes of the reference, and should be close to 1.
 
 | load | server | CPU time ratio | CPU time noise | elapsed time ratio | elapsed time noise | CPU time of a response (µs) |
 | --- | --- | --- | --- | --- | --- | --- |";
@@ -183,7 +183,8 @@ fn main() {
         eprintln!("No load has {name:?} in its name. The loads are: {loads}");
         process::exit(1);
     }
-    // Build before pinning, because cargo should use all cores.
+    // Build before pinning, because cargo should use all cores. There are two builds: `Select` stands for
+    // the steps and `tasks`, `Tokio` for `mio` and `tokio`.
     for step in [Select, Tokio] {
         step.build_binary();
     }

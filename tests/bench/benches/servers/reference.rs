@@ -71,7 +71,7 @@ fn run_select(server_socket: &TcpListener) -> io::Result<()> {
             }
         };
         // Step 3 duplicates its listening socket here, to check for a free file descriptor for the next
-        // client. We make the same call and ignore its result.
+        // client. We make the same call, and close the duplicate at once.
         if let Some(index) = disconnected_index {
             drop(clients.swap_remove(index));
             drop(server_socket.try_clone()?);

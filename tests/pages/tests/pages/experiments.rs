@@ -29,10 +29,9 @@ fn apply_change(block: &Block) -> Result<(&str, String), String> {
             lines.map(|line| format!("{}\n", line.get(1..).unwrap_or_default())).collect()
         };
         let old = side('-');
-        let count = text.matches(&old).count();
-        if count != 1 {
+        if text.matches(&old).count() != 1 {
             let place = &block.place;
-            return Err(format!("{place}: expected once in {file}, got {count} times:\n{old}"));
+            return Err(format!("{place}: expected these lines once in {file}:\n{old}"));
         }
         text = text.replace(&old, &side('+'));
     }

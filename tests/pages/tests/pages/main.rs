@@ -33,11 +33,7 @@ fn pages_match_the_code() {
         problems.extend(names::find_problems(&page));
         problems.extend(names::find_dead_links(&page));
     }
-    assert!(
-        problems.is_empty(),
-        "UPDATE_PAGES=1 writes the real diffs. Problems:\n{}",
-        problems.join("\n")
-    );
+    assert!(problems.is_empty(), "(UPDATE_PAGES=1 corrects diffs)\n{}", problems.join("\n"));
 }
 
 #[test]

@@ -48,11 +48,15 @@ fn expect_output(shown: &str, place: &str) {
     let output =
         run(Command::new(program).args(arguments.split(' '))).expect("cannot run the program");
     let printed = [output.stdout, output.stderr].concat();
-    assert_eq!(shown, String::from_utf8_lossy(&printed), "{place}: the output of `{command}`");
+    assert_eq!(
+        shown,
+        String::from_utf8_lossy(&printed),
+        "{place}: the output on the page and the real output of `{command}`"
+    );
 }
 
-/// A server and its clients, by the numbers of their terminals. Without strace(1), the session of a server
-/// that it should trace is skipped, and has no terminals.
+/// A server and its clients, by the numbers of their terminals. If strace(1) is missing, we skip each session
+/// with a server under strace. Then `terminals` is empty.
 #[derive(Default)]
 struct Session {
     terminals: BTreeMap<String, Terminal>,

@@ -1,9 +1,9 @@
-"""Mistake: the port is a constant in the source, so the argument is ignored."""
+"""Mistake: the argument is ignored. The author had a constant port. Here the system chooses a free one."""
 import socket
 from select import select
 
 HOST = "127.0.0.1"
-PORT = 5999
+PORT = 0
 RESPONSE = b"Hello World\n"
 
 
