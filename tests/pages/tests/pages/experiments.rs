@@ -107,10 +107,10 @@ pub fn run_experiment(page: &Page, block: &Block) {
         assert!(output.contains("test result: "), "{place}: expected a test run, got\n{errors}");
         let failed = output.lines().filter_map(|line| line.strip_suffix(" ... FAILED"));
         let failed_tests: BTreeSet<_> = failed.map(|line| line.replace("test ", "")).collect();
-        assert_eq!(
-            failed_tests,
-            attribute_list(block, "failing-tests"),
-            "{place}: the failing tests"
+        let expected = attribute_list(block, "failing-tests");
+        assert!(
+            failed_tests == expected,
+            "{place}: expected the failing tests {expected:?}, got {failed_tests:?}"
         );
     } else {
         assert!(cargo.status.success(), "{place}: the changed code does not build:\n{errors}");
@@ -132,7 +132,8 @@ fn select_cases(block: &Block) -> Vec<&'static check::Case> {
     cases
 }
 
-/// Runs the cases of `check` against the changed server, then sends it the line `ends-with`.
+/// Runs the cases of `check` against the changed server. Then expects that the server disconnects a client
+/// that sends the line in `ends-with`.
 fn run_cases(block: &Block, server: &Path) {
     let server_command = || {
         let port = free_port().expect("a free port");
@@ -155,7 +156,7 @@ fn run_cases(block: &Block, server: &Path) {
     let server = server_command().start();
     server.narration.wait_for_line(&format!("Listening on {}", server.addr));
     let mut client = server.connect();
-    // A longer line does not end the conversation, and the last line may arrive in two parts.
+    // First a longer line, which must not end the connection. Then the line in two parts.
     for request in [&*format!("{last_line}s\n"), &last_line[..2]] {
         client.exchange(request.as_bytes()).unwrap();
     }

@@ -33,7 +33,11 @@ fn pages_match_the_code() {
         problems.extend(names::find_problems(&page));
         problems.extend(names::find_dead_links(&page));
     }
-    assert!(problems.is_empty(), "(UPDATE_PAGES=1 corrects diffs)\n{}", problems.join("\n"));
+    let problems = problems.join("\n");
+    assert!(
+        problems.is_empty(),
+        "problems on the pages:\n{problems}\nTo correct diffs, run `UPDATE_PAGES=1 cargo test -p pages`"
+    );
 }
 
 #[test]
@@ -41,8 +45,9 @@ fn sections_of_cases_and_diagnoses_exist() {
     let diagnoses = check::Diagnosis::all().map(|diagnosis| diagnosis.section);
     let sections = check::cases().map(|case| case.section).chain(diagnoses);
     let links: String = sections.map(|section| format!("[]({section})\n")).collect();
+    // The name only gives the folder of the links.
     let dead_links = names::find_dead_links(&Page::parse("README.md", &links));
-    assert!(dead_links.is_empty(), "{}", dead_links.join("\n"));
+    assert!(dead_links.is_empty(), "`check` names sections that do not exist: {dead_links:#?}");
 }
 
 #[test]

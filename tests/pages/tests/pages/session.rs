@@ -48,10 +48,10 @@ fn expect_output(shown: &str, place: &str) {
     let output =
         run(Command::new(program).args(arguments.split(' '))).expect("cannot run the program");
     let printed = [output.stdout, output.stderr].concat();
-    assert_eq!(
-        shown,
-        String::from_utf8_lossy(&printed),
-        "{place}: the output on the page and the real output of `{command}`"
+    let printed = String::from_utf8_lossy(&printed);
+    assert!(
+        shown == printed,
+        "{place}: expected the output of `{command}`:\n{shown}\ngot\n{printed}"
     );
 }
 
@@ -118,13 +118,13 @@ impl Session {
         let server = &self.terminals["1"];
         let expected = index_ports(&format!("{}{}", server.shown, normalize_table(shown)));
         let mut actual = String::new();
-        let is_shown = poll_until(TIMEOUT, || {
+        let result = poll_until(TIMEOUT, || {
             let ss = run(Command::new("sh").args(["-c", &command])).expect("cannot run ss");
             let printed = normalize_table(&String::from_utf8_lossy(&ss.stdout));
             actual = index_ports(&format!("{}{printed}", server.printed));
             (expected == actual).then_some(())
         });
-        assert!(is_shown.is_some(), "{place}: expected the sockets\n{expected}\ngot\n{actual}");
+        assert!(result.is_some(), "{place}: expected the sockets\n{expected}\ngot\n{actual}");
     }
 }
 
