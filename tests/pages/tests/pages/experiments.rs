@@ -70,7 +70,7 @@ pub fn find_problems(page: &Page) -> Vec<String> {
         }
         for code in &required {
             if !page.code_spans.iter().any(|(span, _)| span.contains(code)) {
-                problems.push(format!("{place}: the page does not contain `{code}`"));
+                problems.push(format!("{place}: expected `{code}` in a code span of the page"));
             }
         }
     }

@@ -47,7 +47,7 @@ fn sections_of_cases_and_diagnoses_exist() {
     let links: String = sections.map(|section| format!("[]({section})\n")).collect();
     // The name only gives the folder of the links.
     let dead_links = names::find_dead_links(&Page::parse("README.md", &links));
-    assert!(dead_links.is_empty(), "`check` names sections that do not exist: {dead_links:#?}");
+    assert!(dead_links.is_empty(), "`check` links to sections that do not exist: {dead_links:#?}");
 }
 
 #[test]
