@@ -21,7 +21,7 @@ use std::path::Path;
 use std::process::{ExitCode, ExitStatus};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{self, Sender};
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread;
 use std::time::Duration;
 
@@ -216,8 +216,8 @@ impl Board {
     ) -> io::Result<Option<ExitStatus>> {
         let mut printed_lines = Vec::new();
         let (sender, events) = mpsc::channel();
-        // Without this sender, `recv_timeout` would return at once if there is no terminal to read.
-        let _sender = sender.clone();
+        // Without a terminal we keep this sender. Otherwise `recv_timeout` would return at once.
+        let _sender = terminal.is_none().then(|| sender.clone());
         if terminal.is_some() {
             read_events(sender);
         }
@@ -250,7 +250,11 @@ impl Board {
                 }
                 interval = RECORDING_INTERVAL;
             }
-            let Ok(Event::Key(key)) = events.recv_timeout(interval) else { continue };
+            let event = events.recv_timeout(interval);
+            if event == Err(RecvTimeoutError::Disconnected) {
+                return Err(io::Error::other("no key can be read"));
+            }
+            let Ok(Event::Key(key)) = event else { continue };
             match key.code {
                 KeyCode::Char('q') => break,
                 // In raw mode Ctrl-C sends no signal.

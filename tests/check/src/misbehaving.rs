@@ -51,7 +51,7 @@ fn stall(server: SocketAddr, deadline: Instant) -> Result<StalledReader, Failure
         StalledReader::connect(server).expecting("a connection")?.with_deadline(deadline);
     match client.send_until_stuck() {
         Err(error) if error.kind() == ErrorKind::TimedOut => {
-            Err(Failure::Untested("the client could still send when the case timed out".to_owned()))
+            Err(Failure::Untested("the client could still send when its time was over".to_owned()))
         }
         // A server that receives everything, or disconnects the client, is not blocked either.
         _ => Ok(client),
@@ -124,7 +124,7 @@ fn flood(client: &Client, stop: &AtomicBool) -> io::Result<()> {
     stream.set_nonblocking(true)?;
     let (message, mut responses) = ([b'x'; 64 * 1024], [0; 64 * 1024]);
     let expect_connected = |result: io::Result<usize>| match result {
-        Ok(0) => Err(ErrorKind::UnexpectedEof.into()),
+        Ok(0) => Err(io::Error::new(ErrorKind::UnexpectedEof, "the end of the stream")),
         Err(error) if error.kind() != ErrorKind::WouldBlock => Err(error),
         Err(_) | Ok(_) => Ok(()),
     };

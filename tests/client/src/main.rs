@@ -154,17 +154,20 @@ fn connect_crowd(server: SocketAddr, clients: usize) -> anyhow::Result<()> {
     let connected = streams.len();
     print_line(&format!("{connected} of {clients} clients connected and sent a request."));
     let mut served = 0;
-    let mut last_response = Instant::now();
+    let mut waiting = Vec::new();
     for stream in &streams {
-        // After the timeout, count only the responses that have arrived already.
-        let time_left =
-            CROWD_TIMEOUT.saturating_sub(last_response.elapsed()).max(Duration::from_millis(1));
-        stream.set_read_timeout(Some(time_left)).context("cannot set the timeout")?;
+        stream.set_nonblocking(true).context("cannot make a socket non-blocking")?;
+        waiting.push(stream);
+    }
+    let mut last_response = Instant::now();
+    while !waiting.is_empty() && last_response.elapsed() < CROWD_TIMEOUT {
         // Read all bytes that have arrived. Otherwise, disconnecting would send a reset.
-        if BufReader::new(stream).read_exact(&mut [0]).is_ok() {
-            served += 1;
+        waiting.retain(|stream| BufReader::new(*stream).read_exact(&mut [0]).is_err());
+        if connected - waiting.len() > served {
+            served = connected - waiting.len();
             last_response = Instant::now();
         }
+        thread::sleep(Duration::from_millis(5));
     }
     print_line(&format!("{served} of {connected} got a response. Press Enter to disconnect."));
     read_line().map(drop)

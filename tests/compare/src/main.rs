@@ -88,8 +88,12 @@ fn run(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
     TcpStream::connect(listener.local_addr()?)
         .context("cannot connect to 127.0.0.1 (is the loopback interface up?)")?;
     report("Building the servers ...");
-    for step in scenarios.iter().flat_map(|scenario| chosen_steps(scenario, matches)) {
-        step.try_build_binary().map_err(anyhow::Error::msg)?;
+    for scenario in &scenarios {
+        let steps = chosen_steps(scenario, matches);
+        recorder::raise_limit(scenario, steps.len())?;
+        for step in steps {
+            step.try_build_binary().map_err(anyhow::Error::msg)?;
+        }
     }
     run_all(&scenarios, matches)
 }
@@ -125,10 +129,14 @@ fn run_all(scenarios: &[&'static Scenario], matches: &ArgMatches) -> anyhow::Res
 
 /// Returns the steps that `--step` names, or the default steps of the scenario.
 fn chosen_steps(scenario: &Scenario, matches: &ArgMatches) -> Vec<Step> {
-    match matches.get_many::<String>("step") {
-        Some(names) => names.filter_map(|name| Step::from_name(name)).collect(),
-        None => scenario.steps.to_vec(),
+    let Some(names) = matches.get_many::<String>("step") else { return scenario.steps.to_vec() };
+    let mut steps = Vec::new();
+    for step in names.filter_map(|name| Step::from_name(name)) {
+        if !steps.contains(&step) {
+            steps.push(step);
+        }
     }
+    steps
 }
 
 /// Runs a scenario and prints its picture. Returns whether a client failed.

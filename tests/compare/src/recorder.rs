@@ -23,15 +23,10 @@ const LEAD_TIME: Duration = Duration::from_millis(20);
 /// More file descriptors than the idle clients of one server need.
 const FILE_DESCRIPTORS_PER_SERVER: usize = 1000;
 
-/// Runs a scenario on several servers at the same time. Shows the recording many times a second.
-pub fn record(
-    scenario: &'static Scenario,
-    steps: &[Step],
-    pace: u32,
-    show: impl Fn(&Recording) -> io::Result<()>,
-) -> anyhow::Result<Recording> {
+/// Raises the limit on file descriptors for a scenario with many clients.
+pub fn raise_limit(scenario: &Scenario, server_count: usize) -> anyhow::Result<()> {
     if scenario.kind == PictureKind::Bars {
-        let needed = (FILE_DESCRIPTORS_PER_SERVER * steps.len()) as u64;
+        let needed = (FILE_DESCRIPTORS_PER_SERVER * server_count) as u64;
         let limit = raise_file_descriptor_limit(needed)?;
         ensure!(
             limit >= needed,
@@ -40,6 +35,16 @@ pub fn record(
             scenario.name
         );
     }
+    Ok(())
+}
+
+/// Runs a scenario on several servers at the same time. Shows the recording many times a second.
+pub fn record(
+    scenario: &'static Scenario,
+    steps: &[Step],
+    pace: u32,
+    show: impl Fn(&Recording) -> io::Result<()>,
+) -> anyhow::Result<Recording> {
     let recorders = steps.iter().map(|step| Recorder::start(*step, scenario, pace));
     let mut recorders = recorders.collect::<io::Result<Vec<_>>>()?;
     let start = Instant::now() + LEAD_TIME;
@@ -61,7 +66,8 @@ pub fn record(
             if recording.is_finished {
                 return Ok(recording);
             }
-            show(&recording)?;
+            // This fails if the terminal is closed. The finished picture is printed anyway, or fails too.
+            let _ = show(&recording);
             if end.is_none() && threads.iter().all(|thread| thread.is_finished()) {
                 end = Some(now + TAIL_TIME * pace);
             }

@@ -272,6 +272,9 @@ fn read_table(path: &str, pattern: &str) -> Option<Vec<TcpSocket>> {
 
 /// Reads the table of netstat(1) on macOS. None if netstat is missing.
 fn read_netstat() -> Option<Vec<TcpSocket>> {
+    if cfg!(target_os = "linux") {
+        return None;
+    }
     let netstat = run(Command::new("netstat").args(["-an", "-p", "tcp"])).ok()?;
     let table = String::from_utf8_lossy(&netstat.stdout);
     Some(table.lines().filter_map(TcpSocket::parse_netstat).collect())

@@ -240,13 +240,17 @@ impl Process {
         self.find_by_stat_field(4)
     }
 
+    /// Returns all processes. Empty if not available on this system.
+    pub(crate) fn all() -> Vec<Self> {
+        let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+        entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok().map(Self)).collect()
+    }
+
     /// Returns the processes that have the ID of this process in a field of `/proc/PID/stat`.
     fn find_by_stat_field(self, number: usize) -> Vec<Self> {
-        let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
-        let processes =
-            entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok().map(Self));
         let id = Some(self.0.to_string());
-        processes.filter(|process| process.read_stat_field(number) == id).collect()
+        let has_id = |process: &Self| process.read_stat_field(number) == id;
+        Self::all().into_iter().filter(has_id).collect()
     }
 
     /// Returns the open sockets of this process. Empty if not available on this system.

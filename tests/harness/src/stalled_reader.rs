@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 
 use socket2::{Domain, SockRef, Socket, Type};
 
-use crate::TIMEOUT;
 use crate::client::{Client, invalid_data, is_timeout};
-use crate::kernel::{TcpSocket, tcp_sockets};
+use crate::kernel::{ProcessState, TcpSocket, tcp_sockets};
 use crate::protocol::{Protocol, Response};
+use crate::{Process, TIMEOUT};
 
 /// The time after which a blocked `send()` of this client returns.
 const SEND_TIMEOUT: Duration = Duration::from_millis(100);
@@ -18,6 +18,9 @@ const SEND_TIMEOUT: Duration = Duration::from_millis(100);
 /// The greatest number of bytes to send. The buffers of Linux and macOS hold less. If a server takes
 /// more than this, it reads requests but sends no responses.
 const MAX_SENT_BYTES: u64 = 768 << 20;
+
+/// The time without progress after which a server whose state the system does not show counts as blocked.
+const UNKNOWN_STATE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The greatest number of bytes to receive at the end.
 const MAX_RECEIVED_BYTES: u64 = 256 << 20;
@@ -113,18 +116,41 @@ impl StalledReader {
         Ok(())
     }
 
-    /// Sends until the server cannot send to this client either. The send queue of the server is then
-    /// not empty, and its length no longer changes.
+    /// Sends until the server cannot send to this client either.
     pub fn send_until_server_is_blocked(&mut self) -> io::Result<()> {
-        let mut length_before = 0;
+        let mut last_progress = Instant::now();
         loop {
+            let bytes_sent_before = self.bytes_sent;
             self.send_until_stuck()?;
-            let length = self.server_socket().map(|socket| socket.unacknowledged);
-            match length {
-                Some(length) if length == 0 || length != length_before => length_before = length,
-                // The length has not changed, or it is not available on this system.
-                _ => return Ok(()),
+            let is_blocked = self.is_server_blocked();
+            if is_blocked == Some(true) {
+                return Ok(());
+            } else if is_blocked == Some(false) || self.bytes_sent > bytes_sent_before {
+                last_progress = Instant::now();
+            } else if last_progress.elapsed() > UNKNOWN_STATE_TIMEOUT {
+                return Ok(());
             }
+        }
+    }
+
+    /// Returns whether the server is blocked until it can send to this client. None if the system does
+    /// not show that.
+    fn is_server_blocked(&self) -> Option<bool> {
+        let socket = self.server_socket()?;
+        if socket.is_in_backlog() {
+            return Some(false);
+        }
+        let inode = socket.inode;
+        let has_socket = |process: &Process| process.socket_inodes().contains(&inode);
+        let server = Process::all().into_iter().find(has_socket)?;
+        let ProcessState::Blocked(call) = server.state()? else { return Some(false) };
+        match call.name()? {
+            "sendto" | "write" => Some(true),
+            "pselect6" => {
+                let [_, to_write] = server.select_sets(&call)?;
+                Some(to_write.into_iter().any(|fd| server.socket_inode(fd) == Some(inode)))
+            }
+            _ => Some(false),
         }
     }
 

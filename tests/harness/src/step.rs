@@ -10,7 +10,7 @@ use escargot::CargoBuild;
 use escargot::error::{CargoError, ErrorKind};
 use escargot::format::Message;
 
-use crate::root;
+use crate::{can_run, root};
 
 /// A step of the lesson, or an example of step 3.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -87,14 +87,12 @@ impl Step {
             // If cargo cannot be run, for example by another user, use the binaries of an earlier build.
             // They are in the folder of this program. A test is one folder deeper, in `deps`.
             let program = env::current_exe().unwrap_or_default();
-            let mut folders = program.ancestors().skip(1).take(2);
-            let folder = folders.find(|folder| folder.join(Self::Blocking.name()).exists());
-            let is_example = !Self::STEPS.contains(&self);
-            match folder.filter(|_| !error.contains("could not compile")) {
-                Some(folder) if is_example => Ok(folder.join("examples").join(self.name())),
-                Some(folder) => Ok(folder.join(self.name())),
-                None => Err(error),
-            }
+            let folders = program.ancestors().skip(1).take(2);
+            let name = self.name();
+            let mut paths =
+                folders.flat_map(|folder| [folder.join(name), folder.join("examples").join(name)]);
+            let path = paths.find(|path| can_run(path, &["--version"]));
+            path.filter(|_| !error.contains("could not compile")).ok_or(error)
         })
     }
 }

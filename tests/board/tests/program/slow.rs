@@ -71,7 +71,8 @@ fn arrow_follows_the_story_in_slow_motion() {
 
 #[test]
 fn last_iteration_shows_ready_sockets_and_functions() {
-    let mut board = Board::start_with_flags(Step::Select, &["--slow", "1"]);
+    // Two seconds, so that a busy machine has the time to make both sockets ready during one call.
+    let mut board = Board::start_with_flags(Step::Select, &["--slow", "2"]);
     let mut a = board.connect();
     board.wait_for_text("ready server_socket; called accept_connection");
     board.wait_for_row(&["accepted:", "1"]);

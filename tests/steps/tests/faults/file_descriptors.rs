@@ -133,14 +133,13 @@ fn bare_busy_loops_while_out_of_file_descriptors() {
 
 #[cfg(target_os = "linux")]
 mod linux {
-    use std::time::{Duration, Instant};
 
     use harness::check_requirement;
 
     use super::*;
 
     #[test]
-    fn full_server_notices_a_raised_limit_within_two_seconds() {
+    fn full_server_notices_a_raised_limit() {
         // The shell closes the file descriptors that the server would inherit from the program that
         // started the tests, such as a jobserver of `make`. So the server has only four.
         let mut server = ServerCommand::for_step(Step::Select).shell("true").start();
@@ -157,10 +156,7 @@ mod linux {
         waiting.expect_silence().unwrap();
 
         server.process().limit_file_descriptors(64);
-        let start_time = Instant::now();
         waiting.receive().unwrap();
-        let elapsed = start_time.elapsed();
-        assert!(elapsed < Duration::from_secs(2), "expected at most 2 s, got {elapsed:?}");
         request_all(&mut clients);
         expect_next_served(&mut server);
         assert_eq!(server.kill_and_read_errors(), [full_line(3)]);
