@@ -133,7 +133,6 @@ fn bare_busy_loops_while_out_of_file_descriptors() {
 
 #[cfg(target_os = "linux")]
 mod linux {
-
     use harness::check_requirement;
 
     use super::*;
