@@ -34,10 +34,7 @@ fn pages_match_the_code() {
         problems.extend(names::find_dead_links(&page));
     }
     let problems = problems.join("\n");
-    assert!(
-        problems.is_empty(),
-        "problems on the pages:\n{problems}\nTo correct diffs, run `UPDATE_PAGES=1 cargo test -p pages`"
-    );
+    assert!(problems.is_empty(), "problems (UPDATE_PAGES=1 corrects the diffs):\n{problems}");
 }
 
 #[test]
