@@ -19,7 +19,7 @@ const FULL_TIMEOUT: Duration = Duration::from_millis(1500);
 pub const CASES: &[Case] = &[
     Case {
         name: "more than FD_SETSIZE",
-        question: "Only the file descriptors from 1012 on are free, and 24 clients connect. \
+        question: "Only the file descriptors from 1012 on are free, and up to 24 clients connect. \
                    Does each one get a response in the end?",
         by_hand: "(ulimit -n 4096 && {server})\nIn another terminal: cargo run --bin client -- --port {port} --crowd 1100",
         prepare: reserve_all_but_twelve,

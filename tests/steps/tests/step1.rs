@@ -1,4 +1,4 @@
-//! What a student sees of the nested loop of step 1.
+//! The narration of step 1, as a student sees it.
 
 #![forbid(unsafe_code)]
 
