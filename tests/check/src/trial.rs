@@ -121,8 +121,8 @@ impl Trial {
         Ok(client.with_journal(&self.journal, &name).with_kept_sockets(&self.kept_sockets))
     }
 
-    /// Connects to `::1` from now on if the server listens there, because `localhost` may mean `::1`. If
-    /// the server listens only on another port, this is an error.
+    /// Changes the address to `::1` if the server listens there: `localhost` can mean `::1`. Returns an
+    /// error if the server listens only on another port.
     fn find_address(&mut self) -> Outcome {
         let port = self.server.addr.port();
         let addresses = listening_addresses(&self.processes());

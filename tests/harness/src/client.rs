@@ -292,7 +292,7 @@ impl Client {
         if rest.is_empty() { Ok(()) } else { Err(invalid_data(self.describe(&rest))) }
     }
 
-    /// Half-closes the connection (shutdown(2)). The client can only receive from now on.
+    /// Half-closes the connection (shutdown(2)). After that, the client can only receive.
     pub fn half_close(&self) -> io::Result<()> {
         self.stream.shutdown(Shutdown::Write)?;
         self.note("half-closes: it sends no more");
