@@ -17,14 +17,15 @@ use std::fs::OpenOptions;
 use std::io::{self, IsTerminal, Write};
 use std::mem;
 use std::os::unix::process::ExitStatusExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{ExitCode, ExitStatus};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
+use anyhow::{Context, anyhow, bail};
 use clap::builder::PossibleValuesParser;
 use clap::{ArgMatches, Command, arg, value_parser};
 use harness::{Server, ServerCommand, Step, signals};
@@ -33,7 +34,7 @@ use ratatui::crossterm::event::{self, Event, KeyCode, KeyModifiers};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 
 use crate::model::ServerState;
-use crate::record::{Recorder, Recording};
+use crate::record::Recorder;
 use crate::screen::View;
 use crate::source::Source;
 use crate::trace::Trace;
@@ -61,20 +62,20 @@ fn command() -> Command {
         .arg(port.default_value("5000").value_parser(value_parser!(u16)))
         .arg(slow.value_parser(parse_seconds))
         .arg(arg!(--room "Show up to 40 clients and no source, for a room of students"))
-        .arg(record)
+        .arg(record.value_parser(value_parser!(PathBuf)))
         .arg(arg!(--story "Record each STEP with two scripted clients, A and B").requires("record"))
         .after_help("q or Ctrl-C ends board and the server. Space pauses the screen.")
 }
 
-fn parse_seconds(text: &str) -> Result<Duration, String> {
+fn parse_seconds(text: &str) -> Result<Duration, &'static str> {
     let seconds = text.parse().ok().filter(|seconds| (0.05..=60.0).contains(seconds));
-    seconds.map(Duration::from_secs_f64).ok_or("expected 0.05 to 60 seconds".to_owned())
+    seconds.map(Duration::from_secs_f64).ok_or("expected 0.05 to 60 seconds")
 }
 
 fn main() -> ExitCode {
     let arguments = command().get_matches();
     run(&arguments).unwrap_or_else(|error| {
-        report(&error);
+        report(&format!("{error:#}"));
         ExitCode::FAILURE
     })
 }
@@ -84,46 +85,48 @@ fn report(text: &str) {
     let _ = writeln!(io::stderr(), "board: {text}");
 }
 
-fn run(arguments: &ArgMatches) -> Result<ExitCode, String> {
+fn run(arguments: &ArgMatches) -> anyhow::Result<ExitCode> {
     signals::stop_ignoring_sigchld();
     let names = arguments.get_many::<String>("STEP").into_iter().flatten();
     let steps: Vec<Step> = names.filter_map(|name| Step::from_name(name)).collect();
     let host = arguments.get_one::<String>("host").map_or("localhost", String::as_str);
     let port = arguments.get_one::<u16>("port").copied().unwrap_or(5000);
-    let file = arguments.get_one::<String>("record").map(Path::new);
+    let file = arguments.get_one::<PathBuf>("record");
     if let Some(file) = file {
         // Fail early if the file cannot be written.
         let result = OpenOptions::new().append(true).create(true).open(file);
-        result.map_err(|error| format!("cannot write {}: {error}", file.display()))?;
+        result.with_context(|| format!("cannot write {}", file.display()))?;
     }
     for step in &steps {
         // Build the servers before anything is drawn, because cargo prints its progress.
         step.try_build_binary().map_err(|output| {
             let mut lines = output.lines();
             let is_reason = |line: &&str| line.starts_with("error") || line.starts_with("Cause: ");
-            format!("cannot build {step}: {}", lines.find(is_reason).unwrap_or_default())
+            anyhow!("cannot build {step}: {}", lines.find(is_reason).unwrap_or_default())
         })?;
     }
     let command_for = |step| ServerCommand::for_step(step).host(host).port(port);
     let delay = arguments.get_one::<Duration>("slow").copied();
-    let delay = delay.or(file.map(|_| RECORDING_DELAY));
-    if let (true, Some(file), Some(delay)) = (arguments.get_flag("story"), file, delay) {
+    if let Some(file) = file
+        && arguments.get_flag("story")
+    {
         let mut recordings = Vec::new();
         for step in steps {
+            let delay = delay.unwrap_or(RECORDING_DELAY);
             recordings.push(story::record(step, &command_for(step), delay)?);
         }
-        write_page(file, &recordings)?;
+        record::write_page(file, &recordings)?;
         return Ok(ExitCode::SUCCESS);
     }
     let [step] = steps[..] else {
-        return Err("give one STEP, or add --record FILE and --story to record several".to_owned());
+        bail!("give one STEP, or add --record FILE and --story to record several");
     };
     let view = View {
         is_paused: false,
         has_colour: env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
         is_room_view: arguments.get_flag("room"),
     };
-    show(step, command_for(step), delay, file, view)
+    show(step, command_for(step), delay, file.map(PathBuf::as_path), view)
 }
 
 /// Shows a server until the server or `board` ends. With a `file`, records the server too.
@@ -133,24 +136,25 @@ fn show(
     delay: Option<Duration>,
     file: Option<&Path>,
     view: View,
-) -> Result<ExitCode, String> {
-    let mut trace = None;
-    if let Some(delay) = delay {
-        let (traced_command, new_trace) = Trace::new(command, delay)?;
-        (command, trace) = (traced_command, Some(new_trace));
-    }
+) -> anyhow::Result<ExitCode> {
     let source = Source::read(step)?;
-    let mut recorder = None;
-    if file.is_some() {
-        recorder = trace.take().map(|trace| Recorder::new(step, source.clone(), trace));
+    let (mut trace, mut recorder) = (None, None);
+    if let Some(delay) = delay.or(file.map(|_| RECORDING_DELAY)) {
+        let (traced_command, new_trace) = Trace::new(command, delay)?;
+        command = traced_command;
+        if file.is_some() {
+            recorder = Some(Recorder::new(step, source.clone(), new_trace));
+        } else {
+            trace = Some(new_trace);
+        }
     }
     let end_signal = Arc::new(AtomicUsize::new(0));
     for signal in [SIGINT, SIGTERM, SIGHUP, SIGQUIT] {
         let value = usize::try_from(signal).unwrap_or_default();
         signal_hook::flag::register_usize(signal, Arc::clone(&end_signal), value)
-            .map_err(|error| format!("cannot register a signal handler: {error}"))?;
+            .context("cannot register a signal handler")?;
     }
-    let server = command.spawn().map_err(|error| format!("cannot start {step}: {error}"))?;
+    let server = command.spawn().with_context(|| format!("cannot start {step}"))?;
     let state = ServerState::new(step, trace);
     let mut board = Board { server, state, source, recorder, end_signal };
     let result = if can_draw() { board.run_on_terminal(view) } else { board.run(None, view) };
@@ -159,7 +163,7 @@ fn show(
         if recorder.is_full() {
             report("stopped recording, because the page must stay below 1 MiB");
         }
-        write_page(file, &[recorder.finish()])?;
+        record::write_page(file, &[recorder.finish()])?;
     }
     if let Ok(signal @ 1..) = i32::try_from(board.end_signal.load(Ordering::Relaxed)) {
         signals::take_default_action(signal);
@@ -169,17 +173,8 @@ fn show(
         Ok(None) => Ok(ExitCode::SUCCESS),
         // The program that reads our plain lines has exited.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(ExitCode::SUCCESS),
-        Err(error) => Err(format!("cannot show or record the server: {error}")),
+        Err(error) => Err(error).context("cannot show or record the server"),
     }
-}
-
-/// Writes a page of recordings, and reports the number of states.
-fn write_page(file: &Path, recordings: &[Recording]) -> Result<(), String> {
-    record::write_page(file, recordings)
-        .map_err(|error| format!("cannot write {}: {error}", file.display()))?;
-    let state_count: usize = recordings.iter().map(|recording| recording.states.len()).sum();
-    report(&format!("wrote {state_count} states to {}", file.display()));
-    Ok(())
 }
 
 /// A server and what `board` has read about it.
@@ -215,11 +210,13 @@ impl Board {
         mut view: View,
     ) -> io::Result<Option<ExitStatus>> {
         let mut printed_lines = Vec::new();
+        // While we keep this sender, `recv_timeout` waits even if there is no terminal.
         let (sender, events) = mpsc::channel();
-        // Without a terminal we keep this sender. Otherwise `recv_timeout` would return at once.
-        let _sender = terminal.is_none().then(|| sender.clone());
         if terminal.is_some() {
-            read_events(sender);
+            let sender = sender.clone();
+            // Read on a thread, because crossterm's `poll` and `read` block until an escape sequence
+            // is complete, and forever after a hang-up.
+            thread::spawn(move || while sender.send(event::read()).is_ok() {});
         }
         while self.end_signal.load(Ordering::Relaxed) == 0 {
             if let Some(status) = self.server.exit_status() {
@@ -250,11 +247,8 @@ impl Board {
                 }
                 interval = RECORDING_INTERVAL;
             }
-            let event = events.recv_timeout(interval);
-            if event == Err(RecvTimeoutError::Disconnected) {
-                return Err(io::Error::other("no key can be read"));
-            }
-            let Ok(Event::Key(key)) = event else { continue };
+            let Ok(event) = events.recv_timeout(interval) else { continue };
+            let Event::Key(key) = event? else { continue };
             match key.code {
                 KeyCode::Char('q') => break,
                 // In raw mode Ctrl-C sends no signal.
@@ -271,18 +265,6 @@ impl Board {
 fn can_draw() -> bool {
     let is_dumb = env::var_os("TERM").is_some_and(|term| term == "dumb");
     io::stdin().is_terminal() && io::stdout().is_terminal() && !is_dumb
-}
-
-/// Reads events on a thread, because crossterm's `poll` and `read` block until an escape sequence is
-/// complete, and forever after a hang-up.
-fn read_events(sender: Sender<Event>) {
-    thread::spawn(move || {
-        while let Ok(event) = event::read() {
-            if sender.send(event).is_err() {
-                return;
-            }
-        }
-    });
 }
 
 /// Reports the server's exit status and last line. Returns the exit code that a shell would return.

@@ -166,11 +166,12 @@ impl ServerState {
     /// Finds the current call in the source. If that call is not known, finds the last call in the
     /// narration.
     pub fn find_location(&self, source: &Source) -> Location {
-        let find_call = |call| source.find_call(call, self.is_out_of_resources());
-        let line = self.current_call().and_then(find_call);
-        let is_certain = line.is_some();
-        let line = line.or_else(|| self.last_narrated_call.and_then(find_call));
-        let call_stack = line.map(|line| source.find_call_stack(line)).unwrap_or_default();
+        let find = |call| source.find_call_stack(call, self.is_out_of_resources());
+        let mut call_stack = self.current_call().map(find).unwrap_or_default();
+        let is_certain = !call_stack.is_empty();
+        if !is_certain {
+            call_stack = self.last_narrated_call.map(find).unwrap_or_default();
+        }
         Location { call_stack, is_certain }
     }
 
@@ -281,17 +282,14 @@ pub fn read_output(server: &Server) -> Vec<OutputEntry> {
 /// address that other machines can reach.
 pub fn connect_commands(addr: SocketAddr) -> [String; 2] {
     let ip = if addr.ip().is_unspecified() { local_ip() } else { Some(addr.ip()) };
+    let host = ip.map_or_else(|| "ADDRESS".to_owned(), |ip| ip.to_string());
     let port = addr.port();
-    match ip {
+    let curl = match ip {
         // `-g`: curl would otherwise expand the brackets as a range.
-        Some(ip @ IpAddr::V6(_)) => {
-            [format!("nc {ip} {port}"), format!("curl -gsN 'telnet://[{ip}]:{port}'")]
-        }
-        ip => {
-            let host = ip.map_or_else(|| "ADDRESS".to_owned(), |ip| ip.to_string());
-            [format!("nc {host} {port}"), format!("curl -sN telnet://{host}:{port}")]
-        }
-    }
+        Some(IpAddr::V6(_)) => format!("curl -gsN 'telnet://[{host}]:{port}'"),
+        _ => format!("curl -sN telnet://{host}:{port}"),
+    };
+    [format!("nc {host} {port}"), curl]
 }
 
 /// Returns the address from which this machine reaches others. Connecting a UDP socket sends nothing.

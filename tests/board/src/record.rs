@@ -8,11 +8,13 @@ use std::ops::Range;
 use std::os::fd::RawFd;
 use std::path::Path;
 
+use anyhow::Context;
 use harness::kernel::{LessonCall, ProcessState};
 use harness::{Server, Step};
 use serde::Serialize;
 
 use crate::clients::{Client, Clients, Status};
+use crate::report;
 use crate::source::Source;
 use crate::trace::{OutputLine, Trace, TraceEvent};
 
@@ -35,7 +37,7 @@ pub struct Recording {
     messages: Vec<Message>,
     /// The addresses of the clients by name.
     addrs: BTreeMap<String, String>,
-    pub states: Vec<RecordedState>,
+    states: Vec<RecordedState>,
 }
 
 #[derive(Serialize)]
@@ -293,12 +295,11 @@ impl Recorder {
         let socket_name = |fd: &RawFd| self.client_name(*fd).unwrap_or("server_socket").to_owned();
         let sets = sets.map(|sets| sets.map(|set| set.iter().map(socket_name).collect()));
         let last_sets = || self.recording.states.last()?.sets.clone();
-        let line = self.source.find_call(call, false);
-        let call_stack = line.map(|line| self.source.find_call_stack(line)).unwrap_or_default();
+        let call_stack = self.source.find_call_stack(call, false).into_iter();
         self.push_state(RecordedState {
             text: String::new(),
             question: None,
-            call_stack: call_stack.into_iter().map(|frame| (frame.function, frame.line)).collect(),
+            call_stack: call_stack.map(|frame| (frame.function, frame.line)).collect(),
             is_blocked: false,
             backlog: self.clients.backlog().cloned().collect(),
             unseen_reset_count: self.clients.unseen_reset_count,
@@ -430,9 +431,13 @@ fn quote(bytes: &[u8]) -> String {
     format!("\"{}{ellipsis}\"", start.replace('\n', "⏎"))
 }
 
-/// Writes a web page with a tab for each recording.
-pub fn write_page(path: &Path, recordings: &[Recording]) -> io::Result<()> {
+/// Writes a web page with a tab for each recording, and reports the number of states.
+pub fn write_page(file: &Path, recordings: &[Recording]) -> anyhow::Result<()> {
     // Escape `<`, so that no text in the JSON can close its `<script>` element.
     let json = serde_json::to_string(recordings)?.replace('<', "\\u003c");
-    fs::write(path, PAGE_TEMPLATE.replace("RECORDINGS", &json))
+    fs::write(file, PAGE_TEMPLATE.replace("RECORDINGS", &json))
+        .with_context(|| format!("cannot write {}", file.display()))?;
+    let state_count: usize = recordings.iter().map(|recording| recording.states.len()).sum();
+    report(&format!("wrote {state_count} states to {}", file.display()));
+    Ok(())
 }

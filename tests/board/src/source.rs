@@ -2,12 +2,9 @@
 
 use std::fs;
 
+use anyhow::Context;
 use harness::Step;
 use harness::kernel::LessonCall;
-
-/// The calls of the lesson, as the source contains them.
-const CALL_TEXTS: [&str; 6] =
-    [".accept()", ".read(", ".write_all(", ".write(", "select(", "sleep("];
 
 #[derive(Clone)]
 pub struct Source {
@@ -23,56 +20,53 @@ pub struct StackFrame {
 }
 
 impl Source {
-    pub fn read(step: Step) -> Result<Self, String> {
+    pub fn read(step: Step) -> anyhow::Result<Self> {
         let path = step.source();
         let text = fs::read_to_string(&path);
-        let text = text.map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+        let text = text.with_context(|| format!("cannot read {}", path.display()))?;
         Ok(Self { lines: text.lines().map(str::to_owned).collect() })
     }
 
-    /// Returns the index of the first line that makes a call, or None if there is none. Also returns None
-    /// if several lines sleep. In our servers, a comment marks the line of each `recv` and `send`.
-    pub fn find_call(&self, call: LessonCall, is_out_of_resources: bool) -> Option<usize> {
-        match call {
-            LessonCall::Recv => self.find_line(|line| line == "// recv").map(|line| line + 1),
-            LessonCall::Send => self.find_line(|line| line == "// send").map(|line| line + 1),
-            LessonCall::Accept => {
-                self.find_line(|line| is_code(line) && line.contains(".accept()"))
-            }
-            LessonCall::Select => self.find_line(|line| is_code(line) && line.contains(" select(")),
-            LessonCall::Sleep => {
-                let name = if is_out_of_resources { "handle_accept_error(" } else { "sleep(" };
-                let is_sleep = |line: &str| is_code(line) && line.contains(name);
-                let count = self.lines.iter().filter(|line| is_sleep(line.trim_start())).count();
-                self.find_line(is_sleep).filter(|_| count == 1)
-            }
+    /// Returns the call stack of a call, from `main` to the first line that makes the call. Empty if there
+    /// is no such line, or if several lines sleep.
+    pub fn find_call_stack(&self, call: LessonCall, is_out_of_resources: bool) -> Vec<StackFrame> {
+        let mut text = match call {
+            LessonCall::Accept => ".accept()",
+            LessonCall::Recv => ".read(",
+            LessonCall::Send if !self.find_lines(".write_all(").is_empty() => ".write_all(",
+            LessonCall::Send => ".write(",
+            LessonCall::Select => " select(",
+            LessonCall::Sleep if is_out_of_resources => "handle_accept_error(",
+            LessonCall::Sleep => "sleep(",
         }
-    }
-
-    fn find_line(&self, predicate: impl Fn(&str) -> bool) -> Option<usize> {
-        self.lines.iter().position(|line| predicate(line.trim_start()))
-    }
-
-    /// Returns the call stack, from `main` to the function that contains a line.
-    pub fn find_call_stack(&self, line_index: usize) -> Vec<StackFrame> {
-        let call = CALL_TEXTS.into_iter().find(|call| self.lines[line_index].contains(call));
-        let mut call = call.unwrap_or("handle_accept_error(").to_owned();
+        .to_owned();
         let mut call_stack = Vec::new();
-        let mut index = line_index;
-        while let Some(function) = self.find_function(index) {
+        if call == LessonCall::Sleep && self.find_lines(&text).len() > 1 {
+            return call_stack;
+        }
+        // Stop after 10 frames. Functions that call each other would loop forever.
+        while call_stack.len() < 10
+            && let Some(&line) = self.find_lines(&text).first()
+            && let Some(function) = self.find_function(line)
+        {
             let function_call = format!("{function}(");
-            call_stack.insert(0, StackFrame { function, line: index, call });
-            let caller = self.find_line(|line| {
-                is_code(line) && line.contains(&function_call) && !line.starts_with("fn ")
-            });
-            call = function_call;
-            match caller {
-                // Stop after 10 frames. Functions that call each other would loop forever.
-                Some(caller) if call_stack.len() < 10 => index = caller,
-                _ => break,
-            }
+            call_stack.insert(0, StackFrame { function, line, call: text });
+            text = function_call;
         }
         call_stack
+    }
+
+    /// Returns the indexes of the lines that make a call. Ignores comments, narration and declarations.
+    fn find_lines(&self, call: &str) -> Vec<usize> {
+        let mut indexes = Vec::new();
+        for (index, line) in self.lines.iter().enumerate() {
+            let line = line.trim_start();
+            let is_ignored = ["//", "fn ", "narrate!"].iter().any(|start| line.starts_with(start));
+            if line.contains(call) && !is_ignored {
+                indexes.push(index);
+            }
+        }
+        indexes
     }
 
     fn find_function(&self, line_index: usize) -> Option<String> {
@@ -80,11 +74,6 @@ impl Source {
         let declaration = lines_before.find_map(|line| line.strip_prefix("fn "))?;
         declaration.split_once('(').map(|(name, _)| name.to_owned())
     }
-}
-
-/// Returns whether a line is neither a comment nor narration.
-fn is_code(line: &str) -> bool {
-    !line.starts_with("//") && !line.contains("narrate!")
 }
 
 /// The position of a server in its source.
@@ -102,12 +91,11 @@ mod unit_tests {
     #[test]
     fn call_stack_leads_to_a_sleep() {
         let mut source = Source::read(Step::Select).unwrap();
-        let send = source.find_call(LessonCall::Send, false).expect("the line of send");
-        source.lines.insert(send - 1, "    std::thread::sleep(FIVE_SECONDS);".to_owned());
-        let sleep = source.find_call(LessonCall::Sleep, false);
-        assert_eq!(sleep, Some(send - 1));
-        let functions: Vec<String> =
-            source.find_call_stack(send - 1).into_iter().map(|frame| frame.function).collect();
+        let send = source.find_call_stack(LessonCall::Send, false).pop().expect("a call of send");
+        source.lines.insert(send.line, "    std::thread::sleep(FIVE_SECONDS);".to_owned());
+        let call_stack = source.find_call_stack(LessonCall::Sleep, false);
+        assert_eq!(call_stack.last().map(|frame| frame.line), Some(send.line));
+        let functions: Vec<&str> = call_stack.iter().map(|frame| &*frame.function).collect();
         assert_eq!(functions, ["main", "event_loop", "send_message"]);
     }
 }

@@ -1,10 +1,10 @@
 //! Plays and records the story of the lessons: A sends hello, B sends three lines, and then first A and
 //! then B disconnects.
 
-use std::io;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use anyhow::{Context, anyhow, bail};
 use harness::{Client, Server, ServerCommand, Step, TIMEOUT};
 
 use crate::record::{Recorder, Recording};
@@ -19,22 +19,22 @@ pub fn record(
     step: Step,
     command: &ServerCommand,
     mut delay: Duration,
-) -> Result<Recording, String> {
+) -> anyhow::Result<Recording> {
     for _ in 0..4 {
         let source = Source::read(step)?;
         let (command, trace) = Trace::new(command.clone(), delay)?;
         let server = command.try_start().map_err(|error| {
             // The last line is the reason that the server printed.
-            error.to_string().lines().last().unwrap_or_default().trim().to_owned()
+            anyhow!("{}", error.to_string().lines().last().unwrap_or_default().trim())
         })?;
         let mut story = Story { server, recorder: Recorder::new(step, source, trace) };
-        story.play(step).map_err(|error| format!("{step}: {error}"))?;
+        story.play(step).context(step)?;
         if !story.recorder.has_missed_state {
             return Ok(story.recorder.finish());
         }
         delay *= 2;
     }
-    Err(format!("{step}: this machine is too busy to record. Try again, or use a longer --slow"))
+    bail!("{step}: this machine is too busy to record. Try again, or use a longer --slow");
 }
 
 struct Story {
@@ -43,10 +43,10 @@ struct Story {
 }
 
 impl Story {
-    fn play(&mut self, step: Step) -> io::Result<()> {
+    fn play(&mut self, step: Step) -> anyhow::Result<()> {
         self.wait_until(|_| true)?;
         let mut a = self.connect("A")?;
-        self.send("A", &mut a, "hello\n", 6)?;
+        self.send("A", &mut a, "hello\n")?;
         let question_end = match step {
             Step::Blocking => "",
             Step::Functions => " now",
@@ -56,27 +56,29 @@ impl Story {
             "B connects and types three lines: one, two, three. What will B see{question_end}?"
         ));
         let mut b = self.connect("B")?;
-        for (line, sent) in [("one\n", 4), ("two\n", 8), ("three\n", 14)] {
-            self.send("B", &mut b, line, sent)?;
+        for line in ["one\n", "two\n", "three\n"] {
+            self.send("B", &mut b, line)?;
         }
         self.disconnect("A", a)?;
         self.disconnect("B", b)
     }
 
-    fn connect(&mut self, name: &str) -> io::Result<Client> {
+    fn connect(&mut self, name: &str) -> anyhow::Result<Client> {
         let client = Client::connect(self.server.addr, TIMEOUT)?;
         self.wait_until(|recorder| recorder.sent_count(name).is_some())?;
         Ok(client)
     }
 
-    /// Sends a line and reads the response. With this line, the client has sent `sent` bytes.
-    fn send(&mut self, name: &str, client: &mut Client, line: &str, sent: usize) -> io::Result<()> {
+    /// Sends a line and reads the response.
+    fn send(&mut self, name: &str, client: &mut Client, line: &str) -> anyhow::Result<()> {
+        let sent_count = self.recorder.sent_count(name).map(|count| count + line.len());
         client.send(line.as_bytes())?;
-        self.wait_until(|recorder| recorder.sent_count(name) == Some(sent))?;
-        client.receive_until_silence(POLL_INTERVAL).map(drop)
+        self.wait_until(|recorder| recorder.sent_count(name) == sent_count)?;
+        client.receive_until_silence(POLL_INTERVAL)?;
+        Ok(())
     }
 
-    fn disconnect(&mut self, name: &str, mut client: Client) -> io::Result<()> {
+    fn disconnect(&mut self, name: &str, mut client: Client) -> anyhow::Result<()> {
         // Closing a socket with unread bytes would reset the connection.
         client.receive_until_silence(POLL_INTERVAL)?;
         client.close()?;
@@ -84,7 +86,7 @@ impl Story {
     }
 
     /// Records until `condition` is true and the server is blocked.
-    fn wait_until(&mut self, condition: impl Fn(&Recorder) -> bool) -> io::Result<()> {
+    fn wait_until(&mut self, condition: impl Fn(&Recorder) -> bool) -> anyhow::Result<()> {
         let start = Instant::now();
         loop {
             self.recorder.poll(&self.server)?;
@@ -92,8 +94,7 @@ impl Story {
                 return Ok(());
             }
             if start.elapsed() > TIMEOUT {
-                let text = "the server did not reach the next state of the story in time";
-                return Err(io::Error::new(io::ErrorKind::TimedOut, text));
+                bail!("the server did not reach the next state of the story in time");
             }
             thread::sleep(POLL_INTERVAL);
         }

@@ -8,6 +8,7 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::process;
 use std::time::Duration;
 
+use anyhow::{Context, ensure};
 use harness::kernel::LessonCall;
 use harness::{ServerCommand, can_run};
 use serde::Serialize;
@@ -56,21 +57,17 @@ pub struct Trace {
 impl Trace {
     /// Returns a command that starts a server whose calls take `delay` each, and the trace of that
     /// server.
-    pub fn new(command: ServerCommand, delay: Duration) -> Result<(ServerCommand, Self), String> {
-        if !cfg!(target_os = "linux") {
-            return Err("slow motion and recordings need Linux and strace".to_owned());
-        }
-        if !can_run("strace", &["-V"]) {
-            let text = "slow motion and recordings need strace. On Debian and Ubuntu: \
-                sudo apt install strace";
-            return Err(text.to_owned());
-        }
-        if !can_run("strace", &["-e", "trace=none", "true"]) {
-            let text = "strace is not permitted to trace programs: see ptrace_scope in ptrace(2)";
-            return Err(text.to_owned());
-        }
-        let log = tempfile::tempfile()
-            .map_err(|error| format!("cannot create the strace log: {error}"))?;
+    pub fn new(command: ServerCommand, delay: Duration) -> anyhow::Result<(ServerCommand, Self)> {
+        ensure!(cfg!(target_os = "linux"), "slow motion and recordings need Linux and strace");
+        ensure!(
+            can_run("strace", &["-V"]),
+            "slow motion and recordings need strace. On Debian and Ubuntu: sudo apt install strace"
+        );
+        ensure!(
+            can_run("strace", &["-e", "trace=none", "true"]),
+            "strace is not permitted to trace programs: see ptrace_scope in ptrace(2)"
+        );
+        let log = tempfile::tempfile().context("cannot create the strace log")?;
         let path = format!("/proc/{}/fd/{}", process::id(), log.as_raw_fd());
         let injection = format!("{DELAYED_CALLS}:delay_enter={}", delay.as_micros());
         let command = command.trace(&injection, TRACED_CALLS, &path);
