@@ -21,9 +21,10 @@ pub fn handle_accept_error(server_socket: &impl AsFd, error: &io::Error) {
 /// Reports why `accept` failed. If the listening socket itself is unusable, no later `accept` can
 /// succeed, so this ends the process with exit code 1.
 ///
-/// Every other error concerns one connection. For example, accept(2) passes on network errors of
-/// the new connection. On macOS a connection that was reset in the backlog may come as an error
-/// without a number. `EAGAIN` is not reported: it means that no client is left in the backlog.
+/// After any other error the server goes on. Most errors concern only one connection. For example,
+/// accept(2) passes on network errors of the new connection. On macOS the error has no number if
+/// the connection was reset in the backlog. `EAGAIN` is not reported, because it only means that no
+/// client is left in the backlog.
 pub fn report_accept_error(server_socket: &impl AsFd, error: &io::Error) {
     match errno(error) {
         Some(unusable @ (Errno::EBADF | Errno::EINVAL | Errno::ENOTSOCK | Errno::EFAULT)) => {

@@ -44,8 +44,8 @@ impl Capacity {
         self.is_full
     }
 
-    /// Checks for one more client after an `accept`, and reports if the server is now full with
-    /// `clients`.
+    /// Checks after an `accept` whether one more client fits. If not, reports that the server is
+    /// full, with the number of connected `clients`.
     pub fn check_after_accept(&mut self, server_socket: &TcpListener, clients: usize) {
         self.check(server_socket);
         if self.is_full {

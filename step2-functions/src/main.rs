@@ -1,8 +1,8 @@
-//! Step 2: the nested loop of step 1, split into two functions. `accept_connection` calls
+//! Step 2: the nested loops of step 1, split into two functions. `accept_connection` calls
 //! `send_message`, and `send_message` returns only when its client has disconnected.
 //!
-//! Watch the second client. It still waits: the parts have names now, but one function still calls
-//! the other, and each call still blocks.
+//! Watch the second client. It still waits, because one function still calls the other, and
+//! `accept()` and `recv()` still block.
 //!
 //! Changed since step 1: each loop is in a function of its own, and the server prints nothing
 //! after the inner loop.

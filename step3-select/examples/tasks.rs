@@ -149,9 +149,9 @@ async fn handle_accept_error(server_socket: &Socket<TcpListener>, error: &io::Er
     }
 }
 
-/// The event that a task waits for: a socket is ready to read or to write, or `select` has returned,
-/// which takes a second at most. `dyn AsFd` is any socket, because each of them can lend its file
-/// descriptor to an `FdSet`.
+/// The event that a task waits for. `ToRead` and `ToWrite` mean that this socket is ready. `Timeout`
+/// means that `select` has returned, which takes a second at most. `dyn AsFd` can be any socket,
+/// because the loop needs only its file descriptor, for an `FdSet`.
 enum Event {
     ToRead(Rc<dyn AsFd>),
     ToWrite(Rc<dyn AsFd>),

@@ -1,9 +1,9 @@
 //! Step 2 as `async fn`, like `tasks.rs`, on the library `tokio`. It reads like step 2 and runs
 //! like step 3, in one thread.
 //!
-//! The event loop is in `block_on`, which `main` calls. It polls a task, which runs until it has to
-//! wait at an `.await`. Then it polls the next task that can run. If there is none, it waits for all
-//! sockets at once, in `epoll` or `kqueue`.
+//! The event loop is in `block_on`, which `main` calls. The loop polls a task, which runs until it
+//! has to wait at an `.await`. Then the loop polls the next task that can run. If there is none, the
+//! loop is blocked in `epoll` or `kqueue`, for all sockets at once.
 //!
 //! Watch the second client. It gets its response at once. `tokio::spawn` is the reason: it hands
 //! `send_message` to the event loop, and `accept_connection` goes on. With `.await` in its place,

@@ -91,8 +91,8 @@ fn send_message(client: &mut Client) -> bool {
     }
 }
 
-/// Returns whether to try the call again later. The call would have blocked, or a signal interrupted
-/// it. A call can block even on a ready socket (select(2), BUGS).
+/// Returns whether to try the call again later, because it would have blocked or because a signal
+/// interrupted it. A call can block even on a ready socket (select(2), BUGS).
 fn is_temporary(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
 }
@@ -101,8 +101,8 @@ fn is_temporary(error: &io::Error) -> bool {
 fn event_loop(server_socket: &TcpListener) {
     // The clients. The key is the file descriptor of the client's socket, a small number.
     let mut to_monitor: BTreeMap<RawFd, Client> = BTreeMap::new();
-    // The server is full if no file descriptor is free for one more client, or if the free one does
-    // not fit a set.
+    // The server is full if no file descriptor is free for one more client, or if the next free one
+    // is 1024 or more. A set has no place for that number.
     let mut capacity = Capacity::new(server_socket);
 
     loop {
