@@ -129,7 +129,7 @@ fn check_reachable(addr: SocketAddr) -> Result<(), Errno> {
 fn give_hints(addr: SocketAddr) {
     let ip = addr.ip().to_canonical();
     if !ip.is_loopback() {
-        report!("{addr} is not a loopback address, so every machine that can reach this one can connect");
+        report!("{addr} is not a loopback address, so other machines can connect too");
     }
     // In a container this process may be process 1. The kernel ignores a signal to process 1 if the
     // program has no handler for it, see pid_namespaces(7).
