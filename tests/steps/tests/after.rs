@@ -3,10 +3,13 @@
 
 #![forbid(unsafe_code)]
 
-use harness::{Client, Server, ServerCommand, StalledReader, Step, wait_until};
+use harness::{Client, Server, ServerCommand, StalledReader, Step};
 
 /// The servers that are written with `async fn`.
 const ASYNC_SERVERS: [Step; 2] = [Step::Tasks, Step::Tokio];
+
+/// The line for a client that gets no file descriptor, or one that does not fit an `fd_set`.
+const FULL_LINE: &str = "accept: Too many open files (os error 24): trying again in a second";
 
 fn connection_line(client: &Client) -> String {
     format!("Connection from {}", client.addr())
@@ -111,15 +114,11 @@ fn async_servers_respond_while_out_of_file_descriptors() {
         let server = ServerCommand::for_step(step).file_descriptor_limit(16).start();
         let mut first = server.connect_and_request();
         let _clients: Vec<Client> = (0..16).map(|_| server.connect()).collect();
-        let count_failures = || {
-            let lines = server.errors.lines();
-            lines.iter().filter(|line| line.starts_with("accept: ")).count()
-        };
-        wait_until("a failed accept", || count_failures() > 0);
+        server.errors.wait_for_line(FULL_LINE);
         (0..20).for_each(|_| first.request().unwrap());
         // The server retries accept once a second, and serves its client in between. If it slept for
         // that second, or retried without a pause, accept would fail once for each request.
-        let failures = count_failures();
+        let failures = server.errors.count(FULL_LINE);
         assert!(failures < 10, "{step}: expected at most 9 failed calls of accept, got {failures}");
     }
 }
@@ -161,6 +160,5 @@ fn tasks_refuses_a_client_that_does_not_fit_an_fd_set() {
     disconnecting.half_close().unwrap();
     disconnecting.expect_end().unwrap();
     server.connect_and_request();
-    let line = "accept: Too many open files (os error 24): trying again in a second";
-    assert_eq!(server.kill_and_read_errors(), [line]);
+    assert_eq!(server.kill_and_read_errors(), [FULL_LINE]);
 }

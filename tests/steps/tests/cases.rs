@@ -93,13 +93,9 @@ impl Expectation {
 
     /// Returns the problems with the verdicts of a level.
     fn find_problems(&self, level: Level) -> Vec<String> {
-        let is_step = matches!(self.program, Program::Step(_));
-        // Steps 1 and 2 pass these cases too, although `check` skips them.
-        let is_extra = |case: &Case| {
-            is_step && (case.level() == Level::System || case.name == "a late reader")
-        };
-        let cases = level.cases().iter();
-        let cases = cases.filter(|case| !self.is_skipped(case) || is_extra(case));
+        // Steps 1 and 2 pass this level too, although `check` skips it.
+        let is_extra = level == Level::System && matches!(self.program, Program::Step(_));
+        let cases = level.cases().iter().filter(|case| is_extra || !self.is_skipped(case));
         cases.filter_map(|case| self.find_problem(case)).collect()
     }
 
@@ -149,7 +145,6 @@ impl Expectation {
             // On other systems accept may skip a connection that was reset.
             (_, "reset while queued") if !cfg!(target_os = "linux") => None,
             (_, name) if name.starts_with("reset") => Some(21),
-            (_, "ten clients") => Some(0),
             _ if case.level() <= Level::Disconnecting => Some(0),
             _ => None,
         }

@@ -2,13 +2,13 @@
 
 #![forbid(unsafe_code)]
 
-use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Output};
+use std::time::Duration;
 
 use harness::{
-    PROCESS_1_FLAGS, PtyProgram, Server, ServerCommand, Step, check_requirement, in_namespaces,
+    PROCESS_1_FLAGS, PtyProgram, ServerCommand, Step, check_requirement, in_namespaces, poll_until,
 };
 
 fn run_step(step: Step, arguments: &[&str]) -> Output {
@@ -56,25 +56,20 @@ fn wrong_argument_is_named_and_exit_code_is_2() {
     }
 }
 
+/// Occupies port 5000 first. The error of the server shows its default host and port, and the reason.
 #[test]
-fn server_without_flags_listens_on_localhost_port_5000() {
+fn server_without_flags_reports_that_port_5000_is_taken() {
+    // If another program keeps the port, the error is the same.
+    let _listener = poll_until(Duration::from_secs(5), || TcpListener::bind("127.0.0.1:5000").ok());
     for step in Step::ALL {
-        let mut command = Command::new(step.build_binary());
-        let server = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
-        let mut server = server.expect("a running server");
-        let mut line = String::new();
-        let narration = server.stdout.take().expect("standard output");
-        BufReader::new(narration).read_line(&mut line).expect("a line");
-        server.kill().expect("a running server");
-        let output = server.wait_with_output().expect("the output of the server");
-        if line.is_empty() {
-            // Another program uses port 5000, and the error shows that it is the default.
-            let errors = String::from_utf8_lossy(&output.stderr);
-            let expected = "127.0.0.1:5000 is in use: ";
-            assert!(errors.starts_with(expected), "{step}: expected {expected:?}, got {errors}");
-        } else {
-            assert_eq!(line, "Listening on 127.0.0.1:5000\n", "the first line of {step}");
-        }
+        let words = vec![step.build_binary().display().to_string()];
+        assert_eq!(
+            ServerCommand::from_words(words, 5000).expect_startup_failure(),
+            "127.0.0.1:5000 is in use: stop the server in the other terminal (Ctrl-C; if it was \
+             suspended with Ctrl-Z: kill %1), or choose --port 5001; on macOS AirPlay Receiver may \
+             hold 5000",
+            "standard error of {step}"
+        );
     }
 }
 
@@ -96,7 +91,7 @@ fn quiet_server_prints_its_address_and_warns_beyond_loopback() {
             assert_eq!(narration, [format!("Listening on {addr}")], "{step} --host {host}");
             let mut expected = Vec::new();
             if host == "0.0.0.0" {
-                let warning = "is not loopback: every machine that reaches this one can connect";
+                let warning = "is not a loopback address, so other machines can connect too";
                 expected.push(format!("{addr} {warning}"));
             }
             assert_eq!(server.errors.read_to_end(), expected, "{step} --host {host}");
@@ -109,11 +104,7 @@ fn terminal_shows_how_to_connect() {
     for (host, expected) in [
         ("127.0.0.1", "From another terminal: nc 127.0.0.1 PORT (Ctrl-C ends either)"),
         ("0.0.0.0", "From another machine: nc ADDRESS PORT (Ctrl-C ends either)"),
-        ("::", "From another machine: nc ADDRESS PORT (Ctrl-C ends either)"),
     ] {
-        if !can_listen_on(host) {
-            continue;
-        }
         let terminal = start_on_terminal(&mut Command::new("sh"), host);
         let hint = terminal.read_until(|printed| {
             let (_, rest) = printed.split_once("Listening on ")?;
@@ -141,22 +132,6 @@ fn process_1_reports_that_signals_do_not_end_it() {
 }
 
 #[test]
-fn server_on_a_taken_port_suggests_another_one() {
-    let first = Server::start(Step::Blocking);
-    let port = first.addr.port();
-    let next_port = if port == u16::MAX { 5000 } else { port + 1 };
-    for step in Step::ALL {
-        assert_eq!(
-            ServerCommand::for_step(step).port(port).expect_startup_failure(),
-            format!(
-                "127.0.0.1:{port} is in use: stop the server in the other terminal (Ctrl-C; if it \
-                 was suspended with Ctrl-Z: kill %1), or choose --port {next_port}"
-            )
-        );
-    }
-}
-
-#[test]
 fn unusable_host_is_named_in_the_error() {
     // TEST-NET-1 is reserved (RFC 5737), and no name ends in .invalid (RFC 2606).
     for (host, expected) in [
@@ -166,8 +141,6 @@ fn unusable_host_is_named_in_the_error() {
         ("224.0.0.1", "no client can connect to a multicast address. Choose --host "),
         ("ff02::1", "no client can connect to a multicast address. Choose --host "),
         #[cfg(target_os = "linux")] // other systems do not let a server listen there
-        ("255.255.255.255", "no client can connect to a broadcast address. Choose --host "),
-        #[cfg(target_os = "linux")]
         ("127.255.255.255", "no client can connect to a broadcast address. Choose --host "),
     ] {
         for step in Step::ALL.into_iter().filter(|_| can_listen_on(host)) {

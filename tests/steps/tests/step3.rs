@@ -20,25 +20,25 @@ fn a_second_client_is_served_while_the_first_is_connected() {
 fn narration_names_the_ready_sockets() {
     for step in [Step::Select, Step::Bare] {
         let server = Server::start(step);
-        let mut expected = vec![format!("Listening on {}", server.addr)];
-        expected.push("Before select()".to_owned());
+        let mut expected = format!("Listening on {}\nBefore select()\n", server.addr);
         for select_count in [4, 7] {
             let mut client = server.connect();
             let addr = client.addr();
             client.request().unwrap();
             client.close().unwrap();
-            let ready_line = format!("Ready to read: {addr}");
-            for lines in [
-                ["Ready to read: server_socket", &format!("Connection from {addr}")].as_slice(),
-                &[&ready_line],
-                &[&ready_line],
-            ] {
-                expected.extend(lines.iter().map(|line| (*line).to_owned()));
-                expected.push("Before select()".to_owned());
-            }
+            expected += &format!(
+                "Ready to read: server_socket\n\
+                 Connection from {addr}\n\
+                 Before select()\n\
+                 Ready to read: {addr}\n\
+                 Before select()\n\
+                 Ready to read: {addr}\n\
+                 Before select()\n"
+            );
             server.narration.wait_for_count("Before select()", select_count);
         }
-        assert_eq!(server.kill_and_read_narration(), expected, "the narration of {step}");
+        let lines: Vec<&str> = expected.lines().collect();
+        assert_eq!(server.kill_and_read_narration(), lines, "the narration of {step}");
     }
 }
 
@@ -62,9 +62,6 @@ fn read_ready_names(count: usize) -> Vec<String> {
 fn narration_names_ten_ready_sockets_and_counts_the_rest() {
     let names = read_ready_names(10);
     assert_eq!(names.len(), 10, "expected ten names, got {names:?}");
-    let has_only_addresses = names.iter().all(|name| name.starts_with("127.0.0.1:"));
-    assert!(has_only_addresses, "expected addresses, got {names:?}");
-
     let names = read_ready_names(14);
     assert_eq!(names.len(), 11, "expected ten names and a count, got {names:?}");
     assert_eq!(names[10], "and 4 more");

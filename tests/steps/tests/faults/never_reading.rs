@@ -6,9 +6,6 @@ use harness::{MESSAGE, Server, ServerCommand, StalledReader, Step, TIMEOUT};
 
 use crate::{count_recvs, expect_next_served, run_in_parallel};
 
-/// The largest accepted growth of a server's memory. It is not 0, because an allocator takes whole pages.
-const MAX_GROWTH_KIB: u64 = 1024;
-
 fn connect_stalled_client(server: &Server) -> StalledReader {
     let mut client = StalledReader::connect(server.addr).unwrap();
     client.send_until_stuck().unwrap();
@@ -19,15 +16,10 @@ fn connect_stalled_client(server: &Server) -> StalledReader {
 fn clients_wait_until_one_that_never_reads_disconnects() {
     run_in_parallel(&[Step::Blocking, Step::Functions, Step::Bare], |step| {
         let mut server = ServerCommand::for_step(step).quiet().start();
-        expect_next_served(&mut server);
-        let memory_before = server.process().memory_kib();
         let stalled_client = connect_stalled_client(&server);
         let mut waiting_clients: Vec<_> = (0..3).map(|_| server.connect()).collect();
         waiting_clients.iter_mut().for_each(|client| client.send(MESSAGE).unwrap());
         waiting_clients.iter().for_each(|client| client.expect_silence().unwrap());
-        let memory_after = server.process().memory_kib();
-        let growth = memory_after.saturating_sub(memory_before);
-        assert!(growth <= MAX_GROWTH_KIB, "{step}: the memory grew by {growth} KiB");
         drop(stalled_client);
         for mut client in waiting_clients {
             client.receive().unwrap();
