@@ -39,25 +39,30 @@ fn find_unknown_word<'a>(page: &Page, code: &'a str) -> Option<&'a str> {
     // True if the next word is an argument of our program. False if it is an argument of cargo.
     let mut is_program_argument = code.starts_with("--");
     let mut previous_word = "";
-    code.split([' ', ')']).find(|word| {
-        let is_wrong = if let Some(flag) = word.strip_prefix("--").filter(|_| is_program_argument) {
-            !(["", "help", "version"].contains(&flag) || SOURCES.contains(&format!("\"{flag}\"")))
-        } else if let Some(name) = word.strip_prefix("target/debug/") {
-            Step::from_name(name.trim_start_matches("examples/")).is_none()
-        } else {
-            is_cargo && is_missing_target(previous_word, word) || is_missing_path(page, code, word)
+    for word in code.split([' ', ')']) {
+        let is_unknown = match (word.strip_prefix("--"), word.strip_prefix("target/debug/")) {
+            (Some(flag), _) if is_program_argument => {
+                !(["", "help", "version"].contains(&flag)
+                    || SOURCES.contains(&format!("\"{flag}\"")))
+            }
+            (_, Some(binary)) => Step::from_name(binary.trim_start_matches("examples/")).is_none(),
+            _ if is_cargo && is_missing_target(previous_word, word) => true,
+            _ => is_missing_path(page, code, word),
         };
-        is_program_argument |=
-            *word == "--" && code.contains("run ") || word.starts_with("target/debug/");
+        if is_unknown {
+            return Some(word);
+        }
+        let is_end_of_cargo = word == "--" && code.contains("run ");
+        is_program_argument |= is_end_of_cargo || word.starts_with("target/debug/");
         previous_word = word;
-        is_wrong
-    })
+    }
+    None
 }
 
 /// Returns whether `option` of cargo takes a target, and the workspace has no target `name`.
 fn is_missing_target(option: &str, name: &str) -> bool {
     let patterns = match option {
-        "-p" | "--package" | "--bin" => vec!["NAME/Cargo.toml", "tests/NAME/Cargo.toml"],
+        "-p" | "--bin" => vec!["NAME/Cargo.toml", "tests/NAME/Cargo.toml"],
         "--example" => vec!["step3-select/examples/NAME.rs"],
         "--test" => vec!["tests/*/tests/NAME.rs", "tests/*/tests/NAME/main.rs"],
         "--bench" => vec!["tests/*/benches/NAME.rs", "tests/*/benches/NAME/main.rs"],
@@ -68,8 +73,8 @@ fn is_missing_target(option: &str, name: &str) -> bool {
 
 /// Returns whether `word` is a path that does not exist.
 fn is_missing_path(page: &Page, code: &str, word: &str) -> bool {
-    let folder = word.split('/').next().unwrap_or_default();
-    let has_folder = word.contains('/') && !folder.is_empty() && has_path(root(), folder);
+    let (folder, _) = word.split_once('/').unwrap_or_default();
+    let has_folder = !folder.is_empty() && has_path(root(), folder);
     if !has_folder && !EXTENSIONS.iter().any(|extension| word.ends_with(extension)) {
         return false;
     }
@@ -118,7 +123,7 @@ pub fn find_wrong_cases(page: &Page) -> Vec<String> {
     // The names are the code spans of the cell.
     let page_names = cells.flat_map(|cell| cell.split('`').skip(1).step_by(2)).collect();
     let code_names = check::cases().map(|case| case.name).collect();
-    find_differences(page, "case of `check`", [page_names, code_names])
+    find_differences(page, "case of `check`", page_names, code_names)
 }
 
 /// Returns the loads that differ between the benchmark and the table with its results.
@@ -126,22 +131,22 @@ pub fn find_wrong_loads(page: &Page) -> Vec<String> {
     let source = read_file("tests/bench/benches/servers/main.rs");
     let rows = page.text.lines().filter_map(|line| line.strip_prefix("| ")?.split_once(" | `"));
     let loads = source.lines().filter_map(|line| line.strip_prefix("    (\"")?.split_once('"'));
-    let code_names = loads.map(|load| load.0).collect();
-    find_differences(page, "load", [rows.map(|row| row.0).collect(), code_names])
+    let page_names = rows.map(|(name, _)| name).collect();
+    let code_names = loads.map(|(name, _)| name).collect();
+    find_differences(page, "load", page_names, code_names)
 }
 
+/// Returns the names of `kind` that are only in a table of `page`, or only in the code.
 fn find_differences(
     page: &Page,
     kind: &str,
-    [page_names, code_names]: [BTreeSet<&str>; 2],
+    page_names: BTreeSet<&str>,
+    code_names: BTreeSet<&str>,
 ) -> Vec<String> {
-    let describe = |name: &&str| {
-        let problem = if code_names.contains(name) {
-            "the table does not contain the"
-        } else {
-            "there is no"
-        };
-        format!("{}: {problem} {kind} {name:?}", page.path)
-    };
-    page_names.symmetric_difference(&code_names).map(describe).collect()
+    let mut problems = Vec::new();
+    for name in page_names.symmetric_difference(&code_names) {
+        let place = if code_names.contains(name) { "code" } else { "table" };
+        problems.push(format!("{}: the {kind} {name:?} is only in the {place}", page.path));
+    }
+    problems
 }

@@ -80,7 +80,7 @@ impl Session {
                 self.expect_sockets(&line[2..], &shown.join("\n"), &place);
             } else if let Some(command) = line.strip_prefix("$ ") {
                 let client = client_command(command, self.server_addr());
-                let has_input = command.starts_with("nc ") || command.ends_with("--reset");
+                let has_input = !command.contains("--crowd");
                 self.terminals.insert(number.to_owned(), Terminal::start(client, has_input));
             } else if line == "^C" {
                 let terminal = self.terminals.remove(number);
