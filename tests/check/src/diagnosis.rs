@@ -79,9 +79,9 @@ impl Diagnosis {
         // The last line names the error.
         let mut texts = lines.iter().rev().map(String::as_str).chain([result]);
         texts.find_map(|text| {
-            let has_sign =
-                |diagnosis: &&Self| diagnosis.signs.iter().any(|sign| text.contains(sign));
-            DIAGNOSES.iter().find(has_sign)
+            DIAGNOSES
+                .iter()
+                .find(|diagnosis| diagnosis.signs.iter().any(|sign| text.contains(sign)))
         })
     }
 

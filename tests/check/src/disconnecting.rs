@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use harness::{Client, MESSAGE, Process, poll_until};
+use harness::{Client, MESSAGE, poll_until};
 
 use crate::{Case, Deviation, Expecting, Failure, Outcome, Trial};
 
@@ -22,9 +22,7 @@ pub const CASES: &[Case] = &[
         section: "step1-blocking/README.md#what-happens",
         by_hand: "nc 127.0.0.1 {port}\nType hello, press Enter, then Ctrl-C. Do this again.",
         run: |trial| {
-            disconnect_in_turn(trial, "disconnect", |trial| {
-                trial.connect_and_request("each client")?.close().expecting("to disconnect")
-            })
+            disconnect_in_turn(trial, "disconnect", |trial| trial.expect_served("each client"))
         },
         ..BASE
     },
@@ -86,7 +84,7 @@ fn disconnect_in_turn(
 }
 
 fn reset_in_backlog(trial: &mut Trial) -> Outcome {
-    trial.expect_first_served()?;
+    trial.expect_served("the first client")?;
     for clients in [1, CLIENTS] {
         trial.stop_during(|trial| {
             for (number, mut client) in fill_backlog(trial, clients)?.into_iter().enumerate() {
@@ -121,22 +119,22 @@ fn fill_backlog(trial: &mut Trial, max_clients: usize) -> Result<Vec<Client>, Fa
 }
 
 fn expect_closed_sockets(trial: &mut Trial) -> Outcome {
-    let count =
-        |trial: &Trial| trial.processes().into_iter().map(Process::count_file_descriptors).sum();
-    trial.expect_first_served()?;
+    trial.expect_served("the first client")?;
     // The socket of the first client may still be open. This does not hide a leak, which adds twenty.
-    let before: Option<usize> = count(trial);
-    for _ in 0..CLIENTS {
-        trial.connect_and_request("each client")?.close().expecting("to disconnect")?;
-    }
-    let Some(before) = before else {
+    let Some(before) = trial.count_file_descriptors() else {
         return Err(Failure::Untested("check cannot count the server's file descriptors".into()));
     };
-    let count_if_closed = || count(trial).filter(|after| *after <= before);
+    for _ in 0..CLIENTS {
+        trial.expect_served("each client")?;
+    }
+    let count_if_closed = || trial.count_file_descriptors().filter(|after| *after <= before);
     let Some(after) = poll_until(trial.timeout, count_if_closed) else {
         let expected =
             format!("at most {before} file descriptors, as many as before {CLIENTS} clients");
-        let actual = count(trial).map_or("an unknown number".to_owned(), |count| count.to_string());
+        let actual = match trial.count_file_descriptors() {
+            Some(count) => count.to_string(),
+            None => "an unknown number".to_owned(),
+        };
         return Err(Failure::unexpected(&expected, &actual, Deviation::Measurement));
     };
     trial.measurement = format!("{after} file descriptors after {CLIENTS} clients");

@@ -23,7 +23,7 @@ use harness::{Protocol, Response, Server, ServerCommand, check_requirement, desc
 
 pub use diagnosis::Diagnosis;
 pub use probe::{Probe, constant_protocol, probe};
-pub use trial::Trial;
+use trial::Trial;
 
 /// A group of cases. The levels are in the order in which a student meets them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -168,10 +168,11 @@ pub enum Verdict {
 #[derive(Debug, Clone)]
 pub struct Report {
     pub failure: Failure,
-    /// In words.
+    /// The state of the server after the failure, in words.
     pub server_state: String,
     /// The last lines that the server printed.
     pub last_lines: Vec<String>,
+    /// The actions of the clients, in numbered lines.
     pub steps: Vec<String>,
     pub diagnosis: Option<&'static Diagnosis>,
 }
@@ -234,7 +235,12 @@ impl<T> Expecting<T> for io::Result<T> {
     fn expecting(self, expected: &str) -> Result<T, Failure> {
         self.map_err(|error| {
             if is_local(&error) {
-                return Failure::Untested(format!("this machine cannot run the client: {error}"));
+                let hint = match error.kind() {
+                    ErrorKind::NetworkUnreachable => ". Is the loopback interface up?",
+                    _ => "",
+                };
+                let reason = format!("this machine cannot run the client ({error}){hint}");
+                return Failure::Untested(reason);
             }
             let deviation = match error.kind() {
                 ErrorKind::WouldBlock | ErrorKind::TimedOut => Deviation::Silence,

@@ -36,20 +36,13 @@ fn main() -> ExitCode {
         .filter(|case| case_name.as_ref().is_none_or(|name| case.name == name))
         .filter(|case| last_level.is_none_or(|level| case.level() <= level))
         .collect();
-    let prepare = || {
-        signals::stop_ignoring_sigchld();
-        signals::end_process_1_on_signals()?;
-        raise_file_descriptor_limit(FILE_DESCRIPTOR_LIMIT)
-    };
-    let result = if has_list { list_cases() } else { prepare().and_then(|_| check.run(&cases)) };
-    match result {
-        Ok(code) => code,
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => ExitCode::from(2),
-        Err(error) => {
+    let result = if has_list { list_cases() } else { check.run(&cases) };
+    result.unwrap_or_else(|error| {
+        if error.kind() != ErrorKind::BrokenPipe {
             eprintln!("check: {error}");
-            ExitCode::from(2)
         }
-    }
+        ExitCode::from(2)
+    })
 }
 
 fn command_line() -> Command {
@@ -119,6 +112,9 @@ struct Check {
 impl Check {
     /// Runs the cases and prints their verdicts.
     fn run(&mut self, cases: &[&Case]) -> io::Result<ExitCode> {
+        signals::stop_ignoring_sigchld();
+        signals::end_process_1_on_signals()?;
+        raise_file_descriptor_limit(FILE_DESCRIPTOR_LIMIT)?;
         let mut output = io::stdout();
         if self.protocol.is_none()
             && let Some(probe) = check::probe(&self.setup()?)?
@@ -176,11 +172,9 @@ impl Check {
 
     /// Prints how to run a case by hand.
     fn print_recipe(&self, case: &Case) -> io::Result<()> {
-        let port = self.port.to_string();
-        let words: Vec<String> =
-            self.words.iter().map(|word| word.replace("{port}", &port)).collect();
+        let words = self.words_with_port(self.port);
         let server = shlex::try_join(words.iter().map(String::as_str)).map_err(io::Error::other)?;
-        let recipe = case.by_hand.replace("{port}", &port);
+        let recipe = case.by_hand.replace("{port}", &self.port.to_string());
         let mut output = io::stdout();
         if recipe.contains("{server}") {
             return writeln!(output, "By hand: {}", recipe.replace("{server}", &server));
@@ -189,18 +183,20 @@ impl Check {
     }
 
     fn setup(&self) -> io::Result<Setup> {
-        let (mut words, mut port) = (self.words.clone(), self.port);
-        if words.iter().any(|word| word.contains("{port}")) {
-            port = free_port()?;
-            for word in &mut words {
-                *word = word.replace("{port}", &port.to_string());
-            }
+        let port = if self.words.iter().any(|word| word.contains("{port}")) {
+            free_port()?
         } else {
-            wait_until_free(port)?;
-        }
-        let setup = Setup::new(ServerCommand::from_words(words, port), TIMEOUT);
+            wait_until_free(self.port)?;
+            self.port
+        };
+        let command = ServerCommand::from_words(self.words_with_port(port), port);
         let protocol = self.protocol.clone().unwrap_or_default();
-        Ok(Setup { protocol, ..setup })
+        Ok(Setup { command, protocol, timeout: TIMEOUT })
+    }
+
+    /// Returns the words of the command, with a port instead of `{port}`.
+    fn words_with_port(&self, port: u16) -> Vec<String> {
+        self.words.iter().map(|word| word.replace("{port}", &port.to_string())).collect()
     }
 }
 
@@ -236,7 +232,7 @@ fn print_report(report: &Report, section: &str) -> io::Result<()> {
     writeln!(io::stdout(), "fail\n          {}", lines.join("\n          "))
 }
 
-/// Waits until `port` is free, because the server of the previous case may have ended only just now.
+/// Waits until `port` is free, because a thread of the previous server may have ended only just now.
 fn wait_until_free(port: u16) -> io::Result<()> {
     let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     let bind = || TcpListener::bind(addr);

@@ -1,7 +1,6 @@
 //! A client misbehaves, and the server serves the others.
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Instant;
@@ -46,9 +45,10 @@ pub const CASES: &[Case] = &[
 ];
 
 /// Connects a client that sends without reading. Returns it when `send` blocks.
-fn stall(server: SocketAddr, deadline: Instant) -> Result<StalledReader, Failure> {
-    let mut client =
-        StalledReader::connect(server).expecting("a connection")?.with_deadline(deadline);
+fn stall(trial: &Trial, deadline: Instant) -> Result<StalledReader, Failure> {
+    let client = StalledReader::connect(trial.server.addr).expecting("a connection")?;
+    trial.kept_sockets.keep(client.stream());
+    let mut client = client.with_deadline(deadline);
     match client.send_until_stuck() {
         Err(error) if error.kind() == ErrorKind::TimedOut => {
             Err(Failure::Untested("the client could still send when its time was over".to_owned()))
@@ -61,17 +61,13 @@ fn stall(server: SocketAddr, deadline: Instant) -> Result<StalledReader, Failure
 fn stall_readers(trial: &mut Trial) -> Outcome {
     let mut early_client = trial.connect_and_request("the first client")?;
     let memory_before = trial.memory();
-    let addr = trial.server.addr;
     // Stop early enough, so that the other clients have time left.
     let deadline = trial.deadline - 6 * trial.timeout;
-    let stalled_clients: Result<Vec<StalledReader>, Failure> = thread::scope(|scope| {
-        let clients = [(); STALLED_CLIENTS].map(|()| scope.spawn(move || stall(addr, deadline)));
-        clients.into_iter().map(|client| client.join().expect("a client thread")).collect()
-    });
-    let stalled_clients = stalled_clients?;
-    for client in &stalled_clients {
-        trial.kept_sockets.keep(client.stream());
-    }
+    let stalled_clients = thread::scope(|scope| {
+        let clients = [(); STALLED_CLIENTS].map(|()| scope.spawn(|| stall(trial, deadline)));
+        let clients = clients.into_iter().map(|client| client.join().expect("a client thread"));
+        clients.collect::<Result<Vec<StalledReader>, Failure>>()
+    })?;
     trial.note(&format!("{STALLED_CLIENTS} other clients send and never read"));
     early_client.request().expecting("a response to the first client while others never read")?;
     let mut late_client = trial.connect()?;
@@ -96,9 +92,8 @@ fn stall_readers(trial: &mut Trial) -> Outcome {
 /// Expects complete responses, unless the server disconnects the client. A server that ignores how many
 /// bytes `send` took loses a part of a response.
 fn read_late(trial: &mut Trial) -> Outcome {
-    trial.expect_first_served()?;
-    let client = stall(trial.server.addr, trial.deadline)?;
-    trial.kept_sockets.keep(client.stream());
+    trial.expect_served("the first client")?;
+    let client = stall(trial, trial.deadline)?;
     trial.note("a client sends without reading until send blocks, then it reads");
     let sent = client.bytes_sent();
     let responses = match client.drain(&trial.protocol, trial.timeout) {

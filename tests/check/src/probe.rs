@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use harness::{Protocol, Response, quote};
 
-use crate::trial::Trial;
-use crate::{Failure, Setup};
+use crate::{Failure, Setup, Trial};
 
 /// The time without a byte after which a response is complete.
 const RESPONSE_GAP: Duration = Duration::from_millis(200);
@@ -34,8 +33,9 @@ pub fn probe(setup: &Setup) -> io::Result<Option<Probe>> {
         let mut trial = Trial::new(setup)?;
         match converse(&mut trial, messages) {
             Ok(received) if !received[0].is_empty() => *responses = received,
-            Err(Failure::NotListening(mut reason)) => {
-                let report = trial.report(Failure::NotListening(String::new()));
+            Err(failure @ (Failure::NotListening(_) | Failure::Untested(_))) => {
+                let report = trial.report(failure);
+                let mut reason = report.failure.to_string();
                 if !report.last_lines.is_empty() {
                     reason += &format!("; the server printed: {}", report.last_lines.join(" / "));
                 }

@@ -21,7 +21,7 @@ pub(crate) const CASES: &[Case] = &[Case {
     section: "step3-select/HARDENING.md",
     by_hand: "not possible. check starts {server}, and for three seconds connects 16 clients that behave well and 180 that misbehave.",
     run: |trial| {
-        trial.expect_first_served()?;
+        trial.expect_served("the first client")?;
         let storm = Storm {
             server: trial.server.addr,
             timeout: trial.timeout,

@@ -64,16 +64,13 @@ fn reserve_all_but_twelve(command: ServerCommand) -> ServerCommand {
     command.file_descriptor_limit(1100).reserve_file_descriptors_below(1012)
 }
 
-/// Connects clients until `max_clients` are served, or until one gets no response because the server is
-/// full. Returns that waiting client.
+/// Connects more clients until `max_clients` are served, or until one gets no response because the server
+/// is full. Returns that waiting client.
 fn fill(
     trial: &mut Trial,
     clients: &mut Vec<Client>,
     max_clients: usize,
 ) -> Result<Option<Client>, Failure> {
-    if clients.is_empty() {
-        clients.push(trial.connect_and_request("the first client")?);
-    }
     while clients.len() < max_clients {
         let mut client = trial.connect_and_send()?;
         let expected =
@@ -94,19 +91,9 @@ fn request_all(clients: &mut [Client]) -> Outcome {
     clients.iter_mut().try_for_each(|client| client.request().expecting(&expected))
 }
 
-/// Disconnects a client, and expects that `waiting_client` is served in its place.
-fn replace_one(clients: &mut Vec<Client>, mut waiting_client: Client) -> Outcome {
-    let expected =
-        format!("a response to a client that waited, after one of {} disconnected", clients.len());
-    clients.remove(0).close().expecting("to disconnect")?;
-    waiting_client.receive().expecting(&expected)?;
-    clients.push(waiting_client);
-    Ok(())
-}
-
 /// Fills the server, and expects that `waiting_clients` more are served as others disconnect.
 fn overfill(trial: &mut Trial, max_clients: usize, waiting_clients: usize) -> Outcome {
-    let mut clients = Vec::new();
+    let mut clients = vec![trial.connect_and_request("the first client")?];
     let waiting_client = fill(trial, &mut clients, max_clients)?;
     request_all(&mut clients)?;
     if let Some(client) = waiting_client {
@@ -116,8 +103,11 @@ fn overfill(trial: &mut Trial, max_clients: usize, waiting_clients: usize) -> Ou
             queue.push(trial.connect_and_send()?);
         }
         request_all(&mut clients)?;
-        for client in queue {
-            replace_one(&mut clients, client)?;
+        let expected = "a response to a client that waited, after a connected one disconnected";
+        for mut client in queue {
+            clients.remove(0).close().expecting("to disconnect")?;
+            client.receive().expecting(expected)?;
+            clients.push(client);
             request_all(&mut clients)?;
         }
     }

@@ -18,8 +18,9 @@ const CASE_TIMEOUT: Duration = Duration::from_secs(120);
 
 #[derive(Debug)]
 pub struct Trial {
-    /// Sockets of connected clients. We close them before the server ends, because otherwise its port
-    /// would stay in use.
+    /// Sockets of connected clients. They stay open until the report is complete, because a client that
+    /// disconnects can change the state of the server. They are closed before the server ends, because
+    /// otherwise its port would stay in use.
     pub(crate) kept_sockets: KeptSockets,
     pub server: Server,
     pub timeout: Duration,
@@ -27,7 +28,6 @@ pub struct Trial {
     pub protocol: Arc<Protocol>,
     /// The result of a measurement, in words. Empty if the case measures nothing.
     pub measurement: String,
-    case_timeout: Duration,
     journal: Journal,
     client_count: usize,
     is_listening: bool,
@@ -35,15 +35,13 @@ pub struct Trial {
 
 impl Trial {
     pub fn new(setup: &Setup) -> io::Result<Self> {
-        let case_timeout = CASE_TIMEOUT.max(12 * setup.timeout);
         Ok(Self {
             kept_sockets: KeptSockets::default(),
             server: setup.command.try_start()?,
             timeout: setup.timeout,
-            deadline: Instant::now() + case_timeout + TIMEOUT,
+            deadline: Instant::now() + CASE_TIMEOUT.max(12 * setup.timeout),
             protocol: Arc::clone(&setup.protocol),
             measurement: String::new(),
-            case_timeout,
             journal: Journal::default(),
             client_count: 0,
             is_listening: false,
@@ -69,17 +67,8 @@ impl Trial {
                 Ok(client) => return Ok(client),
                 Err(error) => error,
             };
-            if self.is_listening {
+            if self.is_listening || is_local(&error) {
                 return Err(error).expecting("a connection");
-            }
-            let addr = self.server.addr;
-            if is_local(&error) {
-                let hint = match error.kind() {
-                    io::ErrorKind::NetworkUnreachable => ". Is the loopback interface up?",
-                    _ => "",
-                };
-                let reason = format!("this machine cannot connect to {addr} ({error}){hint}");
-                return Err(Failure::NotListening(reason));
             }
             if !self.server.is_running() {
                 return Err(Failure::NotListening(
@@ -91,6 +80,7 @@ impl Trial {
                 next_check = Instant::now() + Duration::from_secs(1);
             }
             if start.elapsed() > TIMEOUT {
+                let addr = self.server.addr;
                 let reason = format!(
                     "nothing listens on {addr} after {} s ({error}). If the command builds the \
                      server first, build it before you run check",
@@ -103,15 +93,10 @@ impl Trial {
     }
 
     fn try_connect(&mut self, timeout: Duration) -> io::Result<Client> {
-        let left = self.deadline.saturating_duration_since(Instant::now());
-        let timeout = timeout.min(left).max(Duration::from_millis(1));
         let stream = TcpStream::connect_timeout(&self.server.addr, timeout)?;
         reset_on_close(&stream)?;
         let client = Client::from_stream(stream, self.timeout)?;
-        if !self.is_listening {
-            self.is_listening = true;
-            self.deadline = Instant::now() + self.case_timeout;
-        }
+        self.is_listening = true;
         let name = match ('A'..='Z').nth(self.client_count) {
             Some(letter) => letter.to_string(),
             None => format!("client {}", self.client_count + 1),
@@ -152,13 +137,13 @@ impl Trial {
         Ok(client)
     }
 
-    pub fn expect_first_served(&mut self) -> Outcome {
-        self.connect_and_request("the first client")?.close().expecting("to disconnect")
+    /// Connects a client, expects a response to it, and disconnects the client.
+    pub fn expect_served(&mut self, client_name: &str) -> Outcome {
+        self.connect_and_request(client_name)?.close().expecting("to disconnect")
     }
 
     pub fn expect_next_served(&mut self, event: &str) -> Outcome {
-        let client_name = format!("the next client after {event}");
-        self.connect_and_request(&client_name)?.close().expecting("to disconnect")
+        self.expect_served(&format!("the next client after {event}"))
     }
 
     pub fn start_again(&mut self) -> io::Result<()> {
@@ -204,6 +189,11 @@ impl Trial {
             || self.server.process().is_busy_looping(period) == Some(true)
     }
 
+    /// Returns the number of open file descriptors. None if not available on this system.
+    pub fn count_file_descriptors(&self) -> Option<usize> {
+        self.processes().into_iter().map(Process::count_file_descriptors).sum()
+    }
+
     pub fn memory(&self) -> u64 {
         self.processes().into_iter().map(Process::memory_kib).sum()
     }
@@ -220,23 +210,23 @@ impl Trial {
             Some(Deviation::Disconnection) => self.server.wait_within(self.timeout),
             _ => self.server.exit_status(),
         };
-        let server_state = match (exit_status, deviation) {
-            (Some(status), _) => {
-                // Wait until the last lines of the server have been read.
-                self.server.errors.wait_for_end(self.timeout);
-                self.server.narration.wait_for_end(self.timeout);
-                format!("the server ended ({status})")
-            }
+        let (mut last_lines, mut result) = (Vec::new(), failure.to_string());
+        let server_state = if let Some(status) = exit_status {
+            // Wait until the last lines of the server have been read.
+            self.server.errors.wait_for_end(self.timeout);
+            self.server.narration.wait_for_end(self.timeout);
+            (last_lines, result) = (self.last_lines(), status.to_string());
+            format!("the server ended ({status})")
+        } else if deviation == Some(Deviation::WrongBytes) {
             // Do not look for a busy loop: other clients may need the CPU time.
-            (None, Some(Deviation::WrongBytes)) => "the server sent a wrong response".to_owned(),
-            (None, _) if self.is_busy_looping() => "the server is in a busy loop".to_owned(),
-            (None, Some(Deviation::Disconnection)) => {
-                "the server closed the connection and is still running".to_owned()
-            }
-            (None, _) => "the server is still running".to_owned(),
+            "the server sent a wrong response".to_owned()
+        } else if self.is_busy_looping() {
+            "the server is in a busy loop".to_owned()
+        } else if deviation == Some(Deviation::Disconnection) {
+            "the server closed the connection and is still running".to_owned()
+        } else {
+            "the server is still running".to_owned()
         };
-        let last_lines = if exit_status.is_some() { self.last_lines() } else { Vec::new() };
-        let result = exit_status.map_or_else(|| failure.to_string(), |status| status.to_string());
         let diagnosis = Diagnosis::find(&last_lines, &result);
         Report { failure, server_state, last_lines, steps, diagnosis }
     }
@@ -249,12 +239,10 @@ impl Trial {
             let times = if *count > 1 { format!(", {count} times") } else { String::new() };
             lines.push(format!("{}. {step}{times}", number + 1));
         }
-        if lines.len() > 2 * SHOWN_STEPS + 1 {
-            let omitted = lines.len() - 2 * SHOWN_STEPS;
-            lines.splice(
-                SHOWN_STEPS..lines.len() - SHOWN_STEPS,
-                [format!("... {omitted} more steps ...")],
-            );
+        let omitted = lines.len().saturating_sub(2 * SHOWN_STEPS);
+        if omitted > 1 {
+            let summary = format!("... {omitted} more steps ...");
+            lines.splice(SHOWN_STEPS..SHOWN_STEPS + omitted, [summary]);
         }
         lines
     }

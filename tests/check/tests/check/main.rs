@@ -15,9 +15,6 @@ use harness::run;
 
 const CHECK: &str = env!("CARGO_BIN_EXE_check");
 
-/// The script with the faulty servers. Its arguments are a mode and a port.
-const FAULTY_SERVERS: &str = "check/tests/check/servers.py";
-
 /// Returns the command that starts a Python script in `tests`. It names the interpreter itself, because
 /// `python3` can be a wrapper that first chooses a version, which takes seconds on a busy machine.
 fn python_command(script: &str) -> Vec<String> {
@@ -28,6 +25,13 @@ fn python_command(script: &str) -> Vec<String> {
     });
     let mut words = harness::python_command(script);
     words[0].clone_from(&INTERPRETER);
+    words
+}
+
+/// Returns the command for a server of `servers.py`. If `port` is `{port}`, `check` chooses a port.
+fn faulty_server(mode: &str, port: &str) -> Vec<String> {
+    let mut words = python_command("check/tests/check/servers.py");
+    words.extend([mode, port].map(str::to_owned));
     words
 }
 

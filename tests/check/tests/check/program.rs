@@ -8,15 +8,10 @@ use harness::{
     Process, ServerCommand, Signal, Step, free_port, has_python, has_strace, launch, wait_until,
 };
 
-use crate::{CHECK, expect_no_problems, python_command, run_check};
+use crate::{CHECK, expect_no_problems, faulty_server, python_command, run_check};
 
 fn to_words(words: &[&str]) -> Vec<String> {
     words.iter().map(|word| (*word).to_owned()).collect()
-}
-
-/// Returns the command for a server of `servers.py`, on a port that `check` chooses.
-fn faulty_server(mode: &str) -> Vec<String> {
-    [python_command(crate::FAULTY_SERVERS), to_words(&[mode, "{port}"])].concat()
 }
 
 #[test]
@@ -39,7 +34,7 @@ fn check_prints_the_verdict_and_sets_the_exit_code() {
         ),
         (
             &["--until", "it responds"],
-            faulty_server("never_accepts"),
+            faulty_server("never_accepts", "{port}"),
             &[
                 "status: 1",
                 "no response within 5 s; the server is still running",
@@ -62,8 +57,8 @@ fn check_prints_the_verdict_and_sets_the_exit_code() {
             ],
         ),
         (
-            &["--only", "a second client"],
-            [shell, faulty_server("one_at_a_time")].concat(),
+            &["--response", "Hello World\\n", "--only", "a second client"],
+            [shell, faulty_server("one_at_a_time", "{port}")].concat(),
             &[
                 "status: 1",
                 "the second client got its response only after the first one disconnected\n",
@@ -115,8 +110,7 @@ fn interrupted_check_kills_its_server() {
     }
     for signal in [Signal::TERM, Signal::KILL] {
         let port = free_port().expect("a free port");
-        let mut words = python_command(crate::FAULTY_SERVERS);
-        words.extend(to_words(&["serves_in_child", &port.to_string()]));
+        let server = faulty_server("serves_in_child", &port.to_string());
         let mut check = Command::new(CHECK);
         if signal == Signal::KILL && has_strace() {
             // When check starts the server, it looks for duplicates of its sockets with readlink. Delay
@@ -128,7 +122,7 @@ fn interrupted_check_kills_its_server() {
         }
         check.args(["--port", &port.to_string(), "--only", "silent clients"]);
         check.args(["--response", "Hello World\\n"]);
-        let mut check = launch(check.args(words).stdout(Stdio::piped())).expect("a process");
+        let mut check = launch(check.args(server).stdout(Stdio::piped())).expect("a process");
         let mut output = check.stdout.take().map(BufReader::new).expect("standard output");
         let mut first_line = String::new();
         output.read_line(&mut first_line).expect("a line");

@@ -69,11 +69,6 @@ pub const SPECIMENS: &[(&str, &str, &[&str])] = &[
     ("backlog_5.py", "reset while queued", &["pass: the backlog holds "]),
 ];
 
-/// The specimens whose response `check` must find out. For the others the test passes `--response`, which
-/// saves two starts of the server.
-const UNKNOWN_RESPONSES: &[&str] =
-    &["fixed_port.py", "other_text.py", "echo.py", "upper.py", "hundred_megabytes.py"];
-
 /// Returns the command that starts a specimen. None if this machine cannot build or run the specimen.
 fn specimen_command(file: &str) -> Option<Vec<String>> {
     let Some(name) = file.strip_suffix(".c") else {
@@ -90,10 +85,6 @@ fn specimen_command(file: &str) -> Option<Vec<String>> {
 fn specimens_get_the_expected_verdict_and_page() {
     expect_no_problems(SPECIMENS, |(file, case, expected)| {
         let words = [specimen_command(file)?, vec!["{port}".to_owned()]].concat();
-        let mut options = vec!["--only", *case];
-        if !UNKNOWN_RESPONSES.contains(file) {
-            options.extend(["--response", "Hello World\\n"]);
-        }
-        run_check(&options, &words, expected)
+        run_check(&["--only", *case], &words, expected)
     });
 }
