@@ -1,10 +1,9 @@
 //! Starts programs, and reads what the system reports about processes.
 
 use std::fs;
-use std::io;
-use std::os::fd::RawFd;
+use std::io::{self, Read};
 use std::path::Path;
-use std::process::{self, Child, Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -24,9 +23,6 @@ use crate::{Signal, TIMEOUT};
 /// a socket that we close meanwhile stays open. So clients disconnect only while they hold the lock.
 static START_LOCK: Mutex<()> = Mutex::new(());
 
-/// `O_CLOEXEC` as proc(5) shows it.
-const CLOSE_ON_EXEC: u32 = 0o200_0000;
-
 /// Keeps [`launch`] from starting a program until the returned guard is dropped.
 pub(crate) fn lock_starts() -> MutexGuard<'static, ()> {
     START_LOCK.lock().unwrap_or_else(PoisonError::into_inner)
@@ -43,16 +39,14 @@ pub(crate) fn spawn_and_register(
     register: impl FnOnce(u32),
 ) -> io::Result<Child> {
     let _starts = lock_starts();
+    let (mut pipe_reader, pipe_writer) = io::pipe()?;
     let child = command.spawn()?;
     register(child.id());
-    // On Linux, `spawn` can return before execve(2) has closed the duplicates (see vfork(2)).
-    let our_sockets = Process(process::id()).sockets();
-    let is_inherited =
-        |socket: &OpenSocket| socket.flags & CLOSE_ON_EXEC != 0 && our_sockets.contains(socket);
-    // Ignore a timeout: then some sockets stay open for longer.
-    let _ = poll_until(TIMEOUT, || {
-        (!Process(child.id()).sockets().iter().any(is_inherited)).then_some(())
-    });
+    // On Linux, `spawn` can return before execve(2) has closed the duplicates (see vfork(2)). The new
+    // process also has a duplicate of this pipe, so the pipe ends when execve(2) has closed them.
+    drop(pipe_writer);
+    // Ignore the error: then some sockets may stay open for longer.
+    let _ = pipe_reader.read_to_end(&mut Vec::new());
     Ok(child)
 }
 
@@ -95,9 +89,8 @@ impl Drop for ChildGuard {
 }
 
 /// A socket that a process has open.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct OpenSocket {
-    pub file_descriptor: RawFd,
     /// The inode number of the socket, which is the same in all processes that share it.
     pub inode: u64,
     /// The flags of proc(5), such as `O_NONBLOCK`.
@@ -259,10 +252,10 @@ impl Process {
         let entries = fs::read_dir(format!("{folder}/fd")).into_iter().flatten().flatten();
         let read_socket = |entry: fs::DirEntry| {
             let inode = socket_inode(entry.path())?;
-            let file_descriptor = entry.file_name().to_str()?.parse().ok()?;
-            let info = fs::read_to_string(format!("{folder}/fdinfo/{file_descriptor}")).ok()?;
+            let info = Path::new(&folder).join("fdinfo").join(entry.file_name());
+            let info = fs::read_to_string(info).ok()?;
             let octal = info.lines().find_map(|line| line.strip_prefix("flags:"))?.trim();
-            Some(OpenSocket { file_descriptor, inode, flags: u32::from_str_radix(octal, 8).ok()? })
+            Some(OpenSocket { inode, flags: u32::from_str_radix(octal, 8).ok()? })
         };
         entries.filter_map(read_socket).collect()
     }
