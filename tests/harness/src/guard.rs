@@ -4,7 +4,7 @@
 use std::io::Write;
 use std::os::unix::process::CommandExt;
 use std::process::{ChildStdin, Command, Stdio};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{LazyLock, Mutex, PoisonError};
 
 use crate::launch;
 
@@ -16,7 +16,8 @@ const GUARD_SCRIPT: &str = "exec 3<&0
     { while read -r line; do groups=$line; done
     [ -z \"$groups\" ] || kill -9 $groups; } <&3 3<&- &";
 
-static GUARD: Mutex<Option<Guard>> = Mutex::new(None);
+static GUARD: LazyLock<Mutex<Guard>> =
+    LazyLock::new(|| Mutex::new(Guard { groups: Vec::new(), input: start_shell() }));
 
 #[derive(Debug)]
 struct Guard {
@@ -28,11 +29,9 @@ struct Guard {
 /// Changes the list of process groups that are killed. Starts the guard if it is not running yet.
 pub fn change_groups(edit: impl FnOnce(&mut Vec<u32>)) {
     let mut guard = GUARD.lock().unwrap_or_else(PoisonError::into_inner);
-    let Guard { groups, input } =
-        guard.get_or_insert_with(|| Guard { groups: Vec::new(), input: start_shell() });
-    edit(groups);
-    let line: String = groups.iter().map(|group| format!("-{group} ")).collect();
-    if let Some(input) = input {
+    edit(&mut guard.groups);
+    let line: String = guard.groups.iter().map(|group| format!("-{group} ")).collect();
+    if let Some(input) = &mut guard.input {
         // Ignore the error: the guard may have been killed. Dropping a server still kills it.
         let _ = writeln!(input, "{line}");
     }
