@@ -5,8 +5,8 @@ use std::mem;
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use harness::Server;
 use harness::kernel::{TcpSocket, TcpState, tcp_sockets};
+use harness::{LineRun, Server};
 use serde::Serialize;
 
 /// The number of disconnected clients that we keep.
@@ -109,15 +109,11 @@ impl Clients {
     pub fn update(&mut self, server: &Server) {
         let now = Instant::now();
         let lines = server.narration.last_runs(1000);
-        let parse_addr_after = |start| {
-            move |line: &harness::LineRun| -> Option<SocketAddr> {
-                line.text.strip_prefix(start)?.parse().ok()
-            }
-        };
-        self.server_addr =
-            self.server_addr.or_else(|| lines.iter().find_map(parse_addr_after("Listening on ")));
+        if self.server_addr.is_none() {
+            self.server_addr = lines.iter().find_map(|line| parse_addr(line, "Listening on "));
+        }
         let narrated_addrs: Vec<SocketAddr> =
-            lines.iter().filter_map(parse_addr_after("Connection from ")).collect();
+            lines.iter().filter_map(|line| parse_addr(line, "Connection from ")).collect();
         let Some(addr) = self.server_addr else { return };
         let Some((mut sockets, is_consistent)) = read_table(addr) else { return };
         self.is_table_available = true;
@@ -158,11 +154,11 @@ impl Clients {
             }
         }
         if is_consistent {
-            let mut inodes =
+            let inodes =
                 if missing_clients.is_empty() { vec![] } else { server.process().socket_inodes() };
             known_inodes.extend(missing_clients.iter().map(|client| client.inode));
             let reset_count = backlog_length.saturating_sub(waiting_count);
-            self.update_missing(missing_clients, reset_count, &mut inodes, &known_inodes, now);
+            self.update_missing(missing_clients, reset_count, &inodes, &known_inodes);
         } else {
             self.connected_clients.extend(missing_clients);
         }
@@ -184,29 +180,29 @@ impl Clients {
         &mut self,
         missing_clients: Vec<Client>,
         reset_count: usize,
-        inodes: &mut Vec<u64>,
+        inodes: &[u64],
         known_inodes: &[u64],
-        now: Instant,
     ) {
-        let waiting_count = missing_clients.iter().filter(|client| client.is_in_backlog()).count();
-        self.unseen_reset_count = reset_count.saturating_sub(waiting_count);
-        let mut accepted_count = waiting_count.saturating_sub(reset_count);
-        for mut client in missing_clients {
-            let mut is_connected = client.is_in_backlog() || inodes.contains(&client.inode);
-            // `reset_count` clients are still in the backlog. `accept` has taken the older ones.
-            if client.is_in_backlog() && accepted_count > 0 {
-                accepted_count -= 1;
-                let position = inodes.iter().position(|inode| !known_inodes.contains(inode));
-                client.inode = position.map_or(0, |position| inodes.remove(position));
-                client.last_change = now;
-                is_connected = !client.is_in_backlog();
-            }
-            if is_connected {
-                client.status = Status::Reset;
-                self.connected_clients.push(client);
+        let now = Instant::now();
+        let (mut connected, mut accepted): (Vec<Client>, Vec<Client>) =
+            missing_clients.into_iter().partition(Client::is_in_backlog);
+        self.unseen_reset_count = reset_count.saturating_sub(connected.len());
+        // `reset_count` clients are still in the backlog. `accept` has taken the older ones.
+        let accepted_count = connected.len().saturating_sub(reset_count);
+        let mut unknown_inodes = inodes.iter().filter(|inode| !known_inodes.contains(inode));
+        for client in connected.drain(..accepted_count) {
+            let inode = unknown_inodes.next().copied().unwrap_or(0);
+            accepted.push(Client { inode, last_change: now, ..client });
+        }
+        for client in accepted {
+            if inodes.contains(&client.inode) {
+                connected.push(client);
             } else {
                 self.disconnected_clients.push(Client { last_change: now, ..client });
             }
+        }
+        for client in connected {
+            self.connected_clients.push(Client { status: Status::Reset, ..client });
         }
         let surplus = self.disconnected_clients.len().saturating_sub(MAX_DISCONNECTED);
         self.disconnected_clients.drain(..surplus);
@@ -234,30 +230,28 @@ impl Clients {
     }
 }
 
-/// Reads the kernel's table until two consecutive reads are equal, and returns whether they were. The
-/// kernel returns the table in pieces, so a connection can be missing or appear twice.
-fn read_table(addr: SocketAddr) -> Option<(Vec<TcpSocket>, bool)> {
-    let mut last_table = read_sorted_table(addr)?;
-    for _ in 0..5 {
-        let table = read_sorted_table(addr)?;
-        let list_connections = |table: &[TcpSocket]| -> Vec<_> {
-            let row = |socket: &TcpSocket| {
-                let backlog = (socket.state == TcpState::Listen).then_some(socket.unread);
-                (socket.peer_addr, socket.state, socket.inode, backlog)
-            };
-            table.iter().map(row).collect()
-        };
-        let is_consistent = list_connections(&table) == list_connections(&last_table);
-        last_table = table;
-        if is_consistent {
-            return Some((last_table, true));
-        }
-    }
-    Some((last_table, false))
+/// Returns the address that follows `start` in a line.
+fn parse_addr(line: &LineRun, start: &str) -> Option<SocketAddr> {
+    line.text.strip_prefix(start)?.parse().ok()
 }
 
-fn read_sorted_table(addr: SocketAddr) -> Option<Vec<TcpSocket>> {
-    let mut table = tcp_sockets(addr)?;
-    table.sort_by_key(|socket| (socket.peer_addr, socket.inode));
-    Some(table)
+/// Reads the kernel's table until two consecutive reads have the same connections, and returns whether
+/// they had. The kernel returns the table in pieces, so a connection can be missing or appear twice.
+fn read_table(addr: SocketAddr) -> Option<(Vec<TcpSocket>, bool)> {
+    let mut sockets = Vec::new();
+    let mut last_connections = Vec::new();
+    for _ in 0..6 {
+        sockets = tcp_sockets(addr)?;
+        sockets.sort_by_key(|socket| (socket.peer_addr, socket.inode));
+        let mut connections = Vec::new();
+        for socket in &sockets {
+            let backlog = (socket.state == TcpState::Listen).then_some(socket.unread);
+            connections.push((socket.peer_addr, socket.state, socket.inode, backlog));
+        }
+        if connections == last_connections {
+            return Some((sockets, true));
+        }
+        last_connections = connections;
+    }
+    Some((sockets, false))
 }

@@ -121,11 +121,7 @@ fn run(arguments: &ArgMatches) -> anyhow::Result<ExitCode> {
     let [step] = steps[..] else {
         bail!("give one STEP, or add --record FILE and --story to record several");
     };
-    let view = View {
-        is_paused: false,
-        has_colour: env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
-        is_room_view: arguments.get_flag("room"),
-    };
+    let view = View { is_paused: false, is_room_view: arguments.get_flag("room") };
     show(step, command_for(step), delay, file.map(PathBuf::as_path), view)
 }
 

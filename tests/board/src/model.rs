@@ -37,7 +37,7 @@ pub struct ServerState {
     trace: Option<Trace>,
     pub activity: Activity,
     last_narrated_call: Option<LessonCall>,
-    /// The peer of the current `recv` or `send`.
+    /// The peer, if the current call is `recv` or `send`.
     peer_name: Option<String>,
     /// The number of calls of `select` so far.
     iteration_count: usize,
@@ -132,10 +132,8 @@ impl ServerState {
         if let Some(ProcessState::Blocked(call) | ProcessState::Traced(call)) = state {
             let sets = server.process().select_sets(&call);
             self.sets = sets.map(|sets| sets.map(|set| self.socket_names(&set, server)));
-            if self.current_call() != Some(LessonCall::Select) {
-                let fd = RawFd::try_from(call.arguments[0]).unwrap_or(-1);
-                self.peer_name = self.socket_names(&[fd], server).pop();
-            }
+            let fd = RawFd::try_from(call.arguments[0]).unwrap_or(-1);
+            self.peer_name = self.socket_names(&[fd], server).pop();
         }
     }
 
@@ -238,13 +236,11 @@ impl ServerState {
         let mut functions = Vec::new();
         for socket in ready_sockets {
             let is_listening = socket == "server_socket";
-            let function = if is_listening { "accept_connection" } else { "send_message" };
-            if !functions.contains(&function) {
-                functions.push(function);
-            }
+            functions.push(if is_listening { "accept_connection" } else { "send_message" });
             let addr = socket.parse().ok();
             names.push(addr.and_then(|addr| self.clients.client_name(addr)).unwrap_or(socket));
         }
+        functions.dedup();
         let (sockets, functions) = (names.join(", "), functions.join(", "));
         (!names.is_empty()).then(|| format!("Last iteration: ready {sockets}; called {functions}"))
     }

@@ -30,7 +30,7 @@ const PAGE_TEMPLATE: &str = include_str!("recording.html");
 #[derive(Serialize, Default)]
 pub struct Recording {
     step: &'static str,
-    source: Vec<String>,
+    source: Source,
     /// All lines that the server printed. Each state has the number of lines so far.
     output: Vec<OutputLine>,
     /// All messages. Each state has the number of messages so far.
@@ -51,8 +51,8 @@ struct Message {
     range: Range<usize>,
 }
 
-#[derive(Serialize, Clone)]
-pub struct RecordedState {
+#[derive(Serialize, Clone, Default)]
+struct RecordedState {
     text: String,
     /// A question for the reader. Playback pauses there.
     question: Option<String>,
@@ -84,7 +84,6 @@ struct Conversation {
 
 pub struct Recorder {
     recording: Recording,
-    source: Source,
     trace: Trace,
     clients: Clients,
     conversations: HashMap<String, Conversation>,
@@ -98,12 +97,9 @@ pub struct Recorder {
 
 impl Recorder {
     pub fn new(step: Step, source: Source, trace: Trace) -> Self {
-        let recording =
-            Recording { step: step.name(), source: source.lines.clone(), ..Recording::default() };
         Self {
             json_size: source.lines.iter().map(String::len).sum(),
-            recording,
-            source,
+            recording: Recording { step: step.name(), source, ..Recording::default() },
             trace,
             clients: Clients::default(),
             conversations: HashMap::new(),
@@ -233,7 +229,7 @@ impl Recorder {
         if !self.conversations.contains_key(name) {
             self.recording.addrs.insert(name.clone(), client.addr.to_string());
             self.conversations.insert(name.clone(), Conversation::default());
-            self.record_action(format!("{name} connects."), None, |state| {
+            self.record_action(format!("{name} connects"), None, |state| {
                 // Sending and closing are separate actions.
                 let mut client = client.clone();
                 (client.unread_bytes, client.unacknowledged_bytes, client.status) =
@@ -256,7 +252,7 @@ impl Recorder {
             let text = format!("({count} bytes)");
             let message = Message { client_name: name.clone(), is_sent: true, text, range };
             let index = self.add_message(message);
-            self.record_action(format!("{name} sends"), Some(index), |state| {
+            self.record_action(format!("{name} sends "), Some(index), |state| {
                 if let Some(client) = state.client_mut(name) {
                     client.unread_bytes += count as u64;
                 }
@@ -268,7 +264,7 @@ impl Recorder {
             } else {
                 ("closes its connection", Status::Closed)
             };
-            self.record_action(format!("{name} {verb}."), None, |state| {
+            self.record_action(format!("{name} {verb}"), None, |state| {
                 if let Some(client) = state.client_mut(name) {
                     client.status = status;
                 }
@@ -295,19 +291,16 @@ impl Recorder {
         let socket_name = |fd: &RawFd| self.client_name(*fd).unwrap_or("server_socket").to_owned();
         let sets = sets.map(|sets| sets.map(|set| set.iter().map(socket_name).collect()));
         let last_sets = || self.recording.states.last()?.sets.clone();
-        let call_stack = self.source.find_call_stack(call, false).into_iter();
+        let call_stack = self.recording.source.find_call_stack(call, false).into_iter();
         self.push_state(RecordedState {
-            text: String::new(),
-            question: None,
             call_stack: call_stack.map(|frame| (frame.function, frame.line)).collect(),
-            is_blocked: false,
             backlog: self.clients.backlog().cloned().collect(),
             unseen_reset_count: self.clients.unseen_reset_count,
             accepted_clients: self.clients.accepted().cloned().collect(),
             sets: sets.or_else(last_sets),
             output_count: self.recording.output.len(),
             message_count: self.recording.messages.len(),
-            action: None,
+            ..RecordedState::default()
         });
     }
 
@@ -381,9 +374,8 @@ impl Recorder {
         }
         for state in &mut self.recording.states {
             if let Some((action, message)) = &state.action {
-                let message = message.map(|index| &self.recording.messages[index].text);
-                let message = message.map(|text| format!(" {text}.")).unwrap_or_default();
-                state.text = format!("{action}{message} {}", state.text);
+                let message = message.map(|index| &*self.recording.messages[index].text);
+                state.text = format!("{action}{}. {}", message.unwrap_or_default(), state.text);
             }
         }
         self.recording

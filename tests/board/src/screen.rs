@@ -1,6 +1,7 @@
 //! Draws the state of the server on the terminal.
 
 use ratatui::Frame;
+use ratatui::crossterm::style::Colored;
 use ratatui::layout::Constraint::{Fill, Length};
 use ratatui::layout::{Layout, Rect, Size};
 use ratatui::style::{Color, Style, Stylize};
@@ -23,7 +24,6 @@ const DISCONNECTED_SECONDS: u64 = 10;
 #[derive(Clone, Copy)]
 pub struct View {
     pub is_paused: bool,
-    pub has_colour: bool,
     /// True if the screen shows more clients and no source.
     pub is_room_view: bool,
 }
@@ -59,22 +59,19 @@ pub fn draw(frame: &mut Frame, state: &ServerState, source: &Source, view: View)
     } else {
         "q: quit, space: pause"
     };
-    let title = if view.is_room_view {
-        format!("─ disconnected in the last {DISCONNECTED_SECONDS} s ")
+    let block = Block::new().borders(Borders::TOP);
+    let (title, paragraph) = if view.is_room_view {
+        let paragraph = Paragraph::new(format_disconnected(state)).bold();
+        let title = format!("─ disconnected in the last {DISCONNECTED_SECONDS} s ");
+        (title, paragraph.wrap(Wrap { trim: true }))
     } else {
-        format!("─ output of {} ", state.step)
+        let lines = format_output(state, block.inner(bottom).as_size());
+        (format!("─ output of {} ", state.step), Paragraph::new(lines))
     };
-    let block = Block::new().borders(Borders::TOP).title(title);
-    let block = block.title(Line::from(format!(" {keys} ─")).right_aligned());
-    let inner = block.inner(bottom);
-    let paragraph = if view.is_room_view {
-        Paragraph::new(format_disconnected(state)).bold().wrap(Wrap { trim: true })
-    } else {
-        Paragraph::new(format_output(state, inner.as_size()))
-    };
+    let block = block.title(title).title(Line::from(format!(" {keys} ─")).right_aligned());
     frame.render_widget(paragraph.block(block), bottom);
 
-    if !view.has_colour {
+    if Colored::ansi_color_disabled_memoized() {
         // crossterm omits the colours too, but it then resets bold and reversed together with them.
         frame.buffer_mut().set_style(area, Style::new().fg(Color::Reset));
     }

@@ -5,8 +5,10 @@ use std::fs;
 use anyhow::Context;
 use harness::Step;
 use harness::kernel::LessonCall;
+use serde::Serialize;
 
-#[derive(Clone)]
+#[derive(Clone, Default, Serialize)]
+#[serde(transparent)]
 pub struct Source {
     pub lines: Vec<String>,
 }

@@ -1,12 +1,10 @@
 //! Starts the program `board` on a terminal, and reads its screen.
 
-use std::fs;
 use std::io::Write;
 use std::mem;
 use std::net::SocketAddr;
 use std::num::NonZero;
 use std::process::{Command, ExitStatus, Stdio};
-use std::str::SplitWhitespace;
 use std::time::{Duration, Instant};
 
 use harness::{Client, Log, Process, PtyProgram, Step, TIMEOUT, wait_until};
@@ -58,7 +56,11 @@ impl Board {
     }
 
     #[track_caller]
-    pub fn wait_for<T>(&mut self, expected: &str, find: impl Fn(&[String]) -> Option<T>) -> T {
+    pub fn wait_for<T>(
+        &mut self,
+        expected: &str,
+        mut find: impl FnMut(&[String]) -> Option<T>,
+    ) -> T {
         let start = Instant::now();
         loop {
             if let Some(found) = find(&self.rows()) {
@@ -90,11 +92,12 @@ impl Board {
     #[track_caller]
     pub fn wait_for_row(&mut self, words: &[&str]) {
         self.wait_for(&words.join(" "), |rows| {
-            let table_rows = rows.iter().filter_map(|row| row.split_once('│'));
-            let mut table_rows = table_rows.map(|(_, row)| row.split_whitespace());
-            let mut has_words =
-                |mut row: SplitWhitespace| words.iter().all(|word| row.any(|other| other == *word));
-            table_rows.any(&mut has_words).then_some(())
+            let mut table_rows = rows.iter().filter_map(|row| row.split_once('│'));
+            let has_words = |row: &str| {
+                let mut row = row.split_whitespace();
+                words.iter().all(|word| row.any(|other| other == *word))
+            };
+            table_rows.any(|(_, row)| has_words(row)).then_some(())
         });
     }
 
@@ -145,9 +148,9 @@ impl Board {
 
     /// Returns the child of the program on this terminal.
     pub fn child(&self) -> Process {
-        let pid = self.terminal.child.id();
-        let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
-        Process(children.expect("a list of children").trim().parse().expect("one child"))
+        let children = Process(self.terminal.child.id()).children();
+        assert_eq!(children.len(), 1, "the number of children");
+        children[0]
     }
 
     /// Waits until `board` has ended, and checks that it has restored the terminal.

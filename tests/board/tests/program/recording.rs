@@ -58,7 +58,7 @@ fn replace_addresses(recording: &Value) -> Value {
 /// If you change the page or its texts, record the page again with the command in README.md.
 #[test]
 fn story_is_reproducible() {
-    if !harness::check_requirement("strace", has_strace()) {
+    if !has_strace() {
         return;
     }
     let page = NamedTempFile::with_suffix(".html").expect("a file");
@@ -145,7 +145,7 @@ fn question_pauses_the_page() {
 
 #[test]
 fn markup_of_a_client_is_shown_as_text() {
-    if !harness::check_requirement("strace", has_strace()) {
+    if !has_strace() {
         return;
     }
     let Some(browser) = Browser::start() else { return };
@@ -172,7 +172,7 @@ fn markup_of_a_client_is_shown_as_text() {
 
 #[test]
 fn recording_ends_before_the_page_is_too_large() {
-    if !harness::check_requirement("strace", has_strace()) {
+    if !has_strace() {
         return;
     }
     let page = NamedTempFile::with_suffix(".html").expect("a file");
