@@ -34,8 +34,8 @@ pub struct Client {
 
 impl Client {
     pub fn run(mut self, start: Instant) {
-        sleep_until(start);
         self.start = start;
+        thread::sleep(start.saturating_duration_since(Instant::now()));
         if let Err(error) = self.run_actions() {
             lock(&self.timeline).failures.push(format!("{}: {error}", client_letter(self.index)));
         }
@@ -44,8 +44,12 @@ impl Client {
     fn run_actions(&mut self) -> io::Result<()> {
         for action in self.actions {
             match *action {
-                Action::WaitUntil(ms) => self.idle_until(self.start + self.scale(ms)),
-                Action::WaitFor(ms) => self.idle_until(Instant::now() + self.scale(ms)),
+                Action::Wait(ms) => {
+                    if self.connection.is_some() {
+                        self.record(ClientEvent::Idle);
+                    }
+                    thread::sleep(Duration::from_millis(ms) * self.pace);
+                }
                 Action::Request => self.request()?,
                 Action::Measure(idle_count) => self.measure(idle_count)?,
                 Action::Write(bytes) => self.write(bytes)?,
@@ -54,19 +58,17 @@ impl Client {
                 Action::Disconnect => {
                     self.record(ClientEvent::Disconnect);
                     self.stalled_reader = None;
-                    self.connection.take().map_or(Ok(()), harness::Client::close)?;
+                    self.connection = None;
                 }
                 Action::Reset => {
                     self.record(ClientEvent::Reset);
-                    self.connection.take().map_or(Ok(()), harness::Client::reset)?;
+                    if let Some(connection) = self.connection.take() {
+                        connection.reset()?;
+                    }
                 }
             }
         }
         Ok(())
-    }
-
-    fn scale(&self, ms: u64) -> Duration {
-        Duration::from_millis(ms) * self.pace
     }
 
     /// Records an event. Call this before sending or closing, and after waiting. Then the times show
@@ -74,13 +76,6 @@ impl Client {
     fn record(&self, event: ClientEvent) {
         let now = self.start.elapsed();
         lock(&self.timeline).client_events[self.index].push((now, event));
-    }
-
-    fn idle_until(&self, time: Instant) {
-        if self.connection.is_some() {
-            self.record(ClientEvent::Idle);
-        }
-        sleep_until(time);
     }
 
     /// Connects the client if it is not connected. Returns its connection.
@@ -93,7 +88,8 @@ impl Client {
     }
 
     fn connect(&self) -> io::Result<harness::Client> {
-        let timeout = Duration::from_secs(8) + self.scale(2000);
+        // No client waits this long for a response, unless the server fails.
+        let timeout = Duration::from_secs(10) * self.pace;
         let connection = harness::Client::connect(self.server_addr, timeout)?;
         lock(&self.timeline).client_indexes.insert(connection.addr(), self.index);
         Ok(connection)
@@ -112,7 +108,9 @@ impl Client {
             self.idle_clients.push(self.connect()?);
         }
         // Once the last idle client has a response, the server has accepted all of them.
-        self.idle_clients.last_mut().map_or(Ok(()), harness::Client::request)?;
+        if let Some(last) = self.idle_clients.last_mut() {
+            last.request()?;
+        }
         let server_process = self.server_process;
         let connection = self.ensure_connected()?;
         // Warm up, because closing the connections of the previous measurement takes CPU time too.
@@ -165,8 +163,4 @@ impl Client {
             is_over.then_some(())
         });
     }
-}
-
-fn sleep_until(time: Instant) {
-    thread::sleep(time.saturating_duration_since(Instant::now()));
 }

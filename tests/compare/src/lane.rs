@@ -1,15 +1,15 @@
 //! Lanes show what a server and its clients do, with one sign for each column of the time axis.
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use harness::kernel::LessonCall;
 use ratatui::style::Style;
 
 use crate::axis::Axis;
-use crate::recording::{ClientEvent, Timeline, client_letter};
+use crate::recording::{ClientEvent, ServerState, Timeline, client_letter};
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Sign {
     pub glyph: char,
     pub style: Style,
@@ -59,7 +59,7 @@ pub fn lanes(timeline: &Timeline, elapsed: Duration, axis: &Axis) -> Vec<(String
 
 fn server_lane(timeline: &Timeline, elapsed: Duration, axis: &Axis) -> Vec<Sign> {
     let states = &timeline.server_states;
-    let has_select = states.iter().any(|(_, state)| state.blocked_in == Some(LessonCall::Select));
+    let index_of = |addr: &SocketAddr| timeline.client_indexes.get(addr).copied();
     let mut lane = Vec::new();
     for column in 0..axis.columns {
         if column > 0 && axis.start(column) >= elapsed {
@@ -70,30 +70,29 @@ fn server_lane(timeline: &Timeline, elapsed: Duration, axis: &Axis) -> Vec<Sign>
         let end_index = states.partition_point(|(time, _)| axis.column(*time) <= column);
         let states = states[..end_index].iter().skip(first_index.saturating_sub(1));
         let mut handled_clients = BTreeSet::new();
-        let mut blocked_in = None;
+        let mut blocked_sign = BLANK;
         for (_, state) in states {
-            let addrs = state.client_addrs.iter();
-            let indexes = addrs.filter_map(|addr| timeline.client_indexes.get(addr));
-            if let Some(call) = state.blocked_in {
-                blocked_in = Some((call, indexes.min()));
-            } else {
-                if !has_select {
-                    // This server handles one client at a time. Show only the last client.
-                    handled_clients.clear();
+            match state {
+                ServerState::Handling(addrs) => {
+                    if timeline.step.is_blocking() {
+                        // This server handles one client at a time. Show only the last client.
+                        handled_clients.clear();
+                    }
+                    handled_clients.extend(addrs.iter().filter_map(index_of));
                 }
-                handled_clients.extend(indexes);
+                ServerState::Accept => blocked_sign = ACCEPT,
+                ServerState::Recv(addr) => {
+                    let letter = index_of(addr).map_or(' ', client_letter);
+                    blocked_sign = Sign { glyph: letter.to_ascii_lowercase(), ..RECV };
+                }
+                ServerState::Send => blocked_sign = SEND,
+                ServerState::Select => blocked_sign = SELECT,
             }
         }
-        lane.push(match (handled_clients.first(), blocked_in) {
-            (Some(_), _) if handled_clients.len() > 1 => SEVERAL_HANDLED,
-            (Some(client), _) => Sign { glyph: client_letter(*client), ..HANDLED },
-            (None, Some((LessonCall::Recv, Some(client)))) => {
-                Sign { glyph: client_letter(*client).to_ascii_lowercase(), ..RECV }
-            }
-            (None, Some((LessonCall::Send, _))) => SEND,
-            (None, Some((LessonCall::Accept, _))) => ACCEPT,
-            (None, Some((LessonCall::Select, _))) => SELECT,
-            _ => BLANK,
+        lane.push(match handled_clients.first() {
+            None => blocked_sign,
+            Some(_) if handled_clients.len() > 1 => SEVERAL_HANDLED,
+            Some(client) => Sign { glyph: client_letter(*client), ..HANDLED },
         });
     }
     lane

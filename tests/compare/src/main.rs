@@ -52,9 +52,7 @@ fn command() -> Command {
 }
 
 fn main() -> ExitCode {
-    let result = run(&command().get_matches());
-    terminal::close_live_view();
-    result.unwrap_or_else(|error| {
+    run(&command().get_matches()).unwrap_or_else(|error| {
         // If the reader of standard output has exited, there is nothing to report.
         let io_error = error.downcast_ref::<io::Error>();
         if io_error.is_none_or(|error| error.kind() != ErrorKind::BrokenPipe) {
@@ -143,7 +141,7 @@ fn chosen_steps(scenario: &Scenario, matches: &ArgMatches) -> Vec<Step> {
 fn run_scenario(scenario: &'static Scenario, matches: &ArgMatches) -> anyhow::Result<bool> {
     let pace = matches.get_one("pace").copied().unwrap_or(1);
     let steps = chosen_steps(scenario, matches);
-    let recording = record(scenario, &steps, pace, terminal::show_live_view)?;
+    let recording = record(scenario, &steps, pace)?;
     terminal::close_live_view();
     let picture = terminal::draw_for_terminal(&recording);
     write!(io::stdout(), "{}", terminal::to_text(&picture))?;

@@ -13,8 +13,9 @@ use crate::client::{Client, lock};
 use crate::narration::Narration;
 use crate::recording::{ClientEvent, Recording, Timeline};
 use crate::scenario::{PictureKind, Scenario};
+use crate::terminal::show_live_view;
 
-/// The time between two calls of `show`.
+/// The time from one picture of the live view to the next.
 const FRAME_TIME: Duration = Duration::from_millis(40);
 /// The time from the end of the last client to the end of the recording, at pace 1.
 const TAIL_TIME: Duration = Duration::from_millis(100);
@@ -38,13 +39,8 @@ pub fn raise_limit(scenario: &Scenario, server_count: usize) -> anyhow::Result<(
     Ok(())
 }
 
-/// Runs a scenario on several servers at the same time. Shows the recording many times a second.
-pub fn record(
-    scenario: &'static Scenario,
-    steps: &[Step],
-    pace: u32,
-    show: impl Fn(&Recording) -> io::Result<()>,
-) -> anyhow::Result<Recording> {
+/// Runs a scenario on several servers at the same time, and shows the recording in the live view.
+pub fn record(scenario: &'static Scenario, steps: &[Step], pace: u32) -> anyhow::Result<Recording> {
     let recorders = steps.iter().map(|step| Recorder::start(*step, scenario, pace));
     let mut recorders = recorders.collect::<io::Result<Vec<_>>>()?;
     let start = Instant::now() + LEAD_TIME;
@@ -67,7 +63,7 @@ pub fn record(
                 return Ok(recording);
             }
             // This fails if the terminal is closed. The finished picture is printed anyway, or fails too.
-            let _ = show(&recording);
+            let _ = show_live_view(&recording);
             if end.is_none() && threads.iter().all(|thread| thread.is_finished()) {
                 end = Some(now + TAIL_TIME * pace);
             }
@@ -113,24 +109,20 @@ impl Recorder {
             }
             clients.push(client);
         }
-        let narration = Narration::new(step, server.narration.clone());
-        Ok(Self { server, narration, timeline, clients })
+        Ok(Self { server, narration: Narration::default(), timeline, clients })
     }
 
     fn take_snapshot(&mut self, start: Instant) -> Timeline {
-        // Copy the timeline, so that the clients do not wait for the lock during the next calls.
-        let mut timeline = lock(&self.timeline).clone();
+        let state = self.server.process().state();
+        let mut timeline = lock(&self.timeline);
         let is_blocked = |events: &Vec<_>| matches!(events.last(), Some((_, ClientEvent::Blocked)));
-        let is_in_send = match self.server.process().state() {
+        let is_in_send = match state {
             Some(ProcessState::Blocked(call)) => call.name() == Some("sendto"),
             Some(_) => false,
             // Not available on this system. Probably the server is blocked in `send()` if a client is.
             None => timeline.client_events.iter().any(is_blocked),
         };
-        self.narration.read(is_in_send);
-        for (time, state) in &self.narration.states {
-            timeline.server_states.push((time.saturating_duration_since(start), state.clone()));
-        }
-        timeline
+        self.narration.read(&self.server.narration, start, is_in_send, &mut timeline);
+        timeline.clone()
     }
 }

@@ -5,9 +5,11 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use harness::Step;
-use harness::kernel::LessonCall;
 
 use crate::scenario::Scenario;
+
+/// The shortest recorded `select()`. A client that never reads causes thousands of shorter calls.
+const MIN_SELECT_TIME: Duration = Duration::from_millis(2);
 
 /// A run of a scenario on several servers. All times are relative to the start of the clients.
 pub struct Recording {
@@ -31,17 +33,21 @@ pub struct Timeline {
     pub failures: Vec<String>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ServerState {
-    /// The call in which the server is blocked. None while it handles clients.
-    pub blocked_in: Option<LessonCall>,
-    /// The clients that the server handles, or the client for which it is blocked.
-    pub client_addrs: Vec<SocketAddr>,
+/// The clients that a server handles, or the call in which it is blocked.
+#[derive(Clone, PartialEq, Eq)]
+pub enum ServerState {
+    Handling(Vec<SocketAddr>),
+    Accept,
+    /// Blocked in `recv()` for this client.
+    Recv(SocketAddr),
+    Send,
+    /// Blocked in `select()`, `epoll` or `kqueue`.
+    Select,
 }
 
 /// An event of a client. A `Write` is recorded when all its responses have arrived. A `Measurement` is
 /// the time for one response: the server's CPU time if the system reports it, or the elapsed time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub enum ClientEvent {
     Request,
     Write { messages: usize, bytes: usize, responses: usize },
@@ -66,6 +72,21 @@ impl Timeline {
             client_events: vec![Vec::new(); client_count],
             client_indexes: HashMap::new(),
             failures: Vec::new(),
+        }
+    }
+
+    /// Adds a state of the server that begins at `time`, but not before the previous state.
+    pub fn add_state(&mut self, time: Duration, state: ServerState) {
+        let time = self.server_states.last().map_or(time, |(previous, _)| time.max(*previous));
+        match self.server_states.as_slice() {
+            [.., (_, last)] if *last == state => {}
+            [.., (_, before), (start, ServerState::Select)]
+                if *before == state && time - *start < MIN_SELECT_TIME =>
+            {
+                // Drop a short `select()` between two equal states.
+                self.server_states.pop();
+            }
+            _ => self.server_states.push((time, state)),
         }
     }
 
@@ -94,11 +115,8 @@ impl Timeline {
         let last_client = self.client_events.len() - 1;
         for client in 0..=last_client {
             if let Some(time) = self.blocked_time(client) {
-                parts.push(format!(
-                    "{} was blocked after {}",
-                    client_letter(client),
-                    format_time(time)
-                ));
+                let letter = client_letter(client);
+                parts.push(format!("{letter} was blocked after {}", format_time(time)));
             }
         }
         let last_letter = client_letter(last_client);

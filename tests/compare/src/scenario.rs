@@ -7,9 +7,7 @@ use self::Action::*;
 /// An action of a client. Times are in milliseconds at pace 1.
 #[derive(Clone, Copy)]
 pub enum Action {
-    /// Waits until this time has passed since the start.
-    WaitUntil(u64),
-    WaitFor(u64),
+    Wait(u64),
     /// Sends a message and waits for its response.
     Request,
     /// Sends these bytes in one write over a new connection, and counts the responses.
@@ -60,7 +58,7 @@ pub static SCENARIOS: [Scenario; 7] = [
         question: "A sends three requests. Is one of the servers faster?",
         task: "How long does A wait on each server? Would A notice a difference?",
         steps: &Step::STEPS,
-        clients: &[&[Request, WaitUntil(200), Request, WaitUntil(400), Request, Disconnect]],
+        clients: &[&[Request, Wait(200), Request, Wait(200), Request, Disconnect]],
         kind: PictureKind::Lanes,
         planned_ms: 500,
     },
@@ -70,8 +68,8 @@ pub static SCENARIOS: [Scenario; 7] = [
         task: "Compare B's bar with A's line. When does B get its first response?",
         steps: &Step::STEPS,
         clients: &[
-            &[Request, WaitUntil(1000), Disconnect],
-            &[WaitUntil(200), Request, WaitFor(200), Request, Disconnect],
+            &[Request, Wait(1000), Disconnect],
+            &[Wait(200), Request, Wait(200), Request, Disconnect],
         ],
         kind: PictureKind::Lanes,
         planned_ms: 1300,
@@ -81,7 +79,7 @@ pub static SCENARIOS: [Scenario; 7] = [
         question: "Eight clients connect and send two requests each. Which one waits longest?",
         task: "Follow H's bar. In which call is the server blocked, and for which clients?",
         steps: &Step::STEPS,
-        clients: &[&[Request, WaitFor(100), Request] as &[Action]; 8],
+        clients: &[&[Request, Wait(100), Request] as &[Action]; 8],
         kind: PictureKind::Crowd,
         planned_ms: 900,
     },
@@ -100,11 +98,11 @@ pub static SCENARIOS: [Scenario; 7] = [
         task: "When does B get its first response? Does it get a second one after A's reset?",
         steps: &Step::STEPS,
         clients: &[
-            &[Request, WaitUntil(400), Reset],
-            &[WaitUntil(100), Request, WaitUntil(600), Request, Disconnect],
+            &[Request, Wait(400), Reset],
+            &[Wait(100), Request, Wait(500), Request, Disconnect],
         ],
         kind: PictureKind::Lanes,
-        planned_ms: 700,
+        planned_ms: 1000,
     },
     Scenario {
         name: "stalled-reader",
@@ -112,7 +110,7 @@ pub static SCENARIOS: [Scenario; 7] = [
         task: "While A is blocked, which call blocks each server? Does B get a response?",
         steps: &[Step::Functions, Step::Bare, Step::Select],
         clients: &[
-            &[SendUntilBlocked, WaitFor(500), Disconnect],
+            &[SendUntilBlocked, Wait(500), Disconnect],
             &[WaitUntilBlocked(0), Request, Disconnect],
         ],
         kind: PictureKind::Lanes,

@@ -7,7 +7,6 @@ use std::path::Path;
 use std::time::Duration;
 
 use harness::Step;
-use harness::kernel::LessonCall::{Accept, Recv, Select};
 use ratatui::style::Style;
 
 use crate::draw::draw;
@@ -30,21 +29,24 @@ fn client_events(waits: &[(u64, u64)], disconnect: Option<u64>) -> Vec<(u64, Cli
     events
 }
 
-/// Returns a timeline. `states` lists the times and states of the server, such as `0 A; 1 recv A; 9 AB`.
+/// Returns a timeline. `states` lists the times and states of the server with the signs of the picture,
+/// such as `0 A; 1 a; 9 AB; 10 ~`.
 fn timeline(step: Step, states: &str, client_events: Vec<Vec<(u64, ClientEvent)>>) -> Timeline {
     let ms = Duration::from_millis;
-    let addr = |index: usize| SocketAddr::from((Ipv4Addr::LOCALHOST, index as u16));
+    let addr = |letter: char| SocketAddr::from((Ipv4Addr::LOCALHOST, letter as u16));
     let mut timeline = Timeline::new(step, client_events.len());
-    timeline.client_indexes = (0..client_events.len()).map(|index| (addr(index), index)).collect();
-    for state in states.split("; ").filter(|state| !state.is_empty()) {
-        let mut words = state.split(' ');
-        let time = words.next().and_then(|time| time.parse().ok()).expect("a time");
-        let calls = [("accept", Accept), ("recv", Recv), ("select", Select)];
-        let call = words.find_map(|word| calls.iter().find(|(name, _)| *name == word));
-        let letters = state.chars().filter(char::is_ascii_uppercase);
-        let client_addrs = letters.map(|letter| addr(letter as usize - 'A' as usize)).collect();
-        let state = ServerState { blocked_in: call.map(|(_, call)| *call), client_addrs };
-        timeline.server_states.push((ms(time), state));
+    for index in 0..client_events.len() {
+        timeline.client_indexes.insert(addr(client_letter(index)), index);
+    }
+    for state in states.split_terminator("; ") {
+        let (time, signs) = state.split_once(' ').expect("a time and signs");
+        let state = match signs.chars().next().expect("a sign") {
+            '·' => ServerState::Accept,
+            '~' => ServerState::Select,
+            letter @ 'a'..='z' => ServerState::Recv(addr(letter.to_ascii_uppercase())),
+            _ => ServerState::Handling(signs.chars().map(addr).collect()),
+        };
+        timeline.server_states.push((ms(time.parse().expect("a time")), state));
     }
     for (recorded, events) in timeline.client_events.iter_mut().zip(client_events) {
         recorded.extend(events.into_iter().map(|(time, event)| (ms(time), event)));
@@ -61,10 +63,10 @@ fn recording(name: &str, elapsed: u64, timelines: Vec<Timeline>) -> Recording {
 fn two_clients() -> Recording {
     let timelines = Step::STEPS.map(|step| {
         let (states, waits, end) = if step.is_blocking() {
-            let states = "0 A; 1 recv A; 1000 B; 1001 recv B; 1200 B; 1201 accept";
+            let states = "0 A; 1 a; 1000 B; 1001 b; 1200 B; 1201 ·";
             (states, [(200, 1000), (1200, 1200)], 1201)
         } else {
-            let states = "0 A; 1 select; 200 B; 201 select; 400 B; 401 select; 1000 A; 1001 select";
+            let states = "0 A; 1 ~; 200 B; 201 ~; 400 B; 401 ~; 1000 A; 1001 ~";
             (states, [(200, 200), (400, 400)], 401)
         };
         let a = client_events(&[(0, 0)], Some(1000));
@@ -81,9 +83,10 @@ fn crowd() -> Recording {
             let first = if step.is_blocking() { 100 * index } else { 0 };
             clients.push(client_events(&[(0, first), (first + 100, first + 100)], None));
             let letter = client_letter(index as usize);
-            states += &format!("{first} {letter}; {} recv {letter}; ", first + 1);
+            let small_letter = letter.to_ascii_lowercase();
+            states += &format!("{first} {letter}; {} {small_letter}; ", first + 1);
         }
-        let all_at_once = "0 ABCDEFGH; 1 select";
+        let all_at_once = "0 ABCDEFGH; 1 ~";
         timeline(step, if step.is_blocking() { &states } else { all_at_once }, clients)
     });
     recording("crowd", 850, timelines.into())
