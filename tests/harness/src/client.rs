@@ -366,13 +366,15 @@ pub fn describe_error(error: &Error) -> String {
 pub fn describe_responses(response: &[u8], received: &[u8]) -> String {
     let length = response.len().max(1);
     let count = received.chunks(length).take_while(|chunk| *chunk == response).count();
-    let (responses, rest) = received.split_at(count * length);
-    match (count, rest) {
-        (0, []) => "no response".to_owned(),
-        (0, _) => quote(rest),
-        (1, []) => "1 response".to_owned(),
-        (_, []) => format!("{count} responses"),
-        _ => format!("{} and then {}", describe_responses(response, responses), quote(rest)),
+    let responses = match count {
+        0 => "no response".to_owned(),
+        1 => "1 response".to_owned(),
+        _ => format!("{count} responses"),
+    };
+    match (count, &received[count * length..]) {
+        (_, []) => responses,
+        (0, rest) => quote(rest),
+        (_, rest) => format!("{responses} and then {}", quote(rest)),
     }
 }
 

@@ -311,31 +311,23 @@ mod tests {
         use std::io::Write;
         use std::net::{TcpListener, TcpStream};
 
-        for host in ["127.0.0.1", "::1", "::"] {
+        let (ipv4, ipv6) = ("127.0.0.1", "::1");
+        for (host, target) in [(ipv4, ipv4), (ipv6, ipv6), ("::", ipv4)] {
             let listener = TcpListener::bind((host, 0));
             if !crate::check_requirement(host, listener.is_ok()) {
                 continue;
             }
             let listener = listener.expect("a listening socket");
             let addr = listener.local_addr().expect("an address");
-            let target = if host == "::" { "127.0.0.1" } else { host };
             let mut client = TcpStream::connect((target, addr.port())).expect("a connection");
             client.write_all(b"hello\n").expect("a sent message");
-            let client = client.local_addr().expect("an address");
-            let find = |is_wanted: &dyn Fn(&TcpSocket) -> bool| {
-                tcp_sockets(addr).expect("a table of TCP sockets").into_iter().find(is_wanted)
+            let client_addr = client.local_addr().expect("an address");
+            let is_queued = |socket: &TcpSocket| {
+                socket.peer_addr == client_addr && socket.is_in_backlog() && socket.unread == 6
             };
-            let is_queued = |socket: &TcpSocket| socket.is_in_backlog() && socket.unread == 6;
             crate::wait_until("six unread bytes in the backlog", || {
-                find(&|socket| socket.peer_addr == client).is_some_and(|socket| is_queued(&socket))
+                tcp_sockets(addr).expect("a table of TCP sockets").iter().any(is_queued)
             });
-            let listening = find(&|socket| socket.state == TcpState::Listen).expect("a listener");
-            assert_eq!((listening.unread, listening.local_addr), (1, addr));
-            let _accepted = listener.accept().expect("a connection");
-            let accepted =
-                find(&|socket| socket.peer_addr == client).expect("an accepted connection");
-            let is_accepted = accepted.is_open() && !accepted.is_in_backlog();
-            assert!(is_accepted, "expected an accepted connection, got {accepted:?}");
         }
     }
 

@@ -123,9 +123,7 @@ impl ServerCommand {
             let host = self.host.as_deref().unwrap_or("127.0.0.1");
             words.push(step.build_binary().display().to_string());
             words.extend(["--host", host, "--port", &self.port.to_string()].map(str::to_owned));
-        }
-        if self.step.is_some() && self.is_quiet {
-            words.push("--quiet".to_owned());
+            words.extend(self.is_quiet.then(|| "--quiet".to_owned()));
         }
         words.extend_from_slice(&self.words);
         let mut command = Command::new(&words[0]);

@@ -72,10 +72,12 @@ impl StalledReader {
         &self.stream
     }
 
-    /// Sends until `send()` of this client has been blocked for [`SEND_TIMEOUT`].
-    fn send_until_blocked(&mut self) -> io::Result<()> {
+    /// Sends until this client is *stuck*: it has sent nothing for longer than TCP waits before its
+    /// first retransmission (200 ms on Linux, see RFC 6298).
+    pub fn send_until_stuck(&mut self) -> io::Result<()> {
         let message = [b'x'; 64 * 1024];
-        loop {
+        let mut timeout_count = 0;
+        while timeout_count < 5 {
             if self.bytes_sent > MAX_SENT_BYTES {
                 let text = format!("the server read {} bytes without blocking", self.bytes_sent);
                 return Err(Error::other(text));
@@ -84,33 +86,24 @@ impl StalledReader {
                 return Err(ErrorKind::TimedOut.into());
             }
             match self.stream.write(&message) {
-                Ok(length) => self.bytes_sent += length as u64,
+                Ok(length) => {
+                    self.bytes_sent += length as u64;
+                    timeout_count = 0;
+                }
                 Err(error) if is_timeout(&error) => {
                     if self.server_socket().is_none_or(|socket| socket.unread > 0) {
-                        return Ok(());
+                        timeout_count += 1;
+                    } else {
+                        // The connection has stalled, although the server is not blocked. Our receive
+                        // buffer is full, so the kernel also drops acknowledgements. A larger buffer
+                        // accepts them.
+                        self.receive_buffer_size += 4096;
+                        SockRef::from(&self.stream)
+                            .set_recv_buffer_size(self.receive_buffer_size)?;
                     }
-                    // The connection has stalled, although the server is not blocked. Our receive buffer
-                    // is full, so the kernel also drops acknowledgements. A larger buffer accepts them.
-                    self.receive_buffer_size += 4096;
-                    SockRef::from(&self.stream).set_recv_buffer_size(self.receive_buffer_size)?;
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
-            }
-        }
-    }
-
-    /// Sends until this client is *stuck*: it has sent nothing for longer than TCP waits before its
-    /// first retransmission (200 ms on Linux, see RFC 6298).
-    pub fn send_until_stuck(&mut self) -> io::Result<()> {
-        let mut attempts_without_progress = 0;
-        while attempts_without_progress < 5 {
-            let sent_before = self.bytes_sent;
-            self.send_until_blocked()?;
-            if self.bytes_sent > sent_before {
-                attempts_without_progress = 0;
-            } else {
-                attempts_without_progress += 1;
             }
         }
         Ok(())
