@@ -1,4 +1,4 @@
-"""The article's first listing, call by call: one nested loop."""
+"""The article's first listing, call by call: two nested loops."""
 import socket
 import sys
 
