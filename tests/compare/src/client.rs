@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use harness::{Process, RESPONSE, StalledReader, TIMEOUT, describe_responses, poll_until};
+use harness::{Process, RESPONSE, StalledReader, TIMEOUT, poll_until};
 
 use crate::recording::{ClientEvent, Timeline, client_letter};
 use crate::scenario::Action;
@@ -138,7 +138,7 @@ impl Client {
         let responses = received.len() / RESPONSE.len();
         self.record(ClientEvent::Write { messages, bytes: bytes.len(), responses });
         if responses == 0 || received != RESPONSE.repeat(responses) {
-            let received = describe_responses(RESPONSE, &received);
+            let received = connection.describe(&received);
             return Err(io::Error::other(format!("expected only whole responses, got {received}")));
         }
         Ok(())

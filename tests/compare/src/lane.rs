@@ -68,10 +68,9 @@ fn server_lane(timeline: &Timeline, elapsed: Duration, axis: &Axis) -> Vec<Sign>
         // Take the state at the start of the column, and the states that begin in it.
         let first_index = states.partition_point(|(time, _)| axis.column(*time) < column);
         let end_index = states.partition_point(|(time, _)| axis.column(*time) <= column);
-        let states = states[..end_index].iter().skip(first_index.saturating_sub(1));
         let mut handled_clients = BTreeSet::new();
         let mut blocked_sign = BLANK;
-        for (_, state) in states {
+        for (_, state) in &states[first_index.saturating_sub(1)..end_index] {
             match state {
                 ServerState::Handling(addrs) => {
                     if timeline.step.is_blocking() {

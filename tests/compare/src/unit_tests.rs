@@ -11,23 +11,10 @@ use ratatui::style::Style;
 
 use crate::draw::draw;
 use crate::recording::ClientEvent::{self, Disconnect, Idle, Measurement, Request, Response};
-use crate::recording::{Recording, ServerState, Timeline, client_letter};
+use crate::recording::{Recording, ServerState, Timeline};
 use crate::scenario::SCENARIOS;
 use crate::svg;
 use crate::terminal::to_text;
-
-/// Returns the events of a client. A wait is from a request to its response, in milliseconds.
-fn client_events(waits: &[(u64, u64)], disconnect: Option<u64>) -> Vec<(u64, ClientEvent)> {
-    let mut events = Vec::new();
-    for (request, response) in waits {
-        events.extend([(*request, Request), (*response, Response), (*response, Idle)]);
-    }
-    match disconnect {
-        Some(time) => events.push((time, Disconnect)),
-        None => _ = events.pop(),
-    }
-    events
-}
 
 /// Returns a timeline. `states` lists the times and states of the server with the signs of the picture,
 /// such as `0 A; 1 a; 9 AB; 10 ~`.
@@ -35,9 +22,7 @@ fn timeline(step: Step, states: &str, client_events: Vec<Vec<(u64, ClientEvent)>
     let ms = Duration::from_millis;
     let addr = |letter: char| SocketAddr::from((Ipv4Addr::LOCALHOST, letter as u16));
     let mut timeline = Timeline::new(step, client_events.len());
-    for index in 0..client_events.len() {
-        timeline.client_indexes.insert(addr(client_letter(index)), index);
-    }
+    timeline.client_indexes = ('A'..='H').map(addr).zip(0..).collect();
     for state in states.split_terminator("; ") {
         let (time, signs) = state.split_once(' ').expect("a time and signs");
         let state = match signs.chars().next().expect("a sign") {
@@ -46,7 +31,7 @@ fn timeline(step: Step, states: &str, client_events: Vec<Vec<(u64, ClientEvent)>
             letter @ 'a'..='z' => ServerState::Recv(addr(letter.to_ascii_uppercase())),
             _ => ServerState::Handling(signs.chars().map(addr).collect()),
         };
-        timeline.server_states.push((ms(time.parse().expect("a time")), state));
+        timeline.add_state(ms(time.parse().expect("a time")), state);
     }
     for (recorded, events) in timeline.client_events.iter_mut().zip(client_events) {
         recorded.extend(events.into_iter().map(|(time, event)| (ms(time), event)));
@@ -62,15 +47,15 @@ fn recording(name: &str, elapsed: u64, timelines: Vec<Timeline>) -> Recording {
 
 fn two_clients() -> Recording {
     let timelines = Step::STEPS.map(|step| {
-        let (states, waits, end) = if step.is_blocking() {
-            let states = "0 A; 1 a; 1000 B; 1001 b; 1200 B; 1201 ·";
-            (states, [(200, 1000), (1200, 1200)], 1201)
+        let (states, first, second) = if step.is_blocking() {
+            ("0 A; 1 a; 1000 B; 1001 b; 1200 B; 1201 ·", 1000, 1200)
         } else {
-            let states = "0 A; 1 ~; 200 B; 201 ~; 400 B; 401 ~; 1000 A; 1001 ~";
-            (states, [(200, 200), (400, 400)], 401)
+            ("0 A; 1 ~; 200 B; 201 ~; 400 B; 401 ~; 1000 A; 1001 ~", 200, 400)
         };
-        let a = client_events(&[(0, 0)], Some(1000));
-        timeline(step, states, vec![a, client_events(&waits, Some(end))])
+        let a = vec![(0, Request), (0, Response), (0, Idle), (1000, Disconnect)];
+        let mut b = vec![(200, Request), (first, Response), (first, Idle)];
+        b.extend([(second, Request), (second, Response), (second + 1, Disconnect)]);
+        timeline(step, states, vec![a, b])
     });
     recording("two-clients", 1302, timelines.into())
 }
@@ -79,12 +64,12 @@ fn crowd() -> Recording {
     let timelines = Step::STEPS.map(|step| {
         let mut states = String::new();
         let mut clients = Vec::new();
-        for index in 0..8 {
+        for (index, letter) in (0..).zip('A'..='H') {
             let first = if step.is_blocking() { 100 * index } else { 0 };
-            clients.push(client_events(&[(0, first), (first + 100, first + 100)], None));
-            let letter = client_letter(index as usize);
-            let small_letter = letter.to_ascii_lowercase();
-            states += &format!("{first} {letter}; {} {small_letter}; ", first + 1);
+            let mut events = vec![(0, Request), (first, Response), (first, Idle)];
+            events.extend([(first + 100, Request), (first + 100, Response)]);
+            clients.push(events);
+            states += &format!("{first} {letter}; {} {}; ", first + 1, letter.to_ascii_lowercase());
         }
         let all_at_once = "0 ABCDEFGH; 1 ~";
         timeline(step, if step.is_blocking() { &states } else { all_at_once }, clients)
