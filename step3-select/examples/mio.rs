@@ -1,6 +1,6 @@
 //! `bare.rs` on `mio`, which uses `epoll` on Linux and `kqueue` on macOS. The kernel keeps the list
 //! of all sockets. We add each socket once, and `poll()` returns only those that have become ready.
-//! So idle clients cost nothing, and a file descriptor of 1024 or more is no problem.
+//! So idle clients cost no CPU time, and a file descriptor of 1024 or more is no problem.
 //!
 //! Watch the second client. It gets its response at once, as with `bare.rs`.
 //!

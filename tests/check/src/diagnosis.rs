@@ -55,7 +55,7 @@ const DIAGNOSES: &[Diagnosis] = &[
     },
     Diagnosis {
         signs: &["'socket' object has no attribute"],
-        sentence: "A variable named socket hides the module socket.",
+        sentence: "A variable named socket hides the module socket. Rename the variable.",
         section: "step3-select/HARDENING.md#a-client-that-resets",
     },
     Diagnosis {

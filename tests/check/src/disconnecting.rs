@@ -32,7 +32,7 @@ pub const CASES: &[Case] = &[
         by_hand: "cargo run --bin client -- --port {port} --reset\nPress Ctrl-D.\nnc 127.0.0.1 {port}\nType hello and press Enter.",
         run: |trial| {
             disconnect_in_turn(trial, "reset", |trial| {
-                trial.connect()?.reset().expecting("to reset the connection")
+                trial.connect()?.reset().expecting("the client to reset its connection")
             })
         },
         ..BASE
@@ -45,7 +45,7 @@ pub const CASES: &[Case] = &[
             disconnect_in_turn(trial, "reset", |trial| {
                 let client = trial.connect_and_send()?;
                 client.wait_for_unread_response().expecting("a response")?;
-                client.reset().expecting("to reset the connection")
+                client.reset().expecting("the client to reset its connection")
             })
         },
         ..BASE
@@ -89,9 +89,9 @@ fn reset_in_backlog(trial: &mut Trial) -> Outcome {
         trial.stop_during(|trial| {
             for (number, mut client) in fill_backlog(trial, clients)?.into_iter().enumerate() {
                 if number % 2 == 1 {
-                    client.send(MESSAGE).expecting("to send a message")?;
+                    client.send(MESSAGE).expecting("the client to send a message")?;
                 }
-                client.reset().expecting("to reset the connection")?;
+                client.reset().expecting("the client to reset its connection")?;
             }
             Ok(())
         })?;

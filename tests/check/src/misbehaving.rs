@@ -110,7 +110,7 @@ fn read_late(trial: &mut Trial) -> Outcome {
         return Err(Failure::unexpected("complete responses", &actual, Deviation::WrongBytes));
     }
     trial.measurement = format!("{responses} responses");
-    trial.expect_next_served("a client read late")
+    trial.expect_next_served("a client read its responses late")
 }
 
 /// Sends as fast as the server receives, and reads the responses, until `stop` is set.
@@ -149,10 +149,10 @@ fn flood_server(trial: &mut Trial) -> Outcome {
         let floods = threads.try_for_each(|thread| thread.join().expect("a client thread"));
         (responses, floods)
     });
-    responses.expecting("a response to another client while three flood")?;
+    responses.expecting("a response to another client while three clients flood the server")?;
     floods.expecting("the flooding clients to stay connected")?;
     for client in flooders {
-        client.reset().expecting("to reset the connection")?;
+        client.reset().expecting("the client to reset its connection")?;
     }
-    trial.expect_next_served("clients flooded")
+    trial.expect_next_served("clients flooded the server")
 }

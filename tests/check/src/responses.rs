@@ -103,7 +103,10 @@ fn receive_rest(client: &mut Client) -> Result<Vec<u8>, Failure> {
 
 fn expect_response_after_half_close(trial: &mut Trial) -> Outcome {
     let mut client = trial.connect()?;
-    client.send(MESSAGE).and_then(|()| client.half_close()).expecting("to half-close")?;
+    client
+        .send(MESSAGE)
+        .and_then(|()| client.half_close())
+        .expecting("the client to half-close")?;
     let expected = "1 response and the end of the stream";
     client.receive().and_then(|()| client.expect_end()).expecting(expected)
 }

@@ -48,17 +48,17 @@ fn stop_and_continue(trial: &mut Trial) -> Outcome {
     client.receive().expecting(EXPECTED)?;
     trial.stop_during(|_| Ok(()))?;
     client.request().expecting(EXPECTED)?;
-    trial.stop_during(|_| client.send(MESSAGE).expecting("to send a message"))?;
+    trial.stop_during(|_| client.send(MESSAGE).expecting("the client to send a message"))?;
     client.receive().expecting(EXPECTED)?;
-    client.close().expecting("to disconnect")?;
+    client.close().expecting("the client to disconnect")?;
     trial.expect_next_served("the server was continued")
 }
 
 fn serve_without_output_reader(trial: &mut Trial) -> Outcome {
     for _ in 0..3 {
         let client = trial.connect_and_request("a client after the reader has exited")?;
-        client.reset().expecting("to reset the connection")?;
-        trial.expect_next_served("a client reset")?;
+        client.reset().expecting("the client to reset its connection")?;
+        trial.expect_next_served("a client reset its connection")?;
     }
     Ok(())
 }

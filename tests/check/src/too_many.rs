@@ -43,7 +43,7 @@ pub const CASES: &[Case] = &[
         question: "The server is full, and two clients wait. Two connected clients disconnect, one after \
                    the other. Is a waiting client served each time?",
         by_hand: "(ulimit -n 4096 && {server})\nIn another terminal: nc 127.0.0.1 {port}\nIn a third terminal: cargo run --bin client -- --port {port} --crowd 1019\nIf fewer than 1019 clients get a response, run the command again with that number instead of 1019.\n\
-                  In two more terminals: nc 127.0.0.1 {port}\nType hello in both, then press Ctrl-C in the second terminal.",
+                  In two more terminals: nc 127.0.0.1 {port}\nType hello in both. Then press Ctrl-C in the terminal of the first nc.",
         prepare: reserve_all_but_twelve,
         // A server fails if it decides by its newest file descriptor whether it is full. The first waiting
         // client gets a low one, so such a server expects that the next client fits too.
@@ -105,7 +105,7 @@ fn overfill(trial: &mut Trial, max_clients: usize, waiting_clients: usize) -> Ou
         request_all(&mut clients)?;
         let expected = "a response to a client that waited, after a connected one disconnected";
         for mut client in queue {
-            clients.remove(0).close().expecting("to disconnect")?;
+            clients.remove(0).close().expecting("the client to disconnect")?;
             client.receive().expecting(expected)?;
             clients.push(client);
             request_all(&mut clients)?;
@@ -113,7 +113,7 @@ fn overfill(trial: &mut Trial, max_clients: usize, waiting_clients: usize) -> Ou
     }
     let event = format!("{} clients disconnected", clients.len());
     for client in clients {
-        client.close().expecting("to disconnect")?;
+        client.close().expecting("the client to disconnect")?;
     }
     trial.expect_next_served(&event)
 }

@@ -133,13 +133,13 @@ impl Trial {
 
     pub fn connect_and_send(&mut self) -> Result<Client, Failure> {
         let mut client = self.connect()?;
-        client.send(MESSAGE).expecting("to send a message")?;
+        client.send(MESSAGE).expecting("the client to send a message")?;
         Ok(client)
     }
 
     /// Connects a client, expects a response to it, and disconnects the client.
     pub fn expect_served(&mut self, client_name: &str) -> Outcome {
-        self.connect_and_request(client_name)?.close().expecting("to disconnect")
+        self.connect_and_request(client_name)?.close().expecting("the client to disconnect")
     }
 
     pub fn expect_next_served(&mut self, event: &str) -> Outcome {

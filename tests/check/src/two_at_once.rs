@@ -44,7 +44,7 @@ fn expect_second_served(trial: &mut Trial) -> Outcome {
     let mut second = trial.connect_and_send()?;
     let received = second.receive();
     if received.is_err() && trial.server.is_running() {
-        first.close().expecting("to disconnect")?;
+        first.close().expecting("the client to disconnect")?;
         return Err(Failure::OneAtATime { is_served_later: second.receive().is_ok() });
     }
     received.expecting("a response to the second client")?;
@@ -65,7 +65,7 @@ fn take_turns(trial: &mut Trial) -> Outcome {
         for client in &mut clients {
             client.request().expecting("a response to each client")?;
         }
-        clients.remove(clients.len() / 2).close().expecting("to disconnect")?;
+        clients.remove(clients.len() / 2).close().expecting("the client to disconnect")?;
     }
     trial.expect_next_served("ten clients disconnected")
 }
