@@ -47,23 +47,25 @@ fn run() -> anyhow::Result<()> {
 fn build_command() -> Command {
     let flag = |name, help| Arg::new(name).long(name).action(ArgAction::SetTrue).help(help);
     let option = |name, value, help| Arg::new(name).long(name).value_name(value).help(help);
+    let host_argument = Arg::new("HOST")
+        .conflicts_with("host")
+        .help("Name or address of the server, or ADDRESS:PORT. The same as --host");
+    let port_argument = Arg::new("PORT")
+        .conflicts_with("port")
+        .help("Port of the server, if HOST contains none. The same as --port");
     let host = option("host", "HOST", "Name or address of the server");
-    let port = option("port", "PORT", "Port of the server").value_parser(value_parser!(u16));
-    let crowd = "Connect N clients that send one request each. Press Enter to disconnect them";
+    let port = option("port", "PORT", "Port of the server");
+    let reset = "At the end of the input (Ctrl-D), reset the connection";
     let stall = "Send requests and never read a response. Press Enter to disconnect";
-    let host_argument = Arg::new("HOST").conflicts_with("host");
-    let port_argument = Arg::new("PORT").conflicts_with("port").value_parser(value_parser!(u16));
+    let crowd = "Connect N clients that send one request each. Press Enter to disconnect them";
     Command::new("client")
         .version(env!("CARGO_PKG_VERSION"))
         .about("A client like nc: sends each line that you type, and prints the responses")
-        .arg(
-            host_argument
-                .help("Name or address of the server, or ADDRESS:PORT. The same as --host"),
-        )
-        .arg(port_argument.help("Port of the server, if HOST contains none. The same as --port"))
+        .arg(host_argument)
+        .arg(port_argument.value_parser(value_parser!(u16)))
         .arg(host.default_value("127.0.0.1"))
-        .arg(port.default_value("5000"))
-        .arg(flag("reset", "At the end of the input (Ctrl-D), reset the connection"))
+        .arg(port.value_parser(value_parser!(u16)).default_value("5000"))
+        .arg(flag("reset", reset))
         .arg(flag("stall", stall))
         .arg(option("crowd", "N", crowd).value_parser(value_parser!(usize)))
         .group(ArgGroup::new("misbehaviour").args(["reset", "stall", "crowd"]))
@@ -142,8 +144,7 @@ fn connect_crowd(server: SocketAddr, clients: usize) -> anyhow::Result<()> {
     }
     let mut streams = Vec::new();
     for number in 1..=clients {
-        let stream = TcpStream::connect_timeout(&server, CROWD_TIMEOUT);
-        match stream.and_then(|mut stream| stream.write_all(MESSAGE).map(|()| stream)) {
+        match connect_and_send(server) {
             Ok(stream) => streams.push(stream),
             Err(error) => {
                 print_line(&format!("Client {number} could not connect or send: {error}"));
@@ -153,24 +154,28 @@ fn connect_crowd(server: SocketAddr, clients: usize) -> anyhow::Result<()> {
     }
     let connected = streams.len();
     print_line(&format!("{connected} of {clients} clients connected and sent a request."));
-    let mut served = 0;
-    let mut waiting = Vec::new();
-    for stream in &streams {
-        stream.set_nonblocking(true).context("cannot make a socket non-blocking")?;
-        waiting.push(stream);
-    }
+    let mut waiting: Vec<&TcpStream> = streams.iter().collect();
     let mut last_response = Instant::now();
     while !waiting.is_empty() && last_response.elapsed() < CROWD_TIMEOUT {
+        let previously_waiting = waiting.len();
         // Read all bytes that have arrived. Otherwise, disconnecting would send a reset.
         waiting.retain(|stream| BufReader::new(*stream).read_exact(&mut [0]).is_err());
-        if connected - waiting.len() > served {
-            served = connected - waiting.len();
+        if waiting.len() < previously_waiting {
             last_response = Instant::now();
         }
         thread::sleep(Duration::from_millis(5));
     }
+    let served = connected - waiting.len();
     print_line(&format!("{served} of {connected} got a response. Press Enter to disconnect."));
     read_line().map(drop)
+}
+
+/// Connects a client that sends a request, and makes its socket non-blocking.
+fn connect_and_send(server: SocketAddr) -> io::Result<TcpStream> {
+    let mut stream = TcpStream::connect_timeout(&server, CROWD_TIMEOUT)?;
+    stream.write_all(MESSAGE)?;
+    stream.set_nonblocking(true)?;
+    Ok(stream)
 }
 
 /// Reads a line from standard input. It is empty at the end of the input.
