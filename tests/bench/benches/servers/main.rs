@@ -7,13 +7,12 @@
 
 mod reference;
 
-use std::process::{self, Command};
-use std::sync::OnceLock;
+use std::process;
 use std::time::{Duration, Instant};
 use std::{env, fs};
 
 use harness::Step::{self, Blocking, Functions, Mio, Select, Tasks, Tokio};
-use harness::{Client, MESSAGE, Server, ServerCommand, raise_file_descriptor_limit};
+use harness::{Client, MESSAGE, Server, ServerCommand, can_run, raise_file_descriptor_limit};
 use reference::{BLOCKING_REFERENCE, SELECT_REFERENCE, reference_command, run_named_reference};
 
 /// The number of measurements of each server. It is odd, so that one of them is the median.
@@ -30,9 +29,11 @@ noise is the same ratio for two processes of the reference, and should be close 
 | load | server | CPU time ratio | CPU time noise | elapsed time ratio | elapsed time noise | CPU time of a response (µs) |
 | --- | --- | --- | --- | --- | --- | --- |";
 
-/// The loads: the name, the numbers of active and of idle clients, and the servers. With 0 active clients,
-/// one client after another connects, gets a response and disconnects.
-const LOADS: [(&str, usize, usize, &[Step]); 5] = [
+/// The name of a load, the numbers of active and of idle clients, and the servers. With 0 active
+/// clients, one client after another connects, gets a response and disconnects.
+type Load = (&'static str, usize, usize, &'static [Step]);
+
+const LOADS: [Load; 5] = [
     ("round_trip", 1, 0, &[Blocking, Functions, Select, Tasks, Mio, Tokio]),
     ("crowd/100", 100, 0, &[Select, Tasks]),
     ("crowd/900", 900, 0, &[Select, Tasks, Mio, Tokio]),
@@ -49,16 +50,17 @@ struct LoadedServer {
 }
 
 impl LoadedServer {
-    /// Starts a server, on its own core if the system allows that. Connects the idle clients and
-    /// then the active clients, and each of them gets a response.
-    fn start(mut command: ServerCommand, active_count: usize, idle_count: usize) -> Self {
-        if let Some(core) = pin_and_choose_server_core() {
+    /// Starts a server, on `core` if there is one. Connects the idle clients and then the active
+    /// clients, and each of them gets a response.
+    fn start(mut command: ServerCommand, core: Option<&str>, load: Load) -> Self {
+        if let Some(core) = core {
             command = command.shell(&format!("taskset -c -p {core} $$ > /dev/null"));
         }
         let mut server = command.start();
         server.addr = server.narration.wait_for("`Listening on` and an address", |lines| {
             lines.iter().find_map(|line| line.text.strip_prefix("Listening on ")?.parse().ok())
         });
+        let (_, active_count, idle_count, _) = load;
         let connect = |count| (0..count).map(|_| server.connect_and_request()).collect();
         let (idle_clients, active_clients) = (connect(idle_count), connect(active_count));
         Self { server, active_clients, _idle_clients: idle_clients }
@@ -122,20 +124,17 @@ fn format_median(mut values: [f64; MEASUREMENT_COUNT]) -> String {
 }
 
 /// Measures a server and two processes of its reference in turn, and prints a row of the table.
-fn measure_and_print_row(
-    load: &str,
-    step: Step,
-    start_server: impl Fn(ServerCommand) -> LoadedServer,
-) {
+fn measure_and_print_row(load: Load, step: Step, core: Option<&str>) {
+    let (load_name, ..) = load;
     let command = ServerCommand::for_step(step).quiet();
     let reference = match step {
         Blocking | Functions => reference_command(BLOCKING_REFERENCE),
         Tasks | Mio | Tokio => ServerCommand::for_step(Select).quiet(),
         _ => reference_command(SELECT_REFERENCE),
     };
-    let mut servers = [command, reference.clone(), reference].map(start_server);
-    let [_, reference_server, _] = &mut servers;
-    let iterations = calibrate_iterations(reference_server);
+    let mut servers = [command, reference.clone(), reference]
+        .map(|command| LoadedServer::start(command, core, load));
+    let iterations = calibrate_iterations(&mut servers[1]);
     let mut costs = [[Cost::default(); 3]; MEASUREMENT_COUNT];
     for (measurement, costs) in costs.iter_mut().enumerate() {
         // Change the order each time, so that each server is sometimes the first.
@@ -143,34 +142,32 @@ fn measure_and_print_row(
             costs[index] = measure_cost(&mut servers[index], iterations);
         }
     }
-    let median = |value: fn([Cost; 3]) -> f64| format_median(costs.map(value));
+    let cpu_time = |cost: Cost| cost.cpu_nanoseconds;
+    let elapsed_time = |cost: Cost| cost.elapsed_nanoseconds;
+    // The cost of the server at `index`, divided by the cost of the first process of the reference.
+    let ratio = |index: usize, value: fn(Cost) -> f64| {
+        format_median(costs.map(|costs| value(costs[index]) / value(costs[1])))
+    };
     println!(
-        "| {load} | `{step}` | {} | {} | {} | {} | {} |",
-        median(|[server, reference, _]| server.cpu_nanoseconds / reference.cpu_nanoseconds),
-        median(|[_, reference, second_reference]| second_reference.cpu_nanoseconds
-            / reference.cpu_nanoseconds),
-        median(|[server, reference, _]| server.elapsed_nanoseconds / reference.elapsed_nanoseconds),
-        median(|[_, reference, second_reference]| second_reference.elapsed_nanoseconds
-            / reference.elapsed_nanoseconds),
-        median(|[server, ..]| server.cpu_nanoseconds / 1000.0),
+        "| {load_name} | `{step}` | {} | {} | {} | {} | {} |",
+        ratio(0, cpu_time),
+        ratio(2, cpu_time),
+        ratio(0, elapsed_time),
+        ratio(2, elapsed_time),
+        format_median(costs.map(|costs| cpu_time(costs[0]) / 1000.0)),
     );
 }
 
 /// Pins this process, which runs the clients, to one core. Returns another core for the servers, or
 /// None if there is only one core or taskset(1) is not installed.
-fn pin_and_choose_server_core() -> Option<&'static str> {
-    static CORE: OnceLock<Option<String>> = OnceLock::new();
-    let pin = || {
-        let status = fs::read_to_string("/proc/self/status").ok()?;
-        let cores = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:\t"))?;
-        let (first_core, rest) = cores.split_once([',', '-'])?;
-        let last_core = rest.rsplit([',', '-']).next()?;
-        let taskset = Command::new("taskset")
-            .args(["-a", "-c", "-p", first_core, &process::id().to_string()])
-            .output();
-        taskset.ok()?.status.success().then(|| last_core.to_owned())
-    };
-    CORE.get_or_init(pin).as_deref()
+fn pin_and_choose_server_core() -> Option<String> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    let cores = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:\t"))?;
+    let (first_core, rest) = cores.split_once([',', '-'])?;
+    let last_core = rest.rsplit([',', '-']).next()?;
+    let process_id = process::id().to_string();
+    let is_pinned = can_run("taskset", &["-a", "-c", "-p", first_core, &process_id]);
+    is_pinned.then(|| last_core.to_owned())
 }
 
 fn main() {
@@ -188,7 +185,8 @@ fn main() {
     for step in [Select, Tokio] {
         step.build_binary();
     }
-    if pin_and_choose_server_core().is_none() {
+    let server_core = pin_and_choose_server_core();
+    if server_core.is_none() {
         println!(
             "Cannot pin the servers to a core: no taskset, or only one core. Expect more noise."
         );
@@ -196,10 +194,11 @@ fn main() {
     // Three servers have up to 901 clients each. Keep some file descriptors free.
     raise_file_descriptor_limit(2800).expect("cannot raise the limit on file descriptors");
     println!("{TABLE_HEAD}");
-    for (load, active_count, idle_count, steps) in LOADS {
-        if names.is_empty() || names.iter().any(|name| load.contains(name)) {
-            let start_server = |command| LoadedServer::start(command, active_count, idle_count);
-            steps.iter().for_each(|step| measure_and_print_row(load, *step, start_server));
+    for load @ (load_name, _, _, steps) in LOADS {
+        if names.is_empty() || names.iter().any(|name| load_name.contains(name)) {
+            for step in steps {
+                measure_and_print_row(load, *step, server_core.as_deref());
+            }
         }
     }
 }
