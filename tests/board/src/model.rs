@@ -74,10 +74,9 @@ impl ServerState {
             let addr = trace.client_addr(fd);
             let name = addr.and_then(|addr| self.clients.client_name(addr));
             (self.peer_name, self.sets) = (name.map(str::to_owned), None);
-            self.activity = match call {
-                LessonCall::Select | LessonCall::Sleep => Activity::Blocked(call),
-                _ => Activity::Delayed(call),
-            };
+            let is_delayed = call != LessonCall::Select;
+            self.activity =
+                if is_delayed { Activity::Delayed(call) } else { Activity::Blocked(call) };
         }
     }
 

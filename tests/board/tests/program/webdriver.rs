@@ -55,14 +55,10 @@ impl Browser {
         self.post("actions", &json!({ "actions": keyboard }));
     }
 
-    /// Evaluates a JavaScript expression.
-    pub fn evaluate(&self, expression: &str) -> Value {
-        let script = format!("return {expression}");
-        self.post("execute/sync", &json!({ "script": script, "args": [] }))
-    }
-
+    /// Evaluates a JavaScript expression that returns a text.
     pub fn read_text(&self, expression: &str) -> String {
-        let value = self.evaluate(expression);
+        let script = format!("return {expression}");
+        let value = self.post("execute/sync", &json!({ "script": script, "args": [] }));
         let text = value.as_str().map(str::to_owned);
         text.unwrap_or_else(|| panic!("expected a text from {expression}, got {value}"))
     }
@@ -87,11 +83,10 @@ impl Drop for Browser {
 }
 
 fn post(url: &str, body: &Value) -> Value {
-    let agent: ureq::Agent =
-        ureq::Agent::config_builder().http_status_as_error(false).build().into();
-    let response = agent.post(url).send(body.to_string());
-    let mut response =
-        response.unwrap_or_else(|error| panic!("cannot send a request to {url}: {error}"));
+    let request = ureq::post(url).config().http_status_as_error(false).build();
+    let mut response = request
+        .send(body.to_string())
+        .unwrap_or_else(|error| panic!("cannot send a request to {url}: {error}"));
     let status = response.status();
     let text = response.body_mut().read_to_string().expect("a response in UTF-8");
     let mut response: Value = serde_json::from_str(&text).expect("JSON");
