@@ -248,16 +248,15 @@ fn parse_netstat_address(text: &str) -> Option<SocketAddr> {
 /// words of four bytes in the byte order of this machine.
 fn parse_proc_address(text: &str) -> Option<SocketAddr> {
     let (words, port) = text.split_once(':')?;
-    let mut bytes = [0; 16];
-    let length = words.len() / 2;
-    for (index, word) in bytes[..length].chunks_exact_mut(4).enumerate() {
-        let digits = words.get(index * 8..index * 8 + 8)?;
-        word.copy_from_slice(&u32::from_str_radix(digits, 16).ok()?.to_ne_bytes());
+    let mut bytes = Vec::new();
+    for start in (0..words.len()).step_by(8) {
+        let word = u32::from_str_radix(words.get(start..start + 8)?, 16).ok()?;
+        bytes.extend(word.to_ne_bytes());
     }
-    let ip = match bytes {
-        [a, b, c, d, ..] if length == 4 => Ipv4Addr::new(a, b, c, d).into(),
+    let ip = match <[u8; 4]>::try_from(&*bytes) {
+        Ok(ipv4) => IpAddr::from(ipv4),
         // It may be an IPv4 client of a socket that accepts IPv4 and IPv6.
-        bytes => IpAddr::from(bytes).to_canonical(),
+        Err(_) => IpAddr::from(<[u8; 16]>::try_from(bytes).ok()?).to_canonical(),
     };
     Some(SocketAddr::new(ip, u16::from_str_radix(port, 16).ok()?))
 }
