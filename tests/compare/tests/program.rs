@@ -277,25 +277,19 @@ fn live_view_survives_keys_stops_and_resize() {
 
 #[test]
 fn signals_end_compare_and_restore_the_terminal() {
-    for (keys, signal) in [
-        ("\x03", Signal::INT),
-        ("\x1c", Signal::QUIT),
-        ("", Signal::TERM),
-        ("", Signal::HUP),
-        ("", Signal::KILL),
-    ] {
+    for signal in [Signal::INT, Signal::QUIT, Signal::TERM, Signal::HUP] {
         let mut session = Session::start(&mut compare(&["two-clients", "--pace", "30"]), 80);
         session.read_until_words("step3-select");
         let servers = wait_for_servers(session.terminal.child.id());
-        session.type_keys(keys);
-        if keys.is_empty() {
-            Process(session.terminal.child.id()).signal(signal);
+        match signal {
+            Signal::INT => session.type_keys("\x03"),
+            Signal::QUIT => session.type_keys("\x1c"),
+            _ => Process(session.terminal.child.id()).signal(signal),
         }
         let status = session.finish();
         assert_eq!(status.signal(), Some(signal.as_raw()), "expected an end by {signal:?}");
         let is_restored = !session.is_live() && !session.screen.screen().hide_cursor();
-        let can_restore = signal != Signal::KILL;
-        assert!(is_restored == can_restore, "{signal:?}: got {:#?}", session.rows());
+        assert!(is_restored, "expected a restored terminal after {signal:?}");
         wait_until("the end of the servers", || !servers.iter().any(is_running));
     }
 }
