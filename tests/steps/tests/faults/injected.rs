@@ -11,7 +11,7 @@ use crate::{expect_next_served, run_in_parallel};
 const STEPS_AND_TASKS: [Step; 4] = [Step::Blocking, Step::Functions, Step::Select, Step::Tasks];
 const SELECT_SERVERS: [Step; 2] = [Step::Select, Step::Tasks];
 
-/// Starts `step` with `fault`. Reports it and returns `None` if strace(1) is missing.
+/// Starts `step` with `fault`. If strace(1) is missing, reports that and returns `None`.
 fn start(step: Step, fault: &str) -> Option<Server> {
     has_strace().then(|| ServerCommand::for_step(step).inject_fault(fault).start())
 }
