@@ -21,9 +21,8 @@ pub struct Client {
     timeout: Duration,
     deadline: Option<Instant>,
     protocol: Arc<Protocol>,
-    is_greeting_pending: bool,
-    /// The bytes that were sent after the last response, if the server echoes.
-    unechoed: Vec<u8>,
+    /// The bytes that the next response begins with: the greeting, and the bytes that the server echoes.
+    pending: Vec<u8>,
     kept_sockets: Option<KeptSockets>,
     journal: Option<(String, Journal)>,
 }
@@ -66,8 +65,7 @@ impl Client {
             timeout,
             deadline: None,
             protocol: Arc::default(),
-            is_greeting_pending: true,
-            unechoed: Vec::new(),
+            pending: Vec::new(),
             kept_sockets: None,
             journal: None,
         })
@@ -75,6 +73,7 @@ impl Client {
 
     /// Expects the responses of `protocol`. All of them must arrive before `deadline`.
     pub fn with_protocol(mut self, protocol: &Arc<Protocol>, deadline: Instant) -> Self {
+        self.pending.clone_from(&protocol.greeting);
         self.protocol = Arc::clone(protocol);
         self.deadline = Some(deadline);
         self
@@ -128,7 +127,7 @@ impl Client {
 
     fn write(&mut self, message: &[u8]) -> io::Result<()> {
         if self.protocol.response == Response::Echo {
-            self.unechoed.extend_from_slice(message);
+            self.pending.extend_from_slice(message);
         }
         let sent = self.stream.write_all(message);
         sent.map_err(|error| self.explain("a send() that did not return", &error))
@@ -156,13 +155,10 @@ impl Client {
     }
 
     fn read_response(&mut self) -> io::Result<()> {
-        let mut expected = Vec::new();
-        if self.is_greeting_pending {
-            expected.extend_from_slice(&self.protocol.greeting);
-        }
+        let mut expected = self.pending.clone();
         match &self.protocol.response {
             Response::Constant(response) => expected.extend_from_slice(response),
-            Response::Echo => expected.append(&mut self.unechoed),
+            Response::Echo => {}
             Response::Dependent => {
                 // The length is unknown. The other bytes arrive together with the first one, or soon.
                 self.wait_for_byte()?;
@@ -185,7 +181,7 @@ impl Client {
             let rest = self.explain("no more bytes", &error);
             return Err(invalid_data(format!("{} and then {rest}", self.describe(&received))));
         }
-        self.is_greeting_pending = false;
+        self.pending.clear();
         if received == expected { Ok(()) } else { Err(invalid_data(self.describe(&received))) }
     }
 
@@ -277,6 +273,7 @@ impl Client {
         self.receive_to_end_at_most(1)
     }
 
+    /// Receives until the end of the stream. More than `limit_mib` MiB are an error.
     pub(crate) fn receive_to_end_at_most(&mut self, limit_mib: usize) -> io::Result<Vec<u8>> {
         let mut received = Vec::new();
         while received.len() < limit_mib << 20 {
