@@ -23,7 +23,7 @@ pub struct ServerCommand {
     /// The step, or None if the command has words.
     pub step: Option<Step>,
     words: Vec<String>,
-    host: Option<String>,
+    host: String,
     port: u16,
     is_quiet: bool,
     shell_lines: Vec<String>,
@@ -34,7 +34,7 @@ pub struct ServerCommand {
 
 impl ServerCommand {
     pub fn for_step(step: Step) -> Self {
-        Self { step: Some(step), ..Self::default() }
+        Self { step: Some(step), host: "127.0.0.1".to_owned(), ..Self::default() }
     }
 
     /// Returns the command of any program, which should listen on 127.0.0.1 and `port`. The host and
@@ -49,7 +49,7 @@ impl ServerCommand {
     }
 
     pub fn host(mut self, host: &str) -> Self {
-        self.host = Some(host.to_owned());
+        self.host = host.to_owned();
         self
     }
 
@@ -120,10 +120,12 @@ impl ServerCommand {
         }
         words.extend_from_slice(&self.strace_words);
         if let Some(step) = self.step {
-            let host = self.host.as_deref().unwrap_or("127.0.0.1");
-            words.push(step.build_binary().display().to_string());
-            words.extend(["--host", host, "--port", &self.port.to_string()].map(str::to_owned));
-            words.extend(self.is_quiet.then(|| "--quiet".to_owned()));
+            let (binary, port) = (step.build_binary(), self.port.to_string());
+            words.push(binary.display().to_string());
+            words.extend(["--host", &self.host, "--port", &port].map(str::to_owned));
+            if self.is_quiet {
+                words.push("--quiet".to_owned());
+            }
         }
         words.extend_from_slice(&self.words);
         let mut command = Command::new(&words[0]);
