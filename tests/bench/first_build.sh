@@ -24,7 +24,7 @@ for command in 'build --bin step1-blocking' 'build -p step1-blocking' 'test --no
                 command, elapsed[middle], cpu[middle]
         }'
 done
-crate_count=$(cargo tree -p step1-blocking -e normal --prefix none --no-dedupe | sort -u | wc -l)
-echo "step1-blocking and its dependencies: $crate_count crates"
-crate_count=$(cargo tree -p step3-select -e normal --prefix none --no-dedupe | sort -u | wc -l)
-echo "step3-select and its dependencies:   $crate_count crates"
+for package in step1-blocking step3-select; do
+    crate_count=$(cargo tree -p "$package" -e normal --prefix none --no-dedupe | sort -u | wc -l)
+    echo "$package and its dependencies: $crate_count crates"
+done
