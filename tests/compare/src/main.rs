@@ -42,7 +42,7 @@ fn command() -> Command {
     let svg = option("svg", "DIR", "Also write each picture to DIR/SCENARIO.svg");
     Command::new("compare")
         .version(env!("CARGO_PKG_VERSION"))
-        .about("Connects the same clients to several servers, and draws in which call each blocks")
+        .about("Connects the same clients to several servers, and draws in which call each server is blocked")
         .arg(scenarios.value_parser(names).help("Scenarios to run [default: all]"))
         .arg(flag("list", "List the scenarios and their questions"))
         .arg(step.action(ArgAction::Append).value_parser(steps))
