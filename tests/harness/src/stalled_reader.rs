@@ -77,7 +77,7 @@ impl StalledReader {
     pub fn send_until_stuck(&mut self) -> io::Result<()> {
         let message = [b'x'; 64 * 1024];
         let mut timeout_count = 0;
-        while timeout_count < 5 {
+        while timeout_count < 6 {
             if self.bytes_sent > MAX_SENT_BYTES {
                 let text = format!("the server read {} bytes without blocking", self.bytes_sent);
                 return Err(Error::other(text));
