@@ -1,15 +1,16 @@
 //! The servers of the lesson, and their binaries.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::env;
 use std::fmt::{self, Display, Formatter};
 use std::path::PathBuf;
-use std::process::Command;
-use std::sync::{Mutex, PoisonError};
+use std::sync::OnceLock;
 
-use serde_json::Value;
+use escargot::CargoBuild;
+use escargot::error::{CargoError, ErrorKind};
+use escargot::format::Message;
 
-use crate::{can_run, root, run};
+use crate::{can_run, root};
 
 /// A step of the lesson, or an example of step 3.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -72,13 +73,17 @@ impl Step {
     /// Builds the binary with cargo, because `cargo test` builds no binary of another package. Returns
     /// its path.
     pub fn try_build_binary(self) -> Result<PathBuf, String> {
-        let arguments = if Self::AFTER_EXAMPLES.contains(&self) {
+        static STEPS_AND_EXAMPLES: OnceLock<BuildResult> = OnceLock::new();
+        static AFTER_EXAMPLES: OnceLock<BuildResult> = OnceLock::new();
+        let result = if Self::AFTER_EXAMPLES.contains(&self) {
             // Build these separately. With the feature, cargo would build step 3 again.
-            "-p step3-select --features after --example mio --example tokio"
+            let after = "-p step3-select --features after --example mio --example tokio";
+            AFTER_EXAMPLES.get_or_init(|| build_binaries(after))
         } else {
-            "-p step1-blocking -p step2-functions -p step3-select --bins --examples"
+            let steps = "-p step1-blocking -p step2-functions -p step3-select --bins --examples";
+            STEPS_AND_EXAMPLES.get_or_init(|| build_binaries(steps))
         };
-        build_once(arguments, self.name()).or_else(|error| {
+        find_binary(result, self.name()).or_else(|error| {
             // If cargo cannot be run, for example by another user, use the binaries of an earlier build.
             // They are in the folder of this program. A test is one folder deeper, in `deps`.
             let program = env::current_exe().unwrap_or_default();
@@ -100,46 +105,47 @@ impl Display for Step {
 
 /// Builds the programs in `tests` for the tests of another package. Returns the path of one.
 pub fn build_program(name: &str) -> PathBuf {
+    static PROGRAMS: OnceLock<BuildResult> = OnceLock::new();
     // `cargo test` of all packages has built these programs with the same features already.
-    let arguments = "-p client -p compare -p pages -p step3-select --bins";
-    build_once(arguments, name).unwrap_or_else(|error| panic!("{error}"))
+    let result = PROGRAMS
+        .get_or_init(|| build_binaries("-p client -p compare -p pages -p step3-select --bins"));
+    find_binary(result, name).unwrap_or_else(|error| panic!("{error}"))
 }
 
 /// The path of each binary by its name, or the reason why the build failed.
 type BuildResult = Result<HashMap<String, PathBuf>, String>;
 
-/// Builds binaries with cargo, once for each `arguments`. Returns the path of the binary `name`.
-fn build_once(arguments: &'static str, name: &str) -> Result<PathBuf, String> {
-    static RESULTS: Mutex<BTreeMap<&str, BuildResult>> = Mutex::new(BTreeMap::new());
-    let mut results = RESULTS.lock().unwrap_or_else(PoisonError::into_inner);
-    let result = results.entry(arguments).or_insert_with(|| build_binaries(arguments));
+fn find_binary(result: &BuildResult, name: &str) -> Result<PathBuf, String> {
     let path = result.as_ref().map_err(String::clone)?.get(name);
     path.cloned().ok_or_else(|| format!("error: cargo did not build {name}"))
 }
 
 /// Builds binaries with cargo in the profile of this program.
 fn build_binaries(arguments: &str) -> BuildResult {
-    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.args(["build", "--message-format=json-render-diagnostics", "--manifest-path"]);
-    cargo.arg(root().join("Cargo.toml")).args(arguments.split(' '));
-    if !cfg!(debug_assertions) {
-        cargo.arg("--release");
-    }
-    let output = run(&mut cargo).map_err(|error| {
-        let hint = "Is cargo on the PATH? sudo uses a different PATH";
-        format!("error: cannot run cargo: {error}. {hint}")
-    })?;
-    if !output.status.success() {
-        let errors = String::from_utf8_lossy(&output.stderr);
-        return Err(format!("cargo build failed:\n{}", errors.trim()));
-    }
+    let cargo = CargoBuild::new().manifest_path(root().join("Cargo.toml"));
+    let cargo = if cfg!(debug_assertions) { cargo } else { cargo.release() };
     let mut binaries = HashMap::new();
-    for line in String::from_utf8_lossy(&output.stdout).lines() {
-        let message: Value = serde_json::from_str(line).unwrap_or_default();
-        let (name, path) = (message["target"]["name"].as_str(), message["executable"].as_str());
-        if let (Some(name), Some(path)) = (name, path) {
-            binaries.insert(name.to_owned(), PathBuf::from(path));
+    for message in cargo.args(arguments.split(' ')).exec().map_err(describe_cargo_error)? {
+        let message = message.map_err(describe_cargo_error)?;
+        if let Ok(Message::CompilerArtifact(artifact)) = message.decode()
+            && let Some(executable) = artifact.executable
+        {
+            binaries.insert(artifact.target.name.into_owned(), executable.into_owned());
         }
     }
     Ok(binaries)
+}
+
+fn describe_cargo_error(error: CargoError) -> String {
+    let text = error.to_string();
+    // The first line of an error of escargot 1.0.1 can name the wrong cause.
+    let reason = text.split_once('\n').map_or("", |(_, reason)| reason.trim());
+    match error.kind() {
+        ErrorKind::InvalidCommand => {
+            let cause = reason.trim_start_matches("Cause: ");
+            let hint = "Is cargo on the PATH? sudo uses a different PATH";
+            format!("error: cannot run cargo: {cause}. {hint}")
+        }
+        _ => format!("cargo build failed:\n{reason}"),
+    }
 }
