@@ -4,9 +4,7 @@ use std::io::{self, BufRead, BufReader};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::process::{Command, Stdio};
 
-use harness::{
-    Process, ServerCommand, Signal, Step, free_port, has_python, has_strace, launch, wait_until,
-};
+use harness::{Process, ServerCommand, Signal, Step, free_port, has_python, launch, wait_until};
 
 use crate::{CHECK, expect_no_problems, faulty_server, python_command, run_check};
 
@@ -112,14 +110,6 @@ fn interrupted_check_kills_its_server() {
         let port = free_port().expect("a free port");
         let server = faulty_server("serves_in_child", &port.to_string());
         let mut check = Command::new(CHECK);
-        if signal == Signal::KILL && has_strace() {
-            // When check starts the server, it looks for duplicates of its sockets with readlink. Delay
-            // these calls, so that the signal arrives during the start.
-            check = Command::new("strace");
-            check.args(["-D", "-qq", "-o", "/dev/null", "-e", "trace=?readlink,readlinkat"]);
-            check.args(["-e", "inject=?readlink,readlinkat:delay_enter=200000", CHECK]);
-            check.stderr(Stdio::null());
-        }
         check.args(["--port", &port.to_string(), "--only", "silent clients"]);
         check.args(["--response", "Hello World\\n"]);
         let mut check = launch(check.args(server).stdout(Stdio::piped())).expect("a process");
