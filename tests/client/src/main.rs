@@ -127,7 +127,9 @@ fn stall(server: SocketAddr) -> anyhow::Result<()> {
     print_line(&format!("{} sends requests and never reads.", client.addr()));
     client.send_until_server_is_blocked().context("cannot send until send() blocks")?;
     let sent = client.bytes_sent();
-    print_line(&format!("send() blocks after {sent} bytes, and the server cannot send either."));
+    print_line(&format!(
+        "send() blocks after {sent} bytes, and the server cannot send to this client either."
+    ));
     print_line("Press Enter to disconnect.");
     read_line().map(drop)
 }
