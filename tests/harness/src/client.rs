@@ -108,7 +108,7 @@ impl Client {
 
     /// Returns an error that says what this client got. After a timeout the error says what is
     /// `missing`, such as `no response`, and how long the client waited.
-    fn explain(&self, missing: &str, error: &Error) -> Error {
+    pub(crate) fn explain(&self, missing: &str, error: &Error) -> Error {
         let text = if !is_timeout(error) {
             describe_error(error)
         } else if self.time_left(self.timeout).is_zero() {
@@ -212,7 +212,7 @@ impl Client {
     }
 
     /// Waits for bytes, and reads at most `limit`. Returns no bytes at the end of the stream.
-    fn read_at_most(&self, limit: usize) -> io::Result<Vec<u8>> {
+    pub(crate) fn read_at_most(&self, limit: usize) -> io::Result<Vec<u8>> {
         let mut bytes = vec![0; limit.min(MAX_READ_BYTES)];
         let length = self.read_within(self.timeout, |mut stream| stream.read(&mut bytes))?;
         bytes.truncate(length);
@@ -270,13 +270,8 @@ impl Client {
 
     /// Receives until the end of the stream, at most 1 MiB.
     pub fn receive_to_end(&mut self) -> io::Result<Vec<u8>> {
-        self.receive_to_end_at_most(1)
-    }
-
-    /// Receives until the end of the stream. More than `limit_mib` MiB are an error.
-    pub(crate) fn receive_to_end_at_most(&mut self, limit_mib: usize) -> io::Result<Vec<u8>> {
         let mut received = Vec::new();
-        while received.len() < limit_mib << 20 {
+        while received.len() < 1 << 20 {
             let bytes = self.read_at_most(usize::MAX);
             let bytes = bytes.map_err(|error| self.explain("no end of the stream", &error))?;
             if bytes.is_empty() {
@@ -284,7 +279,7 @@ impl Client {
             }
             received.extend(bytes);
         }
-        Err(invalid_data(format!("more than {limit_mib} MiB and no end of the stream")))
+        Err(invalid_data("more than 1 MiB and no end of the stream".to_owned()))
     }
 
     /// Receives until the end of the stream. Bytes before it are an error.

@@ -22,8 +22,8 @@ const MAX_SENT_BYTES: u64 = 768 << 20;
 /// The time without progress after which a server whose state the system does not show counts as blocked.
 const UNKNOWN_STATE_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// The greatest number of MiB to receive at the end.
-const MAX_RECEIVED_MIB: usize = 256;
+/// The greatest number of bytes to receive at the end.
+const MAX_RECEIVED_BYTES: u64 = 256 << 20;
 
 /// A client that sends and never reads. It has the smallest receive buffer and the smallest
 /// segments, so that the server's `send()` blocks soon.
@@ -157,20 +157,35 @@ impl StalledReader {
     /// bytes than whole responses are an error. If the server echoes, each byte is a response.
     pub fn drain(self, protocol: &Arc<Protocol>, timeout: Duration) -> io::Result<u64> {
         let deadline = self.deadline.unwrap_or_else(|| Instant::now() + 10 * timeout);
-        let client = Client::from_stream(self.stream, timeout)?;
-        let mut client = client.with_protocol(protocol, deadline);
+        let client = Client::from_stream(self.stream, timeout)?.with_protocol(protocol, deadline);
         client.half_close()?;
-        let received = client.receive_to_end_at_most(MAX_RECEIVED_MIB)?;
-        let received = received.strip_prefix(&*protocol.greeting).unwrap_or(&received);
         let response: &[u8] = match &protocol.response {
             Response::Constant(response) => response,
             _ => b"x",
         };
-        let count = received.len() / response.len().max(1);
-        if received == response.repeat(count) {
-            Ok(count as u64)
-        } else {
-            Err(invalid_data(client.describe(received)))
+        // Compare the bytes as they arrive, because all of them together can be hundreds of MiB.
+        let mut expected = protocol.greeting.iter().chain(response.iter().cycle());
+        let mut received = 0;
+        while received <= MAX_RECEIVED_BYTES {
+            let bytes = client.read_at_most(usize::MAX);
+            let bytes = bytes.map_err(|error| client.explain("no end of the stream", &error))?;
+            if bytes.is_empty() {
+                let received = received.saturating_sub(protocol.greeting.len() as u64);
+                let length = response.len().max(1) as u64;
+                return match (received / length, received % length) {
+                    (responses, 0) => Ok(responses),
+                    (responses, part) => {
+                        let number = responses + 1;
+                        Err(invalid_data(format!("only {part} bytes of response {number}")))
+                    }
+                };
+            }
+            if !bytes.iter().all(|byte| expected.next() == Some(byte)) {
+                let bytes = client.describe(&bytes);
+                return Err(invalid_data(format!("{received} bytes and then {bytes}")));
+            }
+            received += bytes.len() as u64;
         }
+        Err(invalid_data("more than 256 MiB and no end of the stream".to_owned()))
     }
 }
