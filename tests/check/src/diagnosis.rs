@@ -11,7 +11,12 @@ pub struct Diagnosis {
 
 const DIAGNOSES: &[Diagnosis] = &[
     Diagnosis {
-        signs: &["file descriptor cannot be a negative integer", "Bad file descriptor", "EBADF"],
+        signs: &[
+            "file descriptor cannot be a negative integer",
+            "socket [closed] fd=-1",
+            "Bad file descriptor",
+            "EBADF",
+        ],
         sentence: "Your server closed a client's socket, but left it in the list for select.",
         section: "step3-select/HARDENING.md#a-client-that-disconnects-and-stays-in-the-list",
     },
@@ -43,9 +48,13 @@ const DIAGNOSES: &[Diagnosis] = &[
         section: "step3-select/HARDENING.md#a-client-that-resets",
     },
     Diagnosis {
+        signs: &["Interrupted system call", "InterruptedError", "EINTR"],
+        sentence: "A signal interrupted a call, and your server did not make the call again.",
+        section: "step3-select/HARDENING.md#a-signal",
+    },
+    Diagnosis {
         signs: &["no end of the stream"],
-        sentence: "recv returned 0 bytes, the end of the stream, but your server goes on sending. \
-                   Close that socket.",
+        sentence: "When recv returns 0 bytes, the end of the stream, your server must close that socket.",
         section: "step3-select/HARDENING.md#the-end-of-the-stream",
     },
     Diagnosis {

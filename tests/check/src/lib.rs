@@ -84,6 +84,8 @@ pub struct Case {
     pub by_hand: &'static str,
     /// True if the case compares responses byte by byte, so that it must know them in advance.
     pub is_exact: bool,
+    /// False if a server in this situation can end for another reason than the one in a [`Diagnosis`].
+    has_diagnosis: bool,
     prepare: fn(ServerCommand) -> ServerCommand,
     run: fn(&mut Trial) -> Outcome,
 }
@@ -102,6 +104,7 @@ impl Case {
         section: "",
         by_hand: "",
         is_exact: false,
+        has_diagnosis: true,
         prepare: |command| command,
         run: |_| unreachable!("each case has a function to run"),
     };
@@ -137,7 +140,11 @@ impl Case {
                 Verdict::Pass(trial.measurement)
             }
             Err(Failure::Untested(reason)) => Verdict::Skipped(reason),
-            Err(failure) => Verdict::Fail(trial.report(failure)),
+            Err(failure) => {
+                let mut report = trial.report(failure);
+                report.diagnosis = report.diagnosis.filter(|_| self.has_diagnosis);
+                Verdict::Fail(report)
+            }
         })
     }
 }

@@ -16,8 +16,9 @@ const BASE: Case =
 /// all of them.
 const STALLED_CLIENTS: usize = 3;
 
-/// The additional memory that the server may use for all clients that never read.
-const MAX_GROWTH_KIB: u64 = 8 * 1024;
+/// The additional memory that the server may use for all clients that never read. A server that keeps
+/// what it receives needs more. A garbage collector, or a process for each client, may need nearly as much.
+const MAX_GROWTH_MIB: u64 = 128;
 
 pub const CASES: &[Case] = &[
     Case {
@@ -61,6 +62,7 @@ fn stall(trial: &Trial, deadline: Instant) -> Result<StalledReader, Failure> {
 fn stall_readers(trial: &mut Trial) -> Outcome {
     let mut early_client = trial.connect_and_request("the first client")?;
     let memory_before = trial.memory();
+    let start = Instant::now();
     // Stop early enough, so that the other clients have time left.
     let deadline = trial.deadline - 6 * trial.timeout;
     let stalled_clients = thread::scope(|scope| {
@@ -69,7 +71,11 @@ fn stall_readers(trial: &mut Trial) -> Outcome {
         clients.collect::<Result<Vec<StalledReader>, Failure>>()
     })?;
     trial.note(&format!("{STALLED_CLIENTS} other clients send and never read"));
-    early_client.request().expecting("a response to the first client while others never read")?;
+    // Some servers disconnect a client after a while.
+    let seconds = start.elapsed().as_secs();
+    early_client.request().expecting(&format!(
+        "a response to the first client, which was silent for {seconds} s while others never read"
+    ))?;
     let mut late_client = trial.connect()?;
     for _ in 0..10 {
         late_client.request().expecting("a response to a new client while others never read")?;
@@ -82,11 +88,11 @@ fn stall_readers(trial: &mut Trial) -> Outcome {
     late_client.request().expecting("a response after the clients that never read disconnected")?;
     trial.expect_next_served("the stalled clients disconnected")?;
     trial.measurement = format!("{growth} KiB more memory for {} MiB of requests", sent >> 20);
-    if growth <= MAX_GROWTH_KIB {
+    if growth <= MAX_GROWTH_MIB << 10 {
         return Ok(());
     }
-    let expected = "at most 8 MiB more memory";
-    Err(Failure::unexpected(expected, &trial.measurement, Deviation::Measurement))
+    let expected = format!("at most {MAX_GROWTH_MIB} MiB more memory");
+    Err(Failure::unexpected(&expected, &trial.measurement, Deviation::Measurement))
 }
 
 /// Expects complete responses, unless the server disconnects the client. A server that ignores how many

@@ -249,10 +249,10 @@ impl Trial {
 
     /// Returns the last lines on standard error, or else on standard output. If they are a traceback of
     /// Python, returns only its last line, which names the error, and the last line of code outside Python's
-    /// library. Leaves out other indented lines, such as a backtrace of Rust.
+    /// library. Leaves out other indented lines, such as the backtraces of Rust, Node.js and Java.
     fn last_lines(&self) -> Vec<String> {
         let mut lines = Vec::new();
-        let (mut max_lines, mut location) = (3, None);
+        let (mut max_lines, mut location) = (5, None);
         for line in self.server.errors.last_runs(1000) {
             let text = line.text;
             if text.starts_with("Traceback (") {
@@ -264,7 +264,7 @@ impl Trial {
                     location = Some(text.trim().to_owned());
                 }
             } else if !(text.trim().is_empty()
-                || text.starts_with(' ')
+                || text.starts_with(char::is_whitespace)
                 || text == "stack backtrace:"
                 || text.contains("RUST_BACKTRACE="))
             {

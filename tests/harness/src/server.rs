@@ -29,7 +29,6 @@ pub struct ServerCommand {
     shell_lines: Vec<String>,
     strace_words: Vec<String>,
     is_stdout_closed: bool,
-    has_closed_output_pipes: bool,
 }
 
 impl ServerCommand {
@@ -82,11 +81,10 @@ impl ServerCommand {
         self.host("0.0.0.0").shell("exec 1>&-")
     }
 
-    /// Closes the pipes of standard output and standard error, as when `head -1` exits. If the server
-    /// is a step, we first read the line with its address.
-    pub fn close_output_pipes(mut self) -> Self {
-        self.has_closed_output_pipes = true;
-        self
+    /// Sends standard output and standard error to `head -1`, which exits after the first line. Then the
+    /// output has no reader.
+    pub fn send_output_to_head(self) -> Self {
+        self.shell("exec > >(head -1) 2>&1")
     }
 
     /// Runs `line` in a shell first. Then exec(3) turns the shell into the server, so the process ID
@@ -149,17 +147,14 @@ impl ServerCommand {
                     };
                     io::Error::new(error.kind(), format!("{program}: {error}"))
                 })?;
-        let address_lines = usize::from(self.step.is_some());
-        let [stdout_lines, stderr_lines] =
-            if self.has_closed_output_pipes { [address_lines, 0] } else { [usize::MAX; 2] };
         let stdout = child.stdout.take().expect("standard output");
         let stderr = child.stderr.take().expect("standard error");
         Ok(Server {
             command: self.clone(),
             child,
             status: None,
-            narration: Log::with_line_limit(stdout_lines, stdout),
-            errors: Log::with_line_limit(stderr_lines, stderr),
+            narration: Log::new(stdout),
+            errors: Log::new(stderr),
             addr: SocketAddr::from((Ipv4Addr::LOCALHOST, self.port)),
         })
     }
@@ -181,10 +176,6 @@ impl ServerCommand {
             let errors = server.errors.text();
             io::Error::other(format!("{}: {error}Standard error:\n{errors}", self.name()))
         })?;
-        if self.has_closed_output_pipes {
-            server.narration.read_to_end();
-            server.errors.read_to_end();
-        }
         Ok(server)
     }
 

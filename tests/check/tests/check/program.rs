@@ -24,7 +24,7 @@ fn check_prints_the_verdict_and_sets_the_exit_code() {
         |step: Step| to_words(&[&step.build_binary().display().to_string(), "--port", "{port}"]);
     let shell = to_words(&["sh", "-c", "exec \"$0\" \"$@\""]);
     // The first run takes the longest.
-    let runs: [(&[&str], Vec<String>, &[&str]); 9] = [
+    let runs: [(&[&str], Vec<String>, &[&str]); 10] = [
         (
             &["--port", &port],
             to_words(&["sleep", "1000"]),
@@ -63,6 +63,11 @@ fn check_prints_the_verdict_and_sets_the_exit_code() {
                 "By hand: sh -c 'exec \"$0\" \"$@\"' /",
                 "one_at_a_time 5000\nIn another terminal: nc 127.0.0.1 5000\nIn a third terminal: nc",
             ],
+        ),
+        (
+            &["--only", "one byte at a time"],
+            faulty_server("reads_lines", "{port}"),
+            &["status: 1", "got a response only after the end of a line; "],
         ),
         (
             &["--until", "it responds"],

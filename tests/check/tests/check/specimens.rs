@@ -29,7 +29,7 @@ pub const SPECIMENS: &[(&str, &str, &[&str])] = &[
     (
         "compares_with_none.py",
         "half-close",
-        &["recv returned 0 bytes", "HARDENING.md#the-end-of-the-stream\n"],
+        &["When recv returns 0 bytes", "HARDENING.md#the-end-of-the-stream\n"],
     ),
     ("shadows_module.py", "reset while silent", &["hides the module socket", RESET]),
     ("try_outside_loop.py", "reset while silent", &["the server printed: Server stopped", RESET]),
@@ -67,6 +67,9 @@ pub const SPECIMENS: &[(&str, &str, &[&str])] = &[
     ),
     ("dots.py", "one after the other", &["pass\n"]),
     ("backlog_5.py", "reset while queued", &["pass: the backlog holds "]),
+    ("backlog_5.py", "a long message", &["pass\n"]),
+    ("backlog_5.py", "output without a reader", &["pass\n"]),
+    ("reads_to_end.py", "one message", &["only after the client half-closed the connection"]),
 ];
 
 /// Returns the command that starts a specimen. None if this machine cannot build or run the specimen.

@@ -1,4 +1,4 @@
-"""Difference: the backlog holds only 5 clients, so if many connect at once, some must try again."""
+"""Differences: the backlog holds only 5 clients, and recv takes at most 100 bytes. Prints one line first."""
 import socketserver
 import sys
 
@@ -7,7 +7,7 @@ class Handler(socketserver.BaseRequestHandler):
     def handle(self):
         """Serves one client, in a thread of its own."""
         try:
-            while self.request.recv(4096):
+            while self.request.recv(100):
                 self.request.sendall(b"Hello World\n")
         except OSError:
             pass
@@ -19,5 +19,6 @@ class Server(socketserver.ThreadingTCPServer):
     request_queue_size = 5
 
 
+print("Press Ctrl-C to end the server.", flush=True)
 with Server(("127.0.0.1", int(sys.argv[1])), Handler) as server:
     server.serve_forever()
