@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Measures the builds that a student runs first, and the build of the tests. Before each build the target
-# folder is empty, and all crates are downloaded. Prints the median of RUNS runs (default: 5). Usage:
+# Measures the builds that a student runs first, and the build of the tests. Before each build, the target
+# folder is empty, and cargo has already downloaded all crates. Prints the median of RUNS runs (default: 5). Usage:
 #     tests/bench/first_build.sh [RUNS]
 set -euo pipefail
 cd "$(dirname "$0")/../.."

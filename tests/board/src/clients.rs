@@ -158,7 +158,7 @@ impl Clients {
                 if missing_clients.is_empty() { vec![] } else { server.process().socket_inodes() };
             known_inodes.extend(missing_clients.iter().map(|client| client.inode));
             let reset_count = backlog_length.saturating_sub(waiting_count);
-            self.update_missing(missing_clients, reset_count, &inodes, &known_inodes);
+            self.sort_missing_clients(missing_clients, reset_count, &inodes, &known_inodes);
         } else {
             self.connected_clients.extend(missing_clients);
         }
@@ -176,7 +176,7 @@ impl Clients {
     /// disconnected. A connection that is reset leaves the table at once, but stays in the backlog until
     /// `accept` takes it. `reset_count` is the number of these connections in the backlog. `inodes` are
     /// those of all sockets of the server.
-    fn update_missing(
+    fn sort_missing_clients(
         &mut self,
         missing_clients: Vec<Client>,
         reset_count: usize,
@@ -184,24 +184,24 @@ impl Clients {
         known_inodes: &[u64],
     ) {
         let now = Instant::now();
-        let (mut connected, mut accepted): (Vec<Client>, Vec<Client>) =
+        let (mut in_backlog, mut accepted): (Vec<Client>, Vec<Client>) =
             missing_clients.into_iter().partition(Client::is_in_backlog);
-        self.unseen_reset_count = reset_count.saturating_sub(connected.len());
+        self.unseen_reset_count = reset_count.saturating_sub(in_backlog.len());
         // `reset_count` clients are still in the backlog. `accept` has taken the older ones.
-        let accepted_count = connected.len().saturating_sub(reset_count);
+        let accepted_count = in_backlog.len().saturating_sub(reset_count);
         let mut unknown_inodes = inodes.iter().filter(|inode| !known_inodes.contains(inode));
-        for client in connected.drain(..accepted_count) {
+        for client in in_backlog.drain(..accepted_count) {
             let inode = unknown_inodes.next().copied().unwrap_or(0);
             accepted.push(Client { inode, last_change: now, ..client });
         }
         for client in accepted {
             if inodes.contains(&client.inode) {
-                connected.push(client);
+                in_backlog.push(client);
             } else {
                 self.disconnected_clients.push(Client { last_change: now, ..client });
             }
         }
-        for client in connected {
+        for client in in_backlog {
             self.connected_clients.push(Client { status: Status::Reset, ..client });
         }
         let surplus = self.disconnected_clients.len().saturating_sub(MAX_DISCONNECTED);
@@ -235,8 +235,9 @@ fn parse_addr(line: &LineRun, start: &str) -> Option<SocketAddr> {
     line.text.strip_prefix(start)?.parse().ok()
 }
 
-/// Reads the kernel's table until two consecutive reads have the same connections, and returns whether
-/// they had. The kernel returns the table in pieces, so a connection can be missing or appear twice.
+/// Reads the kernel's table until two consecutive reads have the same connections, but at most six times.
+/// Returns the last table, and whether the last two had the same connections. The kernel returns the table
+/// in pieces, so a connection can be missing or appear twice.
 fn read_table(addr: SocketAddr) -> Option<(Vec<TcpSocket>, bool)> {
     let mut sockets = Vec::new();
     let mut last_connections = Vec::new();

@@ -6,7 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use harness::kernel::{LessonCall, ProcessState};
-use harness::{LineRun, Server, Step};
+use harness::{LineRun, Process, Server, Step};
 
 use crate::clients::{Client, Clients, Status};
 use crate::source::{Location, Source};
@@ -20,7 +20,8 @@ pub enum Activity {
     Delayed(LessonCall),
     /// The server is blocked in a system call that is not part of the lesson.
     BlockedInOtherCall(&'static str),
-    Stopped(Option<LessonCall>),
+    /// The process ID says how to resume the server.
+    Stopped(Option<LessonCall>, Process),
     /// The last call in the narration, on a system that does not show the current one.
     Narrated(LessonCall),
 }
@@ -110,7 +111,9 @@ impl ServerState {
             _ => None,
         });
         self.activity = match state {
-            Some(ProcessState::Stopped(call)) => Activity::Stopped(call.lesson_call()),
+            Some(ProcessState::Stopped(call)) => {
+                Activity::Stopped(call.lesson_call(), server.process())
+            }
             Some(ProcessState::Blocked(call)) => match call.lesson_call() {
                 Some(call) => Activity::Blocked(call),
                 None => Activity::BlockedInOtherCall(call.name().unwrap_or("another system call")),
@@ -147,7 +150,7 @@ impl ServerState {
             Activity::Blocked(call) | Activity::Delayed(call) | Activity::Narrated(call) => {
                 Some(call)
             }
-            Activity::Stopped(call) => call,
+            Activity::Stopped(call, _) => call,
             Activity::Running | Activity::BlockedInOtherCall(_) => None,
         }
     }
@@ -187,9 +190,9 @@ impl ServerState {
             Activity::BlockedInOtherCall(name) => {
                 return format!("The server is blocked in {name}, which is not in the lesson.");
             }
-            Activity::Stopped(_) => {
-                return "The server is stopped, for example by Ctrl-Z. Resume it with kill -CONT PID."
-                    .to_owned();
+            Activity::Stopped(_, Process(id)) => {
+                let hint = format!("Resume it with kill -CONT {id}.");
+                return format!("The server is stopped, for example by Ctrl-Z. {hint}");
             }
             Activity::Running => match self.last_narrated_call {
                 Some(call) => {

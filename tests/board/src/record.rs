@@ -347,19 +347,18 @@ impl Recorder {
             }
         };
         let verb = if state.is_blocked { "is blocked in" } else { "calls" };
-        let mut text = format!("The server {verb} {}(){object}", call.name());
+        let mut text = format!("The server {verb} {}(){object}.", call.name());
         let client = state.accepted_clients.iter().find(|client| client.name == peer);
         if let Some(client) = client.filter(|_| call == LessonCall::Recv && !state.is_blocked) {
             text.push_str(&describe_client(client));
         }
-        text.push('.');
         if state.backlog.len() > 2 {
             text.push_str(&format!(" {} clients are in the backlog.", state.backlog.len()));
             return text;
         }
         for client in &state.backlog {
             let details = describe_client(client);
-            text.push_str(&format!(" {} is in the backlog{details}.", client.name));
+            text.push_str(&format!(" {} is in the backlog.{details}", client.name));
         }
         text
     }
@@ -389,19 +388,19 @@ impl RecordedState {
     }
 }
 
-/// Describes a client's unread bytes and status, such as ` with 6 unread bytes (closed)`.
+/// Describes a client's unread bytes and its status in sentences, each with a space before it.
 fn describe_client(client: &Client) -> String {
+    let name = &client.name;
     let bytes = match client.unread_bytes {
         0 => String::new(),
-        1 => " with 1 unread byte".to_owned(),
-        count => format!(" with {count} unread bytes"),
+        1 => format!(" {name} has sent 1 unread byte."),
+        count => format!(" {name} has sent {count} unread bytes."),
     };
-    let status = match client.status {
-        Status::Open => "",
-        Status::Closed => " (closed)",
-        Status::Reset => " (reset)",
-    };
-    format!("{bytes}{status}")
+    match client.status {
+        Status::Open => bytes,
+        Status::Closed => format!("{bytes} {name} has closed its connection."),
+        Status::Reset => format!("{bytes} {name} has reset its connection."),
+    }
 }
 
 /// Joins names: `A, B and C`. Counts more than four names: `5 sockets`.

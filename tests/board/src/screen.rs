@@ -174,7 +174,7 @@ fn format_table(state: &ServerState, size: Size) -> Vec<Line<'static>> {
     let column_width = (width - 2 * (columns - 1)) / columns;
     let backlog_rows = backlog.len().div_ceil(columns);
     let backlog_rows = backlog_rows.min(rows - accepted.len().div_ceil(columns).min(rows / 2));
-    let time = if column_width < MIN_COLUMN_WIDTH_WITH_TIME { "" } else { "  for" };
+    let time = if column_width < MIN_COLUMN_WIDTH_WITH_TIME { "" } else { " time" };
     let format_heading = |name: &str, count: usize, bytes: &str| {
         let (heading, column_names) = (format!("{name}: {count}"), format!("{bytes}{time}"));
         let text = format!("{heading:<15}{column_names:>width$}", width = width - 15);

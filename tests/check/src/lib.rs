@@ -19,7 +19,7 @@ use std::io::{self, ErrorKind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use harness::{Protocol, Response, Server, ServerCommand, check_requirement, describe_error};
+use harness::{Protocol, Response, Server, ServerCommand, describe_error};
 
 pub use diagnosis::Diagnosis;
 pub use probe::{Probe, constant_protocol, probe};
@@ -114,9 +114,9 @@ impl Case {
         Level::ALL.into_iter().find(has_case).unwrap_or(Level::Storm)
     }
 
-    /// Reports that a test skips this case, see [`check_requirement`].
+    /// Reports that a test skips this case, see [`harness::skip`].
     pub fn skip(&self, reason: &str) {
-        check_requirement(&format!("case \"{}\" ({reason})", self.name), false);
+        harness::skip(&format!("case \"{}\": {reason}", self.name));
     }
 
     pub fn run(&self, setup: &Setup) -> io::Result<Verdict> {

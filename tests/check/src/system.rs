@@ -78,8 +78,9 @@ fn terminate(trial: &mut Trial) -> Outcome {
 }
 
 fn restart(trial: &mut Trial) -> Outcome {
-    // After the server is killed, the kernel keeps its end of the connection while this client is
-    // connected. Without SO_REUSEADDR, the port is in use until then (UNP 7.5).
+    // When the server is killed, the kernel keeps the server's end of the connection until this client
+    // disconnects. Until that moment, a server without SO_REUSEADDR cannot bind the port again (UNIX
+    // Network Programming, 7.5).
     let _client = trial.connect_and_request("the first client")?;
     trial.server.kill();
     trial.note("the server is killed and started again");

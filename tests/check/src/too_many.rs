@@ -45,8 +45,8 @@ pub const CASES: &[Case] = &[
         by_hand: "(ulimit -n 4096 && {server})\nIn another terminal: nc 127.0.0.1 {port}\nIn a third terminal: cargo run --bin client -- --port {port} --crowd 1019\nIf fewer than 1019 clients get a response, run the command again with that number instead of 1019.\n\
                   In two more terminals: nc 127.0.0.1 {port}\nType hello in both. Then press Ctrl-C in the terminal of the first nc.",
         prepare: reserve_all_but_twelve,
-        // A server fails if it decides by its newest file descriptor whether it is full. The first waiting
-        // client gets a low one, so such a server expects that the next client fits too.
+        // This finds a server that looks only at its newest file descriptor to decide whether it is full.
+        // The first waiting client gets a low file descriptor, so this server accepts the second one too.
         run: |trial| overfill(trial, 24, 2),
         ..BASE
     },

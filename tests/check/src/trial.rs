@@ -194,7 +194,7 @@ impl Trial {
         self.processes().into_iter().map(Process::count_file_descriptors).sum()
     }
 
-    pub fn memory(&self) -> u64 {
+    pub fn memory_kib(&self) -> u64 {
         self.processes().into_iter().map(Process::memory_kib).sum()
     }
 

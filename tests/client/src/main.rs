@@ -56,8 +56,9 @@ fn build_command() -> Command {
     let host = option("host", "HOST", "Name or address of the server");
     let port = option("port", "PORT", "Port of the server");
     let reset = "At the end of the input (Ctrl-D), reset the connection";
-    let stall = "Send requests and never read a response. Press Enter to disconnect";
-    let crowd = "Connect N clients that send one request each. Press Enter to disconnect them";
+    let stall = "Send requests and never read a response, until you press Enter";
+    let crowd =
+        "Connect N clients that send one request each, and disconnect them when you press Enter";
     Command::new("client")
         .version(env!("CARGO_PKG_VERSION"))
         .about("A client like nc: sends each line that you type, and prints the responses")
@@ -68,6 +69,7 @@ fn build_command() -> Command {
         .arg(flag("reset", reset))
         .arg(flag("stall", stall))
         .arg(option("crowd", "N", crowd).value_parser(value_parser!(usize)))
+        .after_help("At the end of the input (Ctrl-D), the client says that it will send no more.")
         .group(ArgGroup::new("misbehaviour").args(["reset", "stall", "crowd"]))
 }
 
@@ -124,8 +126,8 @@ fn send_lines(mut stream: &TcpStream, is_reset_requested: bool) -> anyhow::Resul
 fn stall(server: SocketAddr) -> anyhow::Result<()> {
     let client = StalledReader::connect(server);
     let mut client = client.with_context(|| format!("cannot connect to {server}"))?;
-    print_line(&format!("{} sends requests and never reads.", client.addr()));
-    client.send_until_server_is_blocked().context("cannot send until send() blocks")?;
+    print_line(&format!("The client {} sends requests and never reads.", client.addr()));
+    client.send_until_server_is_blocked().context("cannot make send() block")?;
     let sent = client.bytes_sent();
     print_line(&format!(
         "send() blocks after {sent} bytes, and the server cannot send to this client either."
@@ -159,10 +161,10 @@ fn connect_crowd(server: SocketAddr, clients: usize) -> anyhow::Result<()> {
     let mut waiting: Vec<&TcpStream> = streams.iter().collect();
     let mut last_response = Instant::now();
     while !waiting.is_empty() && last_response.elapsed() < CROWD_TIMEOUT {
-        let previously_waiting = waiting.len();
+        let waiting_count_before = waiting.len();
         // Read all bytes that have arrived. Otherwise, disconnecting would send a reset.
         waiting.retain(|stream| BufReader::new(*stream).read_exact(&mut [0]).is_err());
-        if waiting.len() < previously_waiting {
+        if waiting.len() < waiting_count_before {
             last_response = Instant::now();
         }
         thread::sleep(Duration::from_millis(5));
@@ -187,8 +189,8 @@ fn read_line() -> anyhow::Result<Vec<u8>> {
     Ok(line)
 }
 
-/// Prints on standard output, or ends this process if that fails. If the reader of standard output has
-/// exited, there is no error message.
+/// Prints on standard output, or ends this process if that fails. A reader may exit early, such as
+/// `head -1`. This is not reported as an error.
 fn print(bytes: &[u8]) {
     let mut output = io::stdout().lock();
     if let Err(error) = output.write_all(bytes).and_then(|()| output.flush()) {

@@ -37,7 +37,8 @@ impl Client {
         self.start = start;
         thread::sleep(start.saturating_duration_since(Instant::now()));
         if let Err(error) = self.run_actions() {
-            lock(&self.timeline).failures.push(format!("{}: {error}", client_letter(self.index)));
+            let failure = format!("client {}: {error}", client_letter(self.index));
+            lock(&self.timeline).failures.push(failure);
         }
     }
 

@@ -10,7 +10,7 @@ use ratatui::text::{Line, Span, Text};
 use ratatui::widgets::{Paragraph, Widget, Wrap};
 
 use crate::axis::Axis;
-use crate::lane::{BLOCKED_SIGNS, CLIENT_SIGNS, HANDLED_SIGNS, PLAIN_STYLE, Sign, WAIT, lanes};
+use crate::lane::{BLOCKED_SIGNS, CLIENT_SIGNS, PLAIN_STYLE, SERVED_SIGNS, Sign, WAIT, lanes};
 use crate::recording::{ClientEvent, Recording, Timeline};
 use crate::scenario::PictureKind;
 
@@ -150,7 +150,7 @@ impl Drawing<'_> {
     fn add_lane_legend(&mut self) {
         let clients = self.legend(&CLIENT_SIGNS);
         let mut server = Line::from("serving: ");
-        server.extend(self.legend(&HANDLED_SIGNS));
+        server.extend(self.legend(&SERVED_SIGNS));
         server.push_span("blocked in: ");
         server.extend(self.legend(&BLOCKED_SIGNS));
         let mut timelines = self.recording.timelines.iter();
@@ -166,8 +166,10 @@ impl Drawing<'_> {
         let mut spans = Vec::new();
         for Sign { glyph, style, meaning } in signs {
             if self.meanings.contains(meaning) {
+                // Without colours, a letter would look like a word.
+                let separator = if glyph.is_alphabetic() { " = " } else { " " };
                 spans.push(Span::styled(glyph.to_string(), *style));
-                spans.push(Span::raw(format!(" {meaning}  ")));
+                spans.push(Span::raw(format!("{separator}{meaning}  ")));
             }
         }
         spans

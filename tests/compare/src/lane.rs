@@ -35,9 +35,9 @@ const RESET: Sign = Sign::new('!', PLAIN_STYLE.magenta().bold(), "resets");
 const BLOCKED: Sign = Sign::new('▒', PLAIN_STYLE.magenta().bold(), "blocked in send()");
 
 // The clients that a server handles. For one client the sign is its letter.
-const HANDLED_STYLE: Style = PLAIN_STYLE.cyan().bold().reversed();
-const HANDLED: Sign = Sign::new('A', HANDLED_STYLE, "client A");
-const SEVERAL_HANDLED: Sign = Sign::new('*', HANDLED_STYLE, "several clients");
+const SERVED_STYLE: Style = PLAIN_STYLE.cyan().bold().reversed();
+const SERVED: Sign = Sign::new('A', SERVED_STYLE, "client A");
+const SEVERAL_SERVED: Sign = Sign::new('*', SERVED_STYLE, "several clients");
 // The calls in which a server is blocked. For `recv()` the sign is the client's letter in lower case.
 const RECV: Sign = Sign::new('a', PLAIN_STYLE, "recv() for A");
 const SEND: Sign = Sign::new('◇', PLAIN_STYLE, "send()");
@@ -45,7 +45,7 @@ const ACCEPT: Sign = Sign::new('·', PLAIN_STYLE, "accept()");
 const SELECT: Sign = Sign::new('~', PLAIN_STYLE, "select()");
 
 pub const CLIENT_SIGNS: [Sign; 7] = [WAIT, RESPONSE, IDLE, SENDING, BLOCKED, DISCONNECT, RESET];
-pub const HANDLED_SIGNS: [Sign; 2] = [HANDLED, SEVERAL_HANDLED];
+pub const SERVED_SIGNS: [Sign; 2] = [SERVED, SEVERAL_SERVED];
 pub const BLOCKED_SIGNS: [Sign; 4] = [RECV, SEND, ACCEPT, SELECT];
 
 /// Returns the lane of the server and the lanes of its clients, each with its name.
@@ -68,16 +68,16 @@ fn server_lane(timeline: &Timeline, elapsed: Duration, axis: &Axis) -> Vec<Sign>
         // Take the state at the start of the column, and the states that begin in it.
         let first_index = states.partition_point(|(time, _)| axis.column(*time) < column);
         let end_index = states.partition_point(|(time, _)| axis.column(*time) <= column);
-        let mut handled_clients = BTreeSet::new();
+        let mut served_clients = BTreeSet::new();
         let mut blocked_sign = BLANK;
         for (_, state) in &states[first_index.saturating_sub(1)..end_index] {
             match state {
-                ServerState::Handling(addrs) => {
+                ServerState::Serving(addrs) => {
                     if timeline.step.is_blocking() {
                         // This server handles one client at a time. Show only the last client.
-                        handled_clients.clear();
+                        served_clients.clear();
                     }
-                    handled_clients.extend(addrs.iter().filter_map(index_of));
+                    served_clients.extend(addrs.iter().filter_map(index_of));
                 }
                 ServerState::Accept => blocked_sign = ACCEPT,
                 ServerState::Recv(addr) => {
@@ -88,10 +88,10 @@ fn server_lane(timeline: &Timeline, elapsed: Duration, axis: &Axis) -> Vec<Sign>
                 ServerState::Select => blocked_sign = SELECT,
             }
         }
-        lane.push(match handled_clients.first() {
+        lane.push(match served_clients.first() {
             None => blocked_sign,
-            Some(_) if handled_clients.len() > 1 => SEVERAL_HANDLED,
-            Some(client) => Sign { glyph: client_letter(*client), ..HANDLED },
+            Some(_) if served_clients.len() > 1 => SEVERAL_SERVED,
+            Some(client) => Sign { glyph: client_letter(*client), ..SERVED },
         });
     }
     lane

@@ -148,7 +148,7 @@ fn run_scenario(scenario: &'static Scenario, matches: &ArgMatches) -> anyhow::Re
     let mut has_failed = false;
     for timeline in &recording.timelines {
         for failure in &timeline.failures {
-            report(&format!("compare: {}: {}: {failure}", scenario.name, timeline.step));
+            report(&format!("compare: {}, {}, {failure}", scenario.name, timeline.step));
             has_failed = true;
         }
     }

@@ -14,8 +14,8 @@ pub struct Narration {
     /// The number of times that the last line had been printed when we read it.
     last_line_count: usize,
     previous_read_time: Duration,
-    /// The address of the client that was handled last.
-    handled_addr: Option<SocketAddr>,
+    /// The address of the client that was served last.
+    served_addr: Option<SocketAddr>,
 }
 
 impl Narration {
@@ -44,15 +44,15 @@ impl Narration {
             if let Some(ServerState::Recv(client_addr)) = state
                 && repetitions > 0
             {
-                // The server handled the client, and is blocked in `recv()` again. The log keeps only
+                // The server served the client, and is blocked in `recv()` again. The log keeps only
                 // the time of the last repetition.
                 let time = if repetitions == 1 { last_printed } else { self.previous_read_time };
-                timeline.add_state(time, ServerState::Handling(vec![client_addr]));
+                timeline.add_state(time, ServerState::Serving(vec![client_addr]));
                 timeline.add_state(last_printed, ServerState::Recv(client_addr));
             }
         }
         let last_state = timeline.server_states.last().map(|(_, state)| state);
-        if is_in_send && matches!(last_state, Some(ServerState::Handling(_) | ServerState::Recv(_)))
+        if is_in_send && matches!(last_state, Some(ServerState::Serving(_) | ServerState::Recv(_)))
         {
             timeline.add_state(self.previous_read_time, ServerState::Send);
         }
@@ -64,14 +64,14 @@ impl Narration {
         let is_blocking = step.is_blocking();
         match line {
             "Before accept()" if is_blocking => Some(ServerState::Accept),
-            "Before recv()" if is_blocking => self.handled_addr.map(ServerState::Recv),
+            "Before recv()" if is_blocking => self.served_addr.map(ServerState::Recv),
             // In `tasks` and `tokio`, `accept` and `recv` only suspend a task.
             _ if line.starts_with("Before ") => Some(ServerState::Select),
             _ if line.starts_with("Connection from ") || line.starts_with("Ready to ") => {
                 let words = line.split([' ', ',']);
                 let client_addrs: Vec<_> = words.filter_map(|word| word.parse().ok()).collect();
-                self.handled_addr = client_addrs.first().copied();
-                (!client_addrs.is_empty()).then_some(ServerState::Handling(client_addrs))
+                self.served_addr = client_addrs.first().copied();
+                (!client_addrs.is_empty()).then_some(ServerState::Serving(client_addrs))
             }
             _ => None,
         }

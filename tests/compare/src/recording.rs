@@ -36,7 +36,7 @@ pub struct Timeline {
 /// The clients that a server handles, or the call in which it is blocked.
 #[derive(Clone, PartialEq, Eq)]
 pub enum ServerState {
-    Handling(Vec<SocketAddr>),
+    Serving(Vec<SocketAddr>),
     Accept,
     /// Blocked in `recv()` for this client.
     Recv(SocketAddr),

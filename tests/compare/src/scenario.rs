@@ -93,7 +93,7 @@ pub static SCENARIOS: [Scenario; 7] = [
         planned_ms: 200,
     },
     Scenario {
-        name: "vanished-client",
+        name: "reset-client",
         question: "A resets its connection. Does B notice?",
         task: "When does B get its first response? Does it get a second one after A's reset?",
         steps: &Step::STEPS,

@@ -29,7 +29,7 @@ fn timeline(step: Step, states: &str, client_events: Vec<Vec<(u64, ClientEvent)>
             '·' => ServerState::Accept,
             '~' => ServerState::Select,
             letter @ 'a'..='z' => ServerState::Recv(addr(letter.to_ascii_uppercase())),
-            _ => ServerState::Handling(signs.chars().map(addr).collect()),
+            _ => ServerState::Serving(signs.chars().map(addr).collect()),
         };
         timeline.add_state(ms(time.parse().expect("a time")), state);
     }

@@ -153,7 +153,8 @@ fn wait_for_servers(compare: u32) -> Vec<u32> {
         |server: &u32| Process(*server).count_file_descriptors().is_none_or(|open| open > 4);
     let mut servers: Vec<u32> = Vec::new();
     wait_until("three servers with a client each", || {
-        // Cargo can be a child too, and so can the shell of the guard if `compare` is process 1.
+        // Cargo can be a child too, and so can the shell that kills leftover servers if `compare` is
+        // process 1. So list only the children with `step` in their names.
         let (_, children, _) =
             run(Command::new("pgrep").args(["-P", &compare.to_string(), "step"]));
         servers = children.lines().filter_map(|pid| pid.parse().ok()).collect();
@@ -172,7 +173,7 @@ fn compare_fails_if_server_is_killed() {
     let output = child.wait_with_output().expect("the output of compare");
     let (errors, code) = (to_text(&output.stderr), output.status.code());
     let output = to_text(&output.stdout);
-    let is_reported = errors.contains("compare: two-clients: step") && !errors.contains("panicked");
+    let is_reported = errors.contains("compare: two-clients, step") && !errors.contains("panicked");
     assert!(code == Some(1) && is_reported, "expected one failure, got {code:?}, {errors}");
     assert!(output.contains("got no response"), "expected a missing response, got {output}");
     assert!(!servers.iter().any(is_running), "expected no server to outlive compare");

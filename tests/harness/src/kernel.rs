@@ -24,7 +24,7 @@ pub enum ProcessState {
     Stopped(SystemCall),
 }
 
-/// A call of the lesson in which a server can be blocked. `Select` stands for `epoll` and `kqueue` too.
+/// A call of the lesson in which a server can be blocked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LessonCall {
     Accept,

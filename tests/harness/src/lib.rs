@@ -84,18 +84,20 @@ pub fn can_run(program: impl AsRef<OsStr>, arguments: &[&str]) -> bool {
     run(Command::new(program).args(arguments)).is_ok_and(|output| output.status.success())
 }
 
-/// Returns `is_present`. If it is false, prints that the test is skipped, or panics with `CI=true` on
-/// Linux, because everything can be installed there.
+/// Returns `is_present`. If it is false, skips the test, see [`skip`].
 pub fn check_requirement(name: &str, is_present: bool) -> bool {
     if !is_present {
-        let is_ci = cfg!(target_os = "linux") && env::var("CI").is_ok_and(|ci| ci == "true");
-        assert!(
-            !is_ci,
-            "{name} is not available on this system, and CI=true forbids skipped tests"
-        );
-        // The test runner hides what eprintln! prints in a test that passes. Ignore the error: the line
-        // is only for a person.
-        let _ = writeln!(io::stderr(), "skipped: {name} is not available on this system");
+        skip(&format!("{name} is not available on this system"));
     }
     is_present
+}
+
+/// Prints why a test is skipped, or panics with `CI=true` on Linux, because everything can be installed
+/// there.
+pub fn skip(reason: &str) {
+    let is_ci = cfg!(target_os = "linux") && env::var("CI").is_ok_and(|ci| ci == "true");
+    assert!(!is_ci, "CI=true forbids skipped tests: {reason}");
+    // The test runner hides what eprintln! prints in a test that passes. Ignore the error: the line is
+    // only for a person.
+    let _ = writeln!(io::stderr(), "skipped: {reason}");
 }

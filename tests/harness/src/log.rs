@@ -44,7 +44,8 @@ impl LogState {
         if self.size > MAX_SIZE {
             self.runs.drain(..self.runs.len() / 2);
             self.size = self.runs.iter().map(LineRun::size).sum();
-            // Keep only the counts of lines without an address, because few of these lines differ.
+            // Lines that begin with `Before ` contain no address, so only a few of them differ. Forget the
+            // counts of the other lines.
             self.counts.retain(|line, _| line.starts_with("Before "));
         }
         let now = Instant::now();

@@ -74,8 +74,8 @@ impl ServerCommand {
         ))
     }
 
-    /// Closes standard output of the server. The server listens on 0.0.0.0, because it then prints a
-    /// warning with its address on standard error.
+    /// Closes standard output of the server, so that the server cannot print its address there. It listens
+    /// on 0.0.0.0, because it then prints a warning with its address on standard error.
     pub fn close_stdout(mut self) -> Self {
         self.is_stdout_closed = true;
         self.host("0.0.0.0").shell("exec 1>&-")

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use socket2::{Domain, SockRef, Socket, Type};
 
-use crate::client::{Client, invalid_data, is_timeout};
+use crate::client::{Client, invalid_data, is_timeout, quote};
 use crate::kernel::{ProcessState, TcpSocket, tcp_sockets};
 use crate::protocol::{Protocol, Response};
 use crate::{Process, TIMEOUT};
@@ -79,7 +79,10 @@ impl StalledReader {
         let mut timeout_count = 0;
         while timeout_count < 6 {
             if self.bytes_sent > MAX_SENT_BYTES {
-                let text = format!("the server read {} bytes without blocking", self.bytes_sent);
+                let text = format!(
+                    "the server took {} bytes, so it probably sends no responses",
+                    self.bytes_sent
+                );
                 return Err(Error::other(text));
             }
             if self.deadline.is_some_and(|deadline| Instant::now() > deadline) {
@@ -180,9 +183,10 @@ impl StalledReader {
                     }
                 };
             }
-            if !bytes.iter().all(|byte| expected.next() == Some(byte)) {
-                let bytes = client.describe(&bytes);
-                return Err(invalid_data(format!("{received} bytes and then {bytes}")));
+            if let Some(wrong) = bytes.iter().position(|byte| expected.next() != Some(byte)) {
+                let correct = received + wrong as u64;
+                let rest = quote(&bytes[wrong..]);
+                return Err(invalid_data(format!("{correct} correct bytes and then {rest}")));
             }
             received += bytes.len() as u64;
         }

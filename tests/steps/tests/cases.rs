@@ -10,7 +10,7 @@ use check::{Case, Failure, Level, Setup, Verdict};
 use harness::{ServerCommand, Step, TIMEOUT, free_port, has_python, python_command, root};
 
 /// A server, and the names of the cases that it fails, separated by commas.
-struct Expectation {
+struct TestedServer {
     name: &'static str,
     program: Program,
     failing_cases: &'static str,
@@ -22,10 +22,10 @@ enum Program {
     Step(Step),
 }
 
-const SERVERS: [Expectation; 11] = [
-    Expectation::new("listing 1 in Python", Program::Listing(1), RESETS_AND_SECOND_CLIENT),
-    Expectation::new("listing 2 in Python", Program::Listing(2), RESETS_AND_SECOND_CLIENT),
-    Expectation::new(
+const SERVERS: [TestedServer; 11] = [
+    TestedServer::new("listing 1 in Python", Program::Listing(1), RESETS_AND_SECOND_CLIENT),
+    TestedServer::new("listing 2 in Python", Program::Listing(2), RESETS_AND_SECOND_CLIENT),
+    TestedServer::new(
         "listing 3 in Python",
         Program::Listing(3),
         "one after the other, reset while silent, reset with a response unread, \
@@ -34,7 +34,7 @@ const SERVERS: [Expectation; 11] = [
          a freed file descriptor, a limit that is raised, stopped and continued, \
          output without a reader, all kinds at once",
     ),
-    Expectation::new(
+    TestedServer::new(
         "listing 4 in Python",
         Program::Listing(4),
         "reset while silent, reset with a response unread, reset while queued, \
@@ -42,28 +42,28 @@ const SERVERS: [Expectation; 11] = [
          a freed file descriptor, a limit that is raised, output without a reader, \
          all kinds at once",
     ),
-    Expectation::new("step 1", Program::Step(Step::Blocking), "a second client"),
-    Expectation::new("step 2", Program::Step(Step::Functions), "a second client"),
-    Expectation::new(
+    TestedServer::new("step 1", Program::Step(Step::Blocking), "a second client"),
+    TestedServer::new("step 2", Program::Step(Step::Functions), "a second client"),
+    TestedServer::new(
         "`bare`",
         Program::Step(Step::Bare),
         "a stalled reader, more than FD_SETSIZE, a freed file descriptor",
     ),
-    Expectation::new("step 3", Program::Step(Step::Select), ""),
-    Expectation::new("`mio`", Program::Step(Step::Mio), ""),
-    Expectation::new(
+    TestedServer::new("step 3", Program::Step(Step::Select), ""),
+    TestedServer::new("`mio`", Program::Step(Step::Mio), ""),
+    TestedServer::new(
         "`tasks`",
         Program::Step(Step::Tasks),
         "more than FD_SETSIZE, a freed file descriptor",
     ),
-    Expectation::new("`tokio`", Program::Step(Step::Tokio), ""),
+    TestedServer::new("`tokio`", Program::Step(Step::Tokio), ""),
 ];
 
 /// The cases that fail because listings 1 and 2 end when a client resets, and serve one client at a time.
 const RESETS_AND_SECOND_CLIENT: &str = "reset while silent, reset with a response unread, \
      reset while queued, a second client";
 
-impl Expectation {
+impl TestedServer {
     const fn new(name: &'static str, program: Program, failing_cases: &'static str) -> Self {
         Self { name, program, failing_cases }
     }
@@ -105,22 +105,24 @@ impl Expectation {
         let timeout = if is_failure_expected { TIMEOUT / 10 } else { TIMEOUT };
         let command = self.command();
         let command = if case.level() == Level::System { command } else { command.quiet() };
-        let line_count = self.line_count(case);
+        let report_count = self.report_count(case);
         let mut errors = Vec::new();
         let verdict = case.run_and_inspect(&Setup::new(command, timeout), |server| {
-            server.errors.wait_for_lines_within(line_count.unwrap_or(0), TIMEOUT);
+            server.errors.wait_for_lines_within(report_count.unwrap_or(0), TIMEOUT);
             server.kill();
             errors = server.errors.read_to_end();
         });
         match verdict.unwrap_or_else(|error| panic!("{}: {error}", self.name)) {
-            Verdict::Pass(_) if !is_failure_expected => match line_count {
+            Verdict::Pass(_) if !is_failure_expected => match report_count {
                 Some(count) if !has_reports(&errors, count) => Some(format!(
                     "\"{name}\": expected {count} lines on standard error, each with the address of \
                      another client, the call and the reason; got {errors:#?}"
                 )),
                 _ => None,
             },
-            Verdict::Fail(report) if is_failure_expected && is_expected(case, &report.failure) => {
+            Verdict::Fail(report)
+                if is_failure_expected && has_expected_reason(case, &report.failure) =>
+            {
                 None
             }
             Verdict::Skipped(reason) => {
@@ -128,7 +130,7 @@ impl Expectation {
                 None
             }
             verdict => {
-                let failure = "a failure for the usual reason (see `is_expected`)";
+                let failure = "a failure that the server causes";
                 let expected = if is_failure_expected { failure } else { "a pass" };
                 Some(format!("\"{name}\": expected {expected}, got {verdict:#?}"))
             }
@@ -137,7 +139,7 @@ impl Expectation {
 
     /// Returns the number of lines that the server should print on standard error: one for each client
     /// that resets. Returns `None` if the server promises no number.
-    fn line_count(&self, case: &Case) -> Option<usize> {
+    fn report_count(&self, case: &Case) -> Option<usize> {
         match (self.program, case.name) {
             // The listings, `bare` and `mio` do not report errors.
             (Program::Listing(_) | Program::Step(Step::Bare | Step::Mio), _) => None,
@@ -164,7 +166,7 @@ impl Expectation {
 }
 
 /// Returns whether a server that should fail the case has failed it for the expected reason.
-fn is_expected(case: &Case, failure: &Failure) -> bool {
+fn has_expected_reason(case: &Case, failure: &Failure) -> bool {
     match failure {
         Failure::OneAtATime { is_served_later } => {
             case.name == "a second client" && *is_served_later
@@ -247,7 +249,7 @@ fn hardening_page_shows_results_by_level() {
     let mut table = vec![heading, format!("|{}", " --- |".repeat(8))];
     // The servers after step 3 are not on this page.
     let servers = SERVERS.iter().take_while(|server| server.name != "`mio`");
-    table.extend(servers.map(Expectation::table_row));
+    table.extend(servers.map(TestedServer::table_row));
     let table = table.join("\n");
     assert!(text.contains(&format!("\n{table}\n")), "expected this table in {page:?}:\n{table}");
 }

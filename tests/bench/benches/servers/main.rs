@@ -23,8 +23,8 @@ const MIN_DURATION: Duration = Duration::from_millis(40);
 
 /// The head of the table, in Markdown.
 const TABLE_HEAD: &str = "\
-The cost of one response. Each ratio is the cost of the server divided by the cost of its reference. The
-noise is the same ratio for two processes of the reference, and should be close to 1.
+This table shows the cost of one response. A ratio is the cost with the server divided by the cost with its
+reference. The noise compares two processes of the reference in this way, so it should be close to 1.
 
 | load | server | CPU time ratio | CPU time noise | elapsed time ratio | elapsed time noise | CPU time of a response (µs) |
 | --- | --- | --- | --- | --- | --- | --- |";
@@ -43,13 +43,13 @@ const LOADS: [Load; 5] = [
 
 /// A server and its connected clients. The server ends when this is dropped.
 #[derive(Debug)]
-struct LoadedServer {
+struct ServerWithClients {
     server: Server,
     active_clients: Vec<Client>,
     _idle_clients: Vec<Client>,
 }
 
-impl LoadedServer {
+impl ServerWithClients {
     /// Starts a server, on `core` if there is one. Connects the idle clients and then the active
     /// clients, and each of them gets a response.
     fn start(mut command: ServerCommand, core: Option<&str>, load: Load) -> Self {
@@ -93,10 +93,10 @@ struct Cost {
     elapsed_nanoseconds: f64,
 }
 
-fn measure_cost(loaded_server: &mut LoadedServer, iterations: usize) -> Cost {
-    let process = loaded_server.server.process();
+fn measure_cost(server_with_clients: &mut ServerWithClients, iterations: usize) -> Cost {
+    let process = server_with_clients.server.process();
     let (cpu_time_before, start_time) = (process.main_thread_cpu_time(), Instant::now());
-    let response_count = loaded_server.run(iterations) as f64;
+    let response_count = server_with_clients.run(iterations) as f64;
     let elapsed_nanoseconds = start_time.elapsed().as_nanos() as f64 / response_count;
     let readings = process.main_thread_cpu_time().zip(cpu_time_before);
     let cpu_nanoseconds =
@@ -105,11 +105,11 @@ fn measure_cost(loaded_server: &mut LoadedServer, iterations: usize) -> Cost {
 }
 
 /// Returns how many iterations take at least [`MIN_DURATION`].
-fn calibrate_iterations(loaded_server: &mut LoadedServer) -> usize {
+fn calibrate_iterations(server_with_clients: &mut ServerWithClients) -> usize {
     let mut iterations = 1;
     loop {
         let start_time = Instant::now();
-        loaded_server.run(iterations);
+        server_with_clients.run(iterations);
         if start_time.elapsed() >= MIN_DURATION {
             return iterations;
         }
@@ -133,7 +133,7 @@ fn measure_and_print_row(load: Load, step: Step, core: Option<&str>) {
         _ => reference_command(SELECT_REFERENCE),
     };
     let mut servers = [command, reference.clone(), reference]
-        .map(|command| LoadedServer::start(command, core, load));
+        .map(|command| ServerWithClients::start(command, core, load));
     let iterations = calibrate_iterations(&mut servers[1]);
     let mut costs = [[Cost::default(); 3]; MEASUREMENT_COUNT];
     for (measurement, costs) in costs.iter_mut().enumerate() {
@@ -180,8 +180,8 @@ fn main() {
         eprintln!("No load has {name:?} in its name. The loads are: {loads}");
         process::exit(1);
     }
-    // Build before pinning, because cargo should use all cores. There are two builds: `Select` stands for
-    // the steps and `tasks`, `Tokio` for `mio` and `tokio`.
+    // Build before pinning, because cargo should use all cores. The build of `Select` includes all steps
+    // and `tasks`, and the build of `Tokio` includes `mio`.
     for step in [Select, Tokio] {
         step.build_binary();
     }

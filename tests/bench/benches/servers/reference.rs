@@ -45,8 +45,8 @@ fn run_select(server_socket: &TcpListener) -> io::Result<()> {
     let mut request = [0; 4096];
     let mut clients: Vec<TcpStream> = Vec::new();
     server_socket.set_nonblocking(true)?;
-    // This loop fills its set only after a client has connected or disconnected. Step 3 fills its sets
-    // in each iteration. That is part of the cost that we measure.
+    // The outer loop fills the set only after a client has connected or disconnected. Step 3 fills its
+    // sets in each iteration, so its ratio includes the cost of filling them.
     loop {
         let mut to_read = FdSet::new();
         to_read.insert(server_socket.as_fd());

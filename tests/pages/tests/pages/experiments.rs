@@ -6,7 +6,7 @@
 //! - `test=TARGET failing-tests=NAME,NAME`: exactly these tests of `tests/steps/tests/TARGET.rs` fail.
 //! - `failing-cases=CASE,CASE`: step 3 fails these cases of `check`. A `-` stands for a space in a name.
 //!   If the list is empty, step 3 passes all cases.
-//! - `ends-with=LINE`, only together with `failing-cases`: step 3 disconnects a client that sends LINE.
+//! - `disconnect-line=LINE`, only together with `failing-cases`: step 3 disconnects a client that sends LINE.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -126,21 +126,26 @@ fn select_cases(block: &Block) -> Vec<&'static Case> {
     let is_selected =
         |case: &&Case| names.is_empty() || names.contains(&case.name.replace(' ', "-"));
     let cases: Vec<_> = check::cases().filter(is_selected).collect();
-    assert!(cases.len() >= names.len(), "{}: `check` has not all of {names:?}", block.place);
+    assert!(
+        cases.len() >= names.len(),
+        "{}: expected that `check` has the cases {names:?}",
+        block.place
+    );
     cases
 }
 
 /// Runs the cases of `check` against the changed server. Then expects that the server disconnects a client
-/// that sends the line in `ends-with`.
+/// that sends the line in `disconnect-line`.
 fn run_cases(block: &Block, server: &Path) {
     let server_command = || {
-        let port = free_port().expect("a free port");
+        let port = free_port().expect("no port is free");
         let words = [server.display().to_string(), "--port".to_owned(), port.to_string()];
         ServerCommand::from_words(words.to_vec(), port)
     };
     let is_failure_expected = !attribute_list(block, "failing-cases").is_empty();
     for case in select_cases(block) {
-        let verdict = case.run(&Setup::new(server_command(), TIMEOUT / 5)).expect("a verdict");
+        let verdict =
+            case.run(&Setup::new(server_command(), TIMEOUT / 5)).expect("cannot run the case");
         let is_expected = match verdict {
             Verdict::Pass(_) => !is_failure_expected,
             Verdict::Fail(_) => is_failure_expected,
@@ -150,22 +155,22 @@ fn run_cases(block: &Block, server: &Path) {
         let (place, name) = (&block.place, case.name);
         assert!(is_expected, "{place}: \"{name}\": expected {expected}, got {verdict:#?}");
     }
-    let Some(last_line) = block.attribute("ends-with") else { return };
+    let Some(disconnect_line) = block.attribute("disconnect-line") else { return };
     let server = server_command().start();
     server.narration.wait_for_line(&format!("Listening on {}", server.addr));
     let mut client = server.connect();
     // First a longer line, which must not end the connection. Then the line in two parts.
-    for request in [&*format!("{last_line}s\n"), &last_line[..2]] {
+    for request in [&*format!("{disconnect_line}s\n"), &disconnect_line[..2]] {
         client.exchange(request.as_bytes()).unwrap();
     }
-    client.send(format!("{}\n", &last_line[2..]).as_bytes()).unwrap();
+    client.send(format!("{}\n", &disconnect_line[2..]).as_bytes()).unwrap();
     client.expect_end().unwrap();
 }
 
 /// Copies the workspace without git's files and build results.
 fn copy_workspace(folder: &Path) {
-    fs::create_dir_all(folder).expect("a writable folder");
-    for entry in fs::read_dir(root()).expect("a readable workspace").flatten() {
+    fs::create_dir_all(folder).expect("cannot create a folder");
+    for entry in fs::read_dir(root()).expect("cannot read the workspace").flatten() {
         if !["target", ".git"].iter().any(|name| entry.file_name() == *name) {
             let copy = run(Command::new("cp").arg("-R").arg(entry.path()).arg(folder));
             assert!(copy.is_ok_and(|copy| copy.status.success()), "cannot copy {entry:?}");

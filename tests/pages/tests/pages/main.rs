@@ -25,7 +25,7 @@ fn pages_match_the_code() {
     for path in PAGES {
         if env::var_os("UPDATE_PAGES").is_some() {
             let text = diffs::insert_real_diffs(&Page::read(path));
-            fs::write(root().join(path), text).expect("a writable page");
+            fs::write(root().join(path), text).expect("cannot write the page");
         }
         let page = Page::read(path);
         problems.extend(diffs::find_problems(&page));
@@ -42,7 +42,7 @@ fn sections_of_cases_and_diagnoses_exist() {
     let diagnoses = check::Diagnosis::all().map(|diagnosis| diagnosis.section);
     let sections = check::cases().map(|case| case.section).chain(diagnoses);
     let links: String = sections.map(|section| format!("[]({section})\n")).collect();
-    // The name only gives the folder of the links.
+    // The sections are paths from the top folder, like the links of README.md.
     let dead_links = names::find_dead_links(&Page::parse("README.md", &links));
     assert!(dead_links.is_empty(), "`check` links to sections that do not exist: {dead_links:#?}");
 }

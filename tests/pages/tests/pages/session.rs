@@ -91,7 +91,8 @@ impl Session {
                 terminal.play_line(line, &place);
             }
         }
-        let unread = self.terminals.get(number).map_or(0, |terminal| terminal.unanswered_bytes);
+        let unread =
+            self.terminals.get(number).map_or(0, |terminal| terminal.bytes_without_response);
         if unread > 0 {
             wait_until(&format!("{unread} unread bytes in the kernel ({})", block.place), || {
                 let sockets =
@@ -177,7 +178,7 @@ struct Terminal {
     program: PtyProgram,
     has_input: bool,
     /// The bytes that were typed since the last response.
-    unanswered_bytes: u64,
+    bytes_without_response: u64,
     /// The text that the page shows so far.
     shown: String,
     printed: String,
@@ -187,7 +188,7 @@ impl Terminal {
     fn start(mut command: Command, has_input: bool) -> Self {
         let program = PtyProgram::start(&mut command, (24, 100)).expect("cannot open a terminal");
         let (shown, printed) = (String::new(), String::new());
-        Self { program, has_input, unanswered_bytes: 0, shown, printed }
+        Self { program, has_input, bytes_without_response: 0, shown, printed }
     }
 
     /// Types the line, unless it is a response, and expects that the terminal shows it.
@@ -197,9 +198,9 @@ impl Terminal {
         }
         if self.has_input && line != "Hello World" {
             writeln!(self.program.keys, "{line}").expect("cannot type into the terminal");
-            self.unanswered_bytes += line.len() as u64 + 1;
+            self.bytes_without_response += line.len() as u64 + 1;
         } else {
-            self.unanswered_bytes = 0;
+            self.bytes_without_response = 0;
         }
         // Wait until all lines that the page shows so far have been printed.
         self.shown += &format!("{line}\n");

@@ -2,7 +2,7 @@
 
 use harness::{Client, MESSAGE, Server, ServerCommand, Step};
 
-use crate::{can_raise_file_descriptor_limit, expect_next_served};
+use crate::{expect_next_served, try_raise_file_descriptor_limit};
 
 /// The number of clients that wait while the server is full. The backlog must hold all of them, and on
 /// macOS it holds 128.
@@ -35,7 +35,7 @@ fn clients_that_do_not_fit_wait_until_others_disconnect() {
     for (limit, capacity) in [(32, 28), (6, 2), (5, 1)] {
         expect_waiting_clients(limit, capacity);
     }
-    if can_raise_file_descriptor_limit() {
+    if try_raise_file_descriptor_limit() {
         // Only 1024 file descriptors fit an `fd_set`.
         expect_waiting_clients(1100, 1020);
     }
@@ -89,7 +89,7 @@ fn server_ends_with_one_line_if_no_client_fits() {
 /// Steps 1 and 2 have no `fd_set`, so they serve clients with any file descriptor.
 #[test]
 fn select_servers_exit_if_no_client_fits_fd_set() {
-    if !can_raise_file_descriptor_limit() {
+    if !try_raise_file_descriptor_limit() {
         return;
     }
     for step in [Step::Blocking, Step::Functions] {
@@ -177,7 +177,7 @@ mod linux {
         let backlog = std::fs::read_to_string("/proc/sys/net/core/somaxconn").unwrap_or_default();
         let backlog: usize = backlog.trim().parse().unwrap_or(0);
         let is_long_enough = check_requirement("backlog of more than 200 clients", backlog > 200);
-        if !is_long_enough || !can_raise_file_descriptor_limit() {
+        if !is_long_enough || !try_raise_file_descriptor_limit() {
             return;
         }
         let mut server = Server::start(Step::Blocking);

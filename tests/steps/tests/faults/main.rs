@@ -47,7 +47,7 @@ fn run_in_parallel(steps: &[Step], test: impl Fn(Step) + Sync) {
 
 /// Raises the limit on file descriptors of this process, in which several tests hold clients at the same
 /// time. Returns false if the system does not allow it.
-fn can_raise_file_descriptor_limit() -> bool {
+fn try_raise_file_descriptor_limit() -> bool {
     let limit = raise_file_descriptor_limit(4096).unwrap_or(0);
     check_requirement("`ulimit -Hn` of 4096 or more", limit >= 4096)
 }

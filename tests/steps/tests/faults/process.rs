@@ -6,16 +6,16 @@ use harness::{ServerCommand, Signal, Step};
 
 use crate::expect_next_served;
 
-/// A shell starts a background command with SIGINT ignored, and cannot reset that. Perl can, so the tests
-/// also pass in the background.
-const RESET_INTERRUPT: &str = "{ ! command -v perl > /dev/null || \
+/// If the tests run in the background, they and their servers start with SIGINT ignored. A shell cannot undo
+/// that, but Perl can.
+const RESTORE_SIGINT: &str = "{ ! command -v perl > /dev/null || \
      exec perl -e '$SIG{INT} = q(DEFAULT); exec @ARGV' -- \"$0\" \"$@\"; }";
 
 #[test]
 fn interrupt_and_termination_end_a_server_at_once() {
     for signal in [Signal::INT, Signal::TERM] {
         for step in Step::STEPS {
-            let mut server = ServerCommand::for_step(step).shell(RESET_INTERRUPT).start();
+            let mut server = ServerCommand::for_step(step).shell(RESTORE_SIGINT).start();
             let mut client = server.connect_and_request();
             let waiting_client = server.connect();
             server.process().signal(signal);
