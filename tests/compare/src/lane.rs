@@ -37,7 +37,7 @@ const BLOCKED: Sign = Sign::new('▒', PLAIN_STYLE.magenta().bold(), "blocked in
 // The clients that a server handles. For one client the sign is its letter.
 const SERVED_STYLE: Style = PLAIN_STYLE.cyan().bold().reversed();
 const SERVED: Sign = Sign::new('A', SERVED_STYLE, "client A");
-const SEVERAL_SERVED: Sign = Sign::new('*', SERVED_STYLE, "several clients");
+const SEVERAL_SERVED: Sign = Sign::new('*', SERVED_STYLE, "several");
 // The calls in which a server is blocked. For `recv()` the sign is the client's letter in lower case.
 const RECV: Sign = Sign::new('a', PLAIN_STYLE, "recv() for A");
 const SEND: Sign = Sign::new('◇', PLAIN_STYLE, "send()");
