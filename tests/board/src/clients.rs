@@ -240,7 +240,7 @@ fn parse_addr(line: &LineRun, start: &str) -> Option<SocketAddr> {
 /// in pieces, so a connection can be missing or appear twice.
 fn read_table(addr: SocketAddr) -> Option<(Vec<TcpSocket>, bool)> {
     let mut sockets = Vec::new();
-    let mut last_connections = Vec::new();
+    let mut last_connections = None;
     for _ in 0..6 {
         sockets = tcp_sockets(addr)?;
         sockets.sort_by_key(|socket| (socket.peer_addr, socket.inode));
@@ -249,6 +249,7 @@ fn read_table(addr: SocketAddr) -> Option<(Vec<TcpSocket>, bool)> {
             let backlog = (socket.state == TcpState::Listen).then_some(socket.unread);
             connections.push((socket.peer_addr, socket.state, socket.inode, backlog));
         }
+        let connections = Some(connections);
         if connections == last_connections {
             return Some((sockets, true));
         }

@@ -11,13 +11,13 @@ pub struct Diagnosis {
 
 const DIAGNOSES: &[Diagnosis] = &[
     Diagnosis {
-        signs: &[
-            "file descriptor cannot be a negative integer",
-            "socket [closed] fd=-1",
-            "Bad file descriptor",
-            "EBADF",
-        ],
+        signs: &["file descriptor cannot be a negative integer", "Bad file descriptor", "EBADF"],
         sentence: "Your server closed a client's socket, but left it in the list for select.",
+        section: "step3-select/HARDENING.md#a-client-that-disconnects-and-stays-in-the-list",
+    },
+    Diagnosis {
+        signs: &["socket [closed] fd=-1"],
+        sentence: "Your server used a client's socket after it had closed that socket.",
         section: "step3-select/HARDENING.md#a-client-that-disconnects-and-stays-in-the-list",
     },
     Diagnosis {

@@ -264,6 +264,11 @@ impl<T> Expecting<T> for io::Result<T> {
     }
 }
 
+/// Returns whether a client got nothing before its timeout.
+fn is_silence<T>(result: &Result<T, Failure>) -> bool {
+    matches!(result, Err(Failure::Unexpected { deviation: Deviation::Silence, .. }))
+}
+
 /// Returns whether this machine caused the error of a client, so that the server is not at fault.
 fn is_local(error: &io::Error) -> bool {
     const ENFILE: i32 = 23;

@@ -1,5 +1,7 @@
 //! Signals, restarts and output without a reader.
 
+use std::time::Duration;
+
 use harness::{MESSAGE, ServerCommand, Signal};
 
 use crate::{Case, Deviation, Expecting, Failure, Outcome, Trial};
@@ -20,7 +22,7 @@ pub const CASES: &[Case] = &[
         by_hand: "{server} 2>&1 | head -1\nIn another terminal: nc 127.0.0.1 {port}\nType hello and press Enter.",
         // A server that prints without a reader gets SIGPIPE too.
         has_diagnosis: false,
-        prepare: ServerCommand::send_output_to_head,
+        prepare: ServerCommand::close_output_after_first_line,
         run: serve_without_output_reader,
         ..Case::BASE
     },
@@ -57,6 +59,9 @@ fn stop_and_continue(trial: &mut Trial) -> Outcome {
 }
 
 fn serve_without_output_reader(trial: &mut Trial) -> Outcome {
+    trial.expect_served("the first client")?;
+    // Wait until the reader has exited. If the server prints nothing, the reader never exits.
+    trial.server.narration.wait_for_end(Duration::from_secs(1));
     for _ in 0..3 {
         let client = trial.connect_and_request("a client after the reader has exited")?;
         client.reset().expecting("the client to reset its connection")?;

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{Ipv6Addr, SocketAddr, TcpStream};
+use std::os::unix::process::ExitStatusExt;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -227,7 +228,10 @@ impl Trial {
         } else {
             "the server is still running".to_owned()
         };
-        let diagnosis = Diagnosis::find(&last_lines, &result);
+        // The last line of a server that a signal ended is not about its end.
+        let has_signal = exit_status.is_some_and(|status| status.signal().is_some());
+        let lines = if has_signal { &[] } else { &last_lines[..] };
+        let diagnosis = Diagnosis::find(lines, &result);
         Report { failure, server_state, last_lines, steps, diagnosis }
     }
 

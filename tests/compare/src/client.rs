@@ -90,7 +90,7 @@ impl Client {
 
     fn connect(&self) -> io::Result<harness::Client> {
         // No client waits this long for a response, unless the server fails.
-        let timeout = Duration::from_secs(10) * self.pace;
+        let timeout = Duration::from_secs(8) + Duration::from_secs(2) * self.pace;
         let connection = harness::Client::connect(self.server_addr, timeout)?;
         lock(&self.timeline).client_indexes.insert(connection.addr(), self.index);
         Ok(connection)

@@ -68,19 +68,24 @@ pub struct Log(Arc<(Mutex<LogState>, Condvar)>);
 impl Log {
     /// Reads `stream` to its end, in a thread of its own.
     pub fn new(stream: impl Read + Send + 'static) -> Self {
+        Self::with_line_limit(usize::MAX, stream)
+    }
+
+    /// Reads at most `line_limit` lines, and then closes `stream`, so that the process has no reader.
+    pub(crate) fn with_line_limit(line_limit: usize, stream: impl Read + Send + 'static) -> Self {
         let log = Self::default();
         let writer = log.clone();
         thread::spawn(move || {
-            writer.read(stream);
+            writer.read(line_limit, stream);
             writer.state().has_ended = true;
             writer.0.1.notify_all();
         });
         log
     }
 
-    fn read(&self, stream: impl Read) {
+    fn read(&self, line_limit: usize, stream: impl Read) {
         let mut stream = BufReader::new(stream);
-        loop {
+        for _ in 0..line_limit {
             let mut bytes = Vec::new();
             let length = stream.by_ref().take(MAX_LINE_LENGTH).read_until(b'\n', &mut bytes);
             if length.unwrap_or(0) == 0 {

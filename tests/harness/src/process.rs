@@ -45,8 +45,10 @@ pub(crate) fn spawn_and_register(
     // On Linux, `spawn` can return before execve(2) has closed the duplicates (see vfork(2)). The new
     // process also has a duplicate of this pipe, so the pipe ends when execve(2) has closed them.
     drop(pipe_writer);
-    // Ignore the error: then some sockets may stay open for longer.
-    let _ = pipe_reader.read_to_end(&mut Vec::new());
+    if cfg!(target_os = "linux") {
+        // Ignore the error: then some sockets may stay open for longer.
+        let _ = pipe_reader.read_to_end(&mut Vec::new());
+    }
     Ok(child)
 }
 

@@ -29,6 +29,7 @@ pub struct ServerCommand {
     shell_lines: Vec<String>,
     strace_words: Vec<String>,
     is_stdout_closed: bool,
+    has_one_line_reader: bool,
 }
 
 impl ServerCommand {
@@ -81,10 +82,11 @@ impl ServerCommand {
         self.host("0.0.0.0").shell("exec 1>&-")
     }
 
-    /// Sends standard output and standard error to `head -1`, which exits after the first line. Then the
-    /// output has no reader.
-    pub fn send_output_to_head(self) -> Self {
-        self.shell("exec > >(head -1) 2>&1")
+    /// Sends standard output and standard error into one pipe, and closes the pipe after the first line, as
+    /// `head -1` does.
+    pub fn close_output_after_first_line(mut self) -> Self {
+        self.has_one_line_reader = true;
+        self
     }
 
     /// Runs `line` in a shell first. Then exec(3) turns the shell into the server, so the process ID
@@ -137,24 +139,29 @@ impl ServerCommand {
         guard::change_groups(|_| {});
         let mut command = self.command();
         // The guard and `kill` end the whole process group of the server.
-        let command = command.process_group(0).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child =
-            spawn_and_register(command, |id| guard::change_groups(|groups| groups.push(id)))
-                .map_err(|error| {
-                    let program = match self.step {
-                        Some(step) => step.name(),
-                        None => &self.words[0],
-                    };
-                    io::Error::new(error.kind(), format!("{program}: {error}"))
-                })?;
-        let stdout = child.stdout.take().expect("standard output");
-        let stderr = child.stderr.take().expect("standard error");
+        command.process_group(0).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut one_line_pipe = None;
+        if self.has_one_line_reader {
+            let (reader, writer) = io::pipe()?;
+            command.stdout(writer.try_clone()?).stderr(writer);
+            one_line_pipe = Some(reader);
+        }
+        let register = |id| guard::change_groups(|groups| groups.push(id));
+        let mut child = spawn_and_register(&mut command, register).map_err(|error| {
+            let program = command.get_program().display();
+            io::Error::new(error.kind(), format!("{program}: {error}"))
+        })?;
+        let (narration, errors) = match (one_line_pipe, child.stdout.take(), child.stderr.take()) {
+            (Some(pipe), ..) => (Log::with_line_limit(1, pipe), Log::new(io::empty())),
+            (None, Some(stdout), Some(stderr)) => (Log::new(stdout), Log::new(stderr)),
+            _ => unreachable!("both streams are pipes"),
+        };
         Ok(Server {
             command: self.clone(),
             child,
             status: None,
-            narration: Log::new(stdout),
-            errors: Log::new(stderr),
+            narration,
+            errors,
             addr: SocketAddr::from((Ipv4Addr::LOCALHOST, self.port)),
         })
     }

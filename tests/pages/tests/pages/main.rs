@@ -16,12 +16,10 @@ use harness::root;
 use markdown::{PAGES, Page};
 
 const HARDENING: &str = "step3-select/HARDENING.md";
-const BENCH: &str = "tests/bench/README.md";
 
 #[test]
 fn pages_match_the_code() {
     let mut problems = names::find_wrong_cases(&Page::read(HARDENING));
-    problems.extend(names::find_wrong_loads(&Page::read(BENCH)));
     for path in PAGES {
         if env::var_os("UPDATE_PAGES").is_some() {
             let text = diffs::insert_real_diffs(&Page::read(path));
@@ -81,11 +79,10 @@ mod tests {
     #[test]
     fn changes_on_a_page_are_found() {
         type FindProblems = fn(&Page) -> Vec<String>;
-        let changes: [(FindProblems, &str, &str, &str); 8] = [
+        let changes: [(FindProblems, &str, &str, &str); 7] = [
             (diffs::find_problems, "step2-functions/README.md", "\n-fn main()", "\n-fn start()"),
             (diffs::find_problems, HARDENING, "set_nonblocking(", "set_blocking("),
             (names::find_wrong_cases, HARDENING, "| `half-close`", "| `half-open`"),
-            (names::find_wrong_loads, BENCH, "| crowd/100 |", "| crowd/101 |"),
             (names::find_dead_links, STEP_1, "(src/main.rs)", "(src/mian.rs)"),
             (names::find_dead_links, STEP_1, "#troubleshooting", "#trouble"),
             (experiments::find_problems, STEP_1, "[0; 4096];\n", "[0; 4095];\n"),

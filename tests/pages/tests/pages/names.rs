@@ -121,32 +121,13 @@ pub fn find_wrong_cases(page: &Page) -> Vec<String> {
     let rows = lines.skip(2).take_while(|line| line.starts_with('|'));
     let cells = rows.filter_map(|row| row.split('|').nth(4));
     // The names are the code spans of the cell.
-    let page_names = cells.flat_map(|cell| cell.split('`').skip(1).step_by(2)).collect();
-    let code_names = check::cases().map(|case| case.name).collect();
-    find_differences(page, "case of `check`", page_names, code_names)
-}
-
-/// Returns the loads that differ between the benchmark and the table with its results.
-pub fn find_wrong_loads(page: &Page) -> Vec<String> {
-    let source = read_file("tests/bench/benches/servers/main.rs");
-    let rows = page.text.lines().filter_map(|line| line.strip_prefix("| ")?.split_once(" | `"));
-    let loads = source.lines().filter_map(|line| line.strip_prefix("    (\"")?.split_once('"'));
-    let page_names = rows.map(|(name, _)| name).collect();
-    let code_names = loads.map(|(name, _)| name).collect();
-    find_differences(page, "load", page_names, code_names)
-}
-
-/// Returns the names of `kind` that are only in a table of `page`, or only in the code.
-fn find_differences(
-    page: &Page,
-    kind: &str,
-    page_names: BTreeSet<&str>,
-    code_names: BTreeSet<&str>,
-) -> Vec<String> {
+    let page_names: BTreeSet<&str> =
+        cells.flat_map(|cell| cell.split('`').skip(1).step_by(2)).collect();
+    let code_names: BTreeSet<&str> = check::cases().map(|case| case.name).collect();
     let mut problems = Vec::new();
     for name in page_names.symmetric_difference(&code_names) {
         let place = if code_names.contains(name) { "code" } else { "table" };
-        problems.push(format!("{}: the {kind} {name:?} is only in the {place}", page.path));
+        problems.push(format!("{}: the case {name:?} is only in the {place}", page.path));
     }
     problems
 }
