@@ -148,7 +148,8 @@ impl Check {
                 Verdict::Skipped(reason) => writeln!(output, "skipped: {reason}")?,
                 Verdict::Fail(report) => {
                     // A diagnosis is about this server, so its section fits better than that of the case.
-                    let section = report.diagnosis.map_or(case.section, |found| found.section);
+                    let diagnosed = report.diagnosis.and_then(|diagnosis| diagnosis.section);
+                    let section = diagnosed.unwrap_or(case.section);
                     print_report(&report, section)?;
                     if matches!(report.failure, Failure::OneAtATime { .. }) {
                         skip_reason = Some("the server serves one client at a time");

@@ -3,9 +3,9 @@
 use std::io::{self, ErrorKind, Read, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use harness::{Client, Response, StalledReader};
+use harness::{Client, MESSAGE, Response, StalledReader};
 
 use crate::{Case, Deviation, Expecting, Failure, Outcome, Trial};
 
@@ -123,7 +123,7 @@ fn read_late(trial: &mut Trial) -> Outcome {
 fn flood(client: &Client, stop: &AtomicBool) -> io::Result<()> {
     let mut stream = client.stream();
     stream.set_nonblocking(true)?;
-    let (message, mut responses) = ([b'x'; 64 * 1024], [0; 64 * 1024]);
+    let (message, mut responses) = (MESSAGE.repeat(10_000), [0; 64 * 1024]);
     let expect_connected = |result: io::Result<usize>| match result {
         Ok(0) => Err(io::Error::new(ErrorKind::UnexpectedEof, "the end of the stream")),
         Err(error) if error.kind() != ErrorKind::WouldBlock => Err(error),
@@ -149,7 +149,10 @@ fn flood_server(trial: &mut Trial) -> Outcome {
         for client in &flooders {
             threads.push(scope.spawn(|| flood(client, &stop)));
         }
-        let responses = (0..500).try_for_each(|_| other_client.request());
+        // A server that handles each line has much to do, so stop after five seconds.
+        let start = Instant::now();
+        let mut requests = (0..500).take_while(|_| start.elapsed() < Duration::from_secs(5));
+        let responses = requests.try_for_each(|_| other_client.request());
         stop.store(true, Ordering::Relaxed);
         let mut threads = threads.into_iter();
         let floods = threads.try_for_each(|thread| thread.join().expect("a client thread"));

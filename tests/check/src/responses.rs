@@ -29,6 +29,7 @@ pub const CASES: &[Case] = &[
         name: "many messages",
         question: "A client sends a hundred messages, one after the other. Does it get a response to each?",
         by_hand: "nc 127.0.0.1 {port}\nType several lines, one after the other.",
+        is_exact: false,
         run: |trial| send_one_by_one(trial, MESSAGE, 100),
         ..BASE
     },
@@ -90,7 +91,9 @@ fn send_one_by_one(trial: &mut Trial, message: &[u8], count: usize) -> Outcome {
     for number in 1..=count {
         expect_response(&mut client, message, &format!("a response to message {number}"))?;
     }
-    expect_no_more(&mut client, &format!("{count} responses"))?;
+    if trial.protocol.response != Response::Dependent {
+        expect_no_more(&mut client, &format!("{count} responses"))?;
+    }
     client.request().expecting("a response to the next message")
 }
 

@@ -222,7 +222,7 @@ impl Trial {
             // Do not look for a busy loop: other clients may need the CPU time.
             "the server sent a wrong response".to_owned()
         } else if self.is_busy_looping() {
-            "the server is in a busy loop".to_owned()
+            "the server is still running, and uses the CPU all the time".to_owned()
         } else if deviation == Some(Deviation::Disconnection) {
             "the server closed the connection and is still running".to_owned()
         } else {

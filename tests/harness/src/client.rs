@@ -182,7 +182,11 @@ impl Client {
             return Err(invalid_data(format!("{} and then {rest}", self.describe(&received))));
         }
         self.pending.clear();
-        if received == expected { Ok(()) } else { Err(invalid_data(self.describe(&received))) }
+        if received == expected {
+            return Ok(());
+        }
+        let (received, expected) = (self.describe(&received), quote(&expected));
+        Err(invalid_data(format!("{received} instead of {expected}")))
     }
 
     /// Returns `timeout`, or the time until the deadline if that is shorter.
@@ -282,10 +286,16 @@ impl Client {
         Err(invalid_data("more than 1 MiB and no end of the stream".to_owned()))
     }
 
-    /// Receives until the end of the stream. Bytes before it are an error.
+    /// Receives until the end of the stream. Bytes before it are an error, unless they can belong to the
+    /// last response.
     pub fn expect_end(&mut self) -> io::Result<()> {
         let rest = self.receive_to_end()?;
-        if rest.is_empty() { Ok(()) } else { Err(invalid_data(self.describe(&rest))) }
+        let is_length_unknown = self.protocol.response == Response::Dependent;
+        if rest.is_empty() || is_length_unknown {
+            Ok(())
+        } else {
+            Err(invalid_data(self.describe(&rest)))
+        }
     }
 
     /// Half-closes the connection (shutdown(2)). After that, the client can only receive.

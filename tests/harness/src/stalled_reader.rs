@@ -9,7 +9,7 @@ use socket2::{Domain, SockRef, Socket, Type};
 
 use crate::client::{Client, invalid_data, is_timeout, quote};
 use crate::kernel::{ProcessState, TcpSocket, tcp_sockets};
-use crate::protocol::{Protocol, Response};
+use crate::protocol::{MESSAGE, Protocol, Response};
 use crate::{Process, TIMEOUT};
 
 /// The time after which a blocked `send()` of this client returns.
@@ -75,7 +75,8 @@ impl StalledReader {
     /// Sends until this client is *stuck*: it has sent nothing for longer than TCP waits before its
     /// first retransmission (200 ms on Linux, see RFC 6298).
     pub fn send_until_stuck(&mut self) -> io::Result<()> {
-        let message = [b'x'; 64 * 1024];
+        // Send lines, because some servers wait for the end of a line.
+        let lines = MESSAGE.repeat(10_000);
         let mut timeout_count = 0;
         while timeout_count < 6 {
             if self.bytes_sent > MAX_SENT_BYTES {
@@ -88,7 +89,9 @@ impl StalledReader {
             if self.deadline.is_some_and(|deadline| Instant::now() > deadline) {
                 return Err(ErrorKind::TimedOut.into());
             }
-            match self.stream.write(&message) {
+            // Go on within the line in which the last write ended.
+            let start = (self.bytes_sent % MESSAGE.len() as u64) as usize;
+            match self.stream.write(&lines[start..]) {
                 Ok(length) => {
                     self.bytes_sent += length as u64;
                     timeout_count = 0;
@@ -162,19 +165,18 @@ impl StalledReader {
         let deadline = self.deadline.unwrap_or_else(|| Instant::now() + 10 * timeout);
         let client = Client::from_stream(self.stream, timeout)?.with_protocol(protocol, deadline);
         client.half_close()?;
-        let response: &[u8] = match &protocol.response {
-            Response::Constant(response) => response,
-            _ => b"x",
+        let (responses, length) = match &protocol.response {
+            Response::Constant(response) => (&response[..], response.len().max(1) as u64),
+            _ => (MESSAGE, 1),
         };
         // Compare the bytes as they arrive, because all of them together can be hundreds of MiB.
-        let mut expected = protocol.greeting.iter().chain(response.iter().cycle());
+        let mut expected = protocol.greeting.iter().chain(responses.iter().cycle());
         let mut received = 0;
         while received <= MAX_RECEIVED_BYTES {
             let bytes = client.read_at_most(usize::MAX);
             let bytes = bytes.map_err(|error| client.explain("no end of the stream", &error))?;
             if bytes.is_empty() {
                 let received = received.saturating_sub(protocol.greeting.len() as u64);
-                let length = response.len().max(1) as u64;
                 return match (received / length, received % length) {
                     (responses, 0) => Ok(responses),
                     (responses, part) => {

@@ -24,7 +24,7 @@ const CASE_FOR_ALL: &str = "one after the other";
 const RANDOM_VERDICT: (&str, &str) = ("one_at_a_time", "all kinds at once");
 
 const ENDED: &str = "the server ended";
-const IN_BUSY_LOOP: &str = "the server is in a busy loop";
+const IN_BUSY_LOOP: &str = "the server is still running, and uses the CPU all the time";
 const RUNNING: &str = "the server is still running";
 const WRONG_RESPONSE: &str = "the server sent a wrong response";
 const ANY_STATE: &str = "";
