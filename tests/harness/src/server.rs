@@ -1,11 +1,11 @@
 //! Commands that start servers, and running servers.
 
+use std::collections::VecDeque;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::LazyLock;
-use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -214,14 +214,23 @@ impl ServerCommand {
     }
 }
 
-/// Returns a port that is free now, below the *ephemeral ports*, which the system gives to clients.
-/// Each call returns another port, because a server may need a while until it listens.
+/// Returns a port that is free now, below the *ephemeral ports*, which the system gives to clients. A
+/// server may need a while until it listens. Until then, a UDP socket on this port keeps other calls,
+/// also those of other processes, from returning it.
 pub fn free_port() -> io::Result<u16> {
-    static NEXT_PORT: LazyLock<AtomicU16> = LazyLock::new(|| fastrand::u16(..).into());
+    const MAX_RESERVATIONS: usize = 64;
+    static RESERVATIONS: Mutex<VecDeque<UdpSocket>> = Mutex::new(VecDeque::new());
     for _ in 0..100 {
-        let port = 10_000 + NEXT_PORT.fetch_add(1, Ordering::Relaxed) % 22_000;
-        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
-            return Ok(port);
+        let addr = (Ipv4Addr::LOCALHOST, fastrand::u16(10_000..32_000));
+        if let Ok(reservation) = UdpSocket::bind(addr)
+            && TcpListener::bind(addr).is_ok()
+        {
+            let mut reservations = RESERVATIONS.lock().unwrap_or_else(PoisonError::into_inner);
+            reservations.push_back(reservation);
+            if reservations.len() > MAX_RESERVATIONS {
+                reservations.pop_front();
+            }
+            return Ok(addr.1);
         }
     }
     Err(io::ErrorKind::AddrInUse.into())

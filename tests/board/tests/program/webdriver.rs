@@ -2,7 +2,7 @@
 
 use std::process::{Command, Stdio};
 
-use harness::{ChildGuard, Log, can_run, check_requirement, launch};
+use harness::{ChildGuard, Log, can_run, check_requirement, free_port, launch};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -22,14 +22,13 @@ impl Browser {
         }
         let mut command = Command::new("chromedriver");
         let folder = TempDir::new().expect("a temporary folder");
-        command.arg("--port=0").env("TMPDIR", folder.path());
+        let port = free_port().expect("a free port");
+        command.arg(format!("--port={port}")).env("TMPDIR", folder.path());
         command.stdin(Stdio::null()).stdout(Stdio::piped());
         let mut driver = ChildGuard(launch(&mut command).expect("a running chromedriver"));
         let log = Log::new(driver.0.stdout.take().expect("standard output"));
-        let port = log.wait_for("the port of chromedriver", |lines| {
-            let text =
-                lines.iter().find_map(|line| line.text.split_once("successfully on port "))?.1;
-            text.trim_end_matches('.').parse::<u16>().ok()
+        log.wait_for("the start of chromedriver", |lines| {
+            lines.iter().any(|line| line.text.contains("started successfully")).then_some(())
         });
         let capabilities = json!({"capabilities": {"alwaysMatch": {
             "goog:chromeOptions": {
