@@ -17,7 +17,7 @@ use harness::{MESSAGE, StalledReader, raise_file_descriptor_limit, reset_on_clos
 
 /// The timeout for each connection of a crowd, and for the responses. If the backlog is full, connecting
 /// blocks.
-const CROWD_TIMEOUT: Duration = Duration::from_secs(2);
+const CROWD_TIMEOUT: Duration = Duration::from_secs(5);
 
 fn main() -> ExitCode {
     match run() {
