@@ -194,14 +194,15 @@ impl Clients {
             let inode = unknown_inodes.next().copied().unwrap_or(0);
             accepted.push(Client { inode, last_change: now, ..client });
         }
+        let mut reset_clients = in_backlog;
         for client in accepted {
             if inodes.contains(&client.inode) {
-                in_backlog.push(client);
+                reset_clients.push(client);
             } else {
                 self.disconnected_clients.push(Client { last_change: now, ..client });
             }
         }
-        for client in in_backlog {
+        for client in reset_clients {
             self.connected_clients.push(Client { status: Status::Reset, ..client });
         }
         let surplus = self.disconnected_clients.len().saturating_sub(MAX_DISCONNECTED);

@@ -7,7 +7,7 @@ use harness::{Client, MESSAGE, Response};
 use crate::{Case, Deviation, Expecting, Failure, Outcome, Trial, is_silence};
 
 /// The time for a late response, and for a response to another attempt.
-const TIMEOUT: Duration = Duration::from_secs(5);
+const EXTRA_TIMEOUT: Duration = Duration::from_secs(5);
 
 const BASE: Case =
     Case { section: "step1-blocking/README.md#what-happens", is_exact: true, ..Case::BASE };
@@ -70,7 +70,8 @@ pub const CASES: &[Case] = &[
 /// end of a line or for the end of the stream.
 fn expect_response(client: &mut Client, message: &[u8], expected: &str) -> Outcome {
     let result = client.exchange(message).expecting(expected);
-    let has_response = |client: &Client| matches!(client.wait_for_byte_within(TIMEOUT), Ok(true));
+    let has_response =
+        |client: &Client| matches!(client.wait_for_byte_within(EXTRA_TIMEOUT), Ok(true));
     // A late response does not show what the server waits for.
     if !is_silence(&result) || has_response(client) {
         return result;

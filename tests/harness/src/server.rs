@@ -151,10 +151,12 @@ impl ServerCommand {
             let program = command.get_program().display();
             io::Error::new(error.kind(), format!("{program}: {error}"))
         })?;
-        let (narration, errors) = match (one_line_pipe, child.stdout.take(), child.stderr.take()) {
-            (Some(pipe), ..) => (Log::with_line_limit(1, pipe), Log::new(io::empty())),
-            (None, Some(stdout), Some(stderr)) => (Log::new(stdout), Log::new(stderr)),
-            _ => unreachable!("both streams are pipes"),
+        let [narration, errors] = if let Some(pipe) = one_line_pipe {
+            [Log::with_line_limit(1, pipe), Log::new(io::empty())]
+        } else {
+            let stdout = child.stdout.take().expect("standard output");
+            let stderr = child.stderr.take().expect("standard error");
+            [Log::new(stdout), Log::new(stderr)]
         };
         Ok(Server {
             command: self.clone(),

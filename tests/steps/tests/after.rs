@@ -137,8 +137,8 @@ fn tasks_returns_to_select_after_each_call() {
     // The first request and the flood took REQUESTS + 1 calls, and each of the 3 clients has one pending.
     server.narration.wait_for_count("Before recv()", REQUESTS + 4);
 
-    // The first client has called recv() twice. Then each iteration handles each ready socket once, so
-    // there are only a few more calls before the second accept().
+    // The server has called recv() twice before the flood. Then it handles each ready socket once in each
+    // iteration, so it calls recv() only a few times before the second accept().
     let lines = server.kill_and_read_narration();
     let recvs_before = others.map(|client| {
         let before = lines.iter().take_while(|line| **line != connection_line(&client));
